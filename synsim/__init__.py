@@ -1,0 +1,15 @@
+"""Neural networks whose synapses fail at random and learn when to fail."""
+
+__version__ = "0.1.0"
+
+from synsim.losses import cross_entropy as cross_entropy
+from synsim.networks import MultiHead as MultiHead
+from synsim.networks import mlp as mlp
+from synsim.plasticity import PresynapticSGD as PresynapticSGD
+from synsim.plasticity import probability_step as probability_step
+from synsim.synapses import BernoulliConv2d as BernoulliConv2d
+from synsim.synapses import BernoulliLinear as BernoulliLinear
+from synsim.synapses import expected as expected
+from synsim.synapses import frozen as frozen
+from synsim.synapses import seed as seed
+from synsim.synapses import synapses as synapses

@@ -1,0 +1,139 @@
+"""Fused kernels for CPUs: draw, compare and scale in one pass; strength and probability step in another.
+
+Each kernel is serial and releases the interpreter lock; `synsim.kernels.pool` runs several ranges of one at once. There is
+no fastmath, since it would break the checks for NaN, and every branch of an inner loop is written as a choice
+between two values so that the loops become vector instructions.
+"""
+
+import numpy as np
+from numba import njit, uint16, uint64
+
+_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_WORD, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
+_HALF, _HALF_SHIFT = np.uint64(0xFFFF), np.uint64(16)
+CHUNK = 32
+"""Tiles whose bits are made before they are used: few enough for the first-level cache."""
+
+
+# 32-bit words are kept in 64-bit lanes: a product of two is then one vector instruction, without any conversion.
+@njit(inline="always", **_OPTIONS)
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox 4x32-10 of one block; all arguments and results are uint64 below 2**32."""
+    for _ in range(10):
+        first, second = (c0 & _WORD) * _M0, (c2 & _WORD) * _M1
+        c0, c2 = (second >> _SHIFT) ^ c1 ^ k0, (first >> _SHIFT) ^ c3 ^ k1
+        c1, c3 = second & _WORD, first & _WORD
+        k0, k1 = (k0 + _W0) & _WORD, (k1 + _W1) & _WORD
+    return c0, c1, c2, c3
+
+
+@njit(**_OPTIONS)
+def fill_bits(bits, count, tile, tile_step, example, example_step, site, draw, k0, k1):
+    """The 16-bit numbers of `count` tiles: of successive tiles, or of one tile for successive examples."""
+    for t in range(count):
+        base = uint64(tile + t * tile_step) * uint64(16)
+        where = uint64(example + t * example_step)
+        for lane in range(16):
+            c0, c1, c2, c3 = philox(
+                base + uint64(lane), uint64(site), where, uint64(draw), uint64(k0), uint64(k1)
+            )
+            i = t * 128 + lane
+            bits[i], bits[i + 16] = uint16(c0 & _HALF), uint16(c0 >> _HALF_SHIFT)
+            bits[i + 32], bits[i + 48] = uint16(c1 & _HALF), uint16(c1 >> _HALF_SHIFT)
+            bits[i + 64], bits[i + 80] = uint16(c2 & _HALF), uint16(c2 >> _HALF_SHIFT)
+            bits[i + 96], bits[i + 112] = uint16(c3 & _HALF), uint16(c3 >> _HALF_SHIFT)
+
+
+@njit(**_OPTIONS)
+def _apply(bits, w, q, out, count):
+    number = w.dtype.type
+    for j in range(w.shape[0]):
+        released = number(bits[j]) < q[j] * number(65536)
+        count[j] = released
+        strength = w[j] / q[j]
+        out[j] = strength if released else number(0)
+
+
+@njit(**_OPTIONS)
+def _add(bits, q, count):
+    number = q.dtype.type
+    for j in range(q.shape[0]):
+        count[j] += number(bits[j]) < q[j] * number(65536)
+
+
+@njit(**_OPTIONS)
+def release(weight, p, keys, sites, example, draw, out, count, start, stop):
+    """One mask per replica, applied; tiles `start` to `stop` of all tiles, replica after replica."""
+    number = weight.dtype.type
+    n = weight.shape[1]
+    tiles = (n + 127) // 128
+    bits = np.empty(128 * CHUNK, np.uint16)
+    at = start
+    while at < stop:
+        r, tile = at // tiles, at % tiles
+        m = min(CHUNK, tiles - tile, stop - at)
+        low, high = tile * 128, min(n, (tile + m) * 128)
+        w, q, o, c = weight[r, low:high], p[r, low:high], out[r, low:high], count[r, low:high]
+        if sites == 1:
+            fill_bits(bits, m, tile, 1, example, 0, 0, draw, keys[r, 0], keys[r, 1])
+            _apply(bits, w, q, o, c)
+        else:
+            c[:] = 0
+            for site in range(sites):
+                fill_bits(bits, m, tile, 1, example, 0, site, draw, keys[r, 0], keys[r, 1])
+                _add(bits, q, c)
+            for j in range(high - low):
+                o[j] = w[j] / (q[j] * number(sites)) * number(c[j])
+        at += m
+
+
+@njit(**_OPTIONS)
+def mask_gradient(gradient, p, count, sites, start, stop):
+    """Gradient of the strength transmitted -> of the expected strength, in place, on flat arrays."""
+    number = gradient.dtype.type
+    g, q, c = gradient[start:stop], p[start:stop], count[start:stop]
+    for j in range(stop - start):
+        passed = g[j] / (q[j] * number(sites)) * number(c[j])
+        g[j] = passed if c[j] != 0 else number(0)
+
+
+@njit(**_OPTIONS)
+def learn(weight, p, gradient, penalty, table, plastic, hard, start, stop):
+    """The learning step, in place, on synapses `start` to `stop` of all synapses, replica after replica.
+
+    A penalty of shape [0, 0] means that there is none.
+    """
+    number = weight.dtype.type
+    n = weight.shape[1]
+    zero, one = number(0), number(1)
+    at = start
+    while at < stop:
+        r, low = at // n, at % n
+        high = min(n, low + stop - at)
+        at += high - low
+        lr, decay = number(table[0, r]), number(table[1, r])
+        p_up, p_down, g_lim = number(table[2, r]), number(table[3, r]), number(table[4, r])
+        p_min, p_max, p_freeze = number(table[5, r]), number(table[6, r]), number(table[7, r])
+        modulation = number(table[8, r])
+        w, q, g = weight[r, low:high], p[r, low:high], gradient[r, low:high]
+        if penalty.shape[0] > 0:
+            extra = penalty[r, low:high]
+            for i in range(high - low):
+                change = g[i] * (modulation * (p_max - q[i]) + (one - modulation)) + decay * w[i]
+                w[i] = w[i] - lr * (change + extra[i])
+        else:
+            for i in range(high - low):
+                change = g[i] * (modulation * (p_max - q[i]) + (one - modulation)) + decay * w[i]
+                w[i] = w[i] - lr * change
+        if not plastic:
+            continue
+        for i in range(high - low):
+            size, chance = abs(g[i]), q[i]
+            up = size > g_lim if hard else size >= g_lim
+            step = p_up if up else -p_down
+            step = zero if chance >= p_freeze else step
+            moved = chance + step * (one if hard else p_max - chance)
+            moved = p_min if moved < p_min else moved
+            q[i] = p_max if moved > p_max else moved

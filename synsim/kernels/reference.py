@@ -1,0 +1,94 @@
+"""The release and the learning step in plain torch: the meaning of the fused kernels, on any device and precision."""
+
+import torch
+from torch import Tensor
+
+from synsim.kernels.constants import Constants
+from synsim.streams import release_bits
+
+
+def count_releases(p: Tensor, keys: Tensor, sites: int, example: Tensor, draw: int) -> Tensor:
+    """How many of a synapse's sites release: its 16 bits at a site are below p · 65536.
+
+    Args:
+        p: release probabilities [R, n].
+        keys: int64 [R, 2].
+        sites: release sites per synapse.
+        example: int64 [E].
+        draw: number of the draw.
+
+    Returns:
+        uint8 [E, R, n], from 0 to `sites`.
+    """
+    threshold = p * 65536.0
+    total = torch.zeros((), dtype=torch.uint8, device=p.device)
+    for site in range(sites):
+        bits = release_bits(keys, p.shape[1], site=site, example=example, draw=draw)
+        total = total + (bits.to(p.dtype) < threshold).to(torch.uint8)
+    return total
+
+
+def scale_of(count: Tensor, p: Tensor, sites: int) -> Tensor:
+    """Factor that turns an expected strength into the strength transmitted, count / (sites · p)."""
+    return count.to(p.dtype) / (p * sites)
+
+
+def release(weight: Tensor, p: Tensor, keys: Tensor, sites: int, example: int, draw: int) -> tuple[Tensor, Tensor]:
+    """Draw one mask per replica and apply it.
+
+    Args:
+        weight: expected strengths, [R · n] in any shape.
+        p: release probabilities like `weight`.
+        keys: int64 [R, 2].
+        sites: release sites per synapse.
+        example: index of the example, block or time step.
+        draw: number of the draw.
+
+    Returns:
+        Strengths transmitted and counts of releases (uint8), like `weight`.
+    """
+    where = torch.tensor([example], dtype=torch.int64)
+    count = count_releases(p.reshape(keys.shape[0], -1), keys, sites, where, draw)[0].reshape(weight.shape)
+    return weight / (p * sites) * count.to(p.dtype), count
+
+
+def mask_gradient(gradient: Tensor, p: Tensor, count: Tensor, sites: int) -> Tensor:
+    """Gradient with respect to the expected strength; 0 where nothing was released.
+
+    Args:
+        gradient: gradient of the strength transmitted.
+        p: release probabilities, likewise.
+        count: counts of releases, likewise.
+        sites: release sites per synapse.
+
+    Returns:
+        A tensor like `gradient`.
+    """
+    passed = gradient / (p * sites) * count.to(p.dtype)
+    return torch.where(count > 0, passed, torch.zeros_like(passed))
+
+
+def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c: Constants) -> None:
+    """Move strengths and release probabilities in place, by the equations of `synsim.plasticity`.
+
+    Args:
+        weight: expected strengths [R, n].
+        p: release probabilities [R, n].
+        gradient: gradient of the task's loss [R, n].
+        penalty: gradient of a penalty [R, n], or None.
+        c: the constants of the rule, [R] each.
+    """
+    k = c.columns(p)
+    room = k["p_max"] - p
+    change = gradient * (k["modulation"] * room + (1 - k["modulation"])) + k["decay"] * weight
+    if penalty is not None:
+        change = change + penalty
+    weight.sub_(k["lr"] * change)
+    if not c.plastic:
+        return
+    size = gradient.abs()
+    up = (size > k["g_lim"]) if c.hard else (size >= k["g_lim"])
+    step = torch.where(up, k["p_up"], -k["p_down"])
+    step = torch.where(p >= k["p_freeze"], torch.zeros_like(step), step)
+    moved = p + (step if c.hard else step * room)
+    p.copy_(torch.minimum(torch.maximum(moved, k["p_min"]), k["p_max"]))

@@ -1,0 +1,46 @@
+"""What a run leaves behind, and how it is read back.
+
+A run is a folder of four files:
+
+- `run.json`: the resolved config, seeds, versions, commit, device, command line, status and times;
+- `record.nc`: the results, an xarray dataset with labelled axes;
+- `checkpoint.safetensors`: tensors, and everything else as JSON in the metadata of the file;
+- `summary.json`: the rows of the result table.
+
+Each file is replaced whole and at once, so that a run killed at any moment can be resumed. Each is checked on
+opening, so that a file cut short or altered by accident is refused. The checks are no signature: they don't stop
+someone who forges the digests too. Nothing is ever pickled, so opening a record runs no code from it.
+
+    run = records.create("runs/split", config, resume=True)
+    saved = run.load_checkpoint()                       # None in a new run
+    run.save_checkpoint({"weight": weight}, {"task": 3})
+    run.save_record(dataset)
+    run.save_summary(rows)
+    run.finish()
+
+    record = records.open("runs/split")
+    record.dataset, record.config, record.summary
+"""
+
+from synsim.records.dataset import sha256
+from synsim.records.errors import (
+    DamagedRecordError,
+    ForeignFolderError,
+    RunExistsError,
+    RunMismatchError,
+)
+from synsim.records.folder import FREE, RunFolder, create
+from synsim.records.reading import Record, open  # noqa: A004 (records.open is meant to read like gzip.open)
+
+__all__ = [
+    "FREE",
+    "DamagedRecordError",
+    "ForeignFolderError",
+    "Record",
+    "RunExistsError",
+    "RunFolder",
+    "RunMismatchError",
+    "create",
+    "open",
+    "sha256",
+]

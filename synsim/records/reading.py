@@ -1,0 +1,110 @@
+"""The folder of a run, as its readers see it: opened, checked, in memory."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray
+from torch import Tensor
+
+from synsim.records import checkpoint, dataset
+from synsim.records.errors import DamagedRecordError
+from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, digest
+from synsim.records.folder import read_run
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run left behind.
+
+    Attributes:
+        path: the folder.
+        dataset: the results, in memory; the file is closed.
+        summary: the rows of the result table; empty if the run has not come to it yet.
+        run: the whole of `run.json`.
+    """
+
+    path: Path
+    dataset: xarray.Dataset
+    summary: list[dict[str, Any]]
+    run: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config of the run."""
+        config: dict[str, Any] = self.run["config"]
+        return config
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The last checkpoint: tensors (on the CPU) and meta.
+
+        Returns:
+            Tensors by name, and meta. A damaged file is refused with DamagedRecordError.
+
+        Raises:
+            FileNotFoundError: if the run has saved no checkpoint.
+        """
+        path = self.path / CHECKPOINT
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} does not exist: the run (status {self.run['status']!r}) saved none."
+            )
+        return checkpoint.read(path)
+
+
+def open(folder: str | Path) -> Record:  # noqa: A001 (records.open is meant to read like gzip.open)
+    """Read what a run left behind, and check that it is what was written.
+
+    A run that is still going can be read too: what it saved last.
+
+    Args:
+        folder: the folder of the run.
+
+    Returns:
+        The record, in memory.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run, or a run without a record. A file cut short or altered is
+            refused with DamagedRecordError.
+    """
+    path = Path(folder)
+    if not (path / RUN).is_file():
+        raise FileNotFoundError(
+            f"{path} is not the folder of a run: no {RUN} in it. A run leaves {', '.join(NAMES)}."
+        )
+    # The files come before the list of their digests, which keeps an old digest until the new file is in place.
+    record, table = _bytes(path / RECORD), _bytes(path / SUMMARY)
+    run = read_run(path / RUN)
+    if record is None:
+        raise FileNotFoundError(
+            f"{path} has no {RECORD}: the status of the run is {run['status']!r}. "
+            "Run the experiment again with --resume to complete it."
+        )
+    _require_listed(record, path / RECORD, run)
+    return Record(path, dataset.read(record, path / RECORD), _rows(table, path / SUMMARY, run), run)
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _require_listed(data: bytes, path: Path, run: dict[str, Any]) -> None:
+    listed: Sequence[str] = run["files"].get(path.name, ())
+    if digest(data) not in listed:
+        raise DamagedRecordError(path, f"its bytes are not those that {RUN} lists")
+
+
+def _rows(data: bytes | None, path: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
+    if data is None:
+        # An unfinished run may have listed the file and been killed just before it appeared.
+        if run["status"] == "finished" and SUMMARY in run["files"]:
+            raise DamagedRecordError(path, "it is missing, though the run is finished")
+        return []
+    _require_listed(data, path, run)
+    rows: list[dict[str, Any]] = json.loads(data)["rows"]
+    return rows

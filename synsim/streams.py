@@ -1,0 +1,150 @@
+"""Random numbers with an address: the counter-based generator behind every random choice of a run.
+
+Nothing here has a state. A number is a function of a key (what it is for, the seed, the module's name) and of a
+counter (where and when), so it can be had again alone or among others, on any device, after a crash.
+
+Generator: Philox 4x32-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+WORD = 0xFFFFFFFF
+
+TILE = 128
+"""Synapses that share one tile of release bits: 16 lanes of 8 numbers with 16 bits each."""
+LANES = 16
+
+
+def key(purpose: str, seed: int, name: str = "") -> tuple[int, int]:
+    """Key of a stream: the first 64 bits of blake2b(purpose | seed | name), as two 32-bit words.
+
+    Args:
+        purpose: what the numbers are for: "train", "eval", "label", "init" or "order", possibly with a suffix.
+        seed: a non-negative integer.
+        name: the module's name in its network, or any other label that tells streams of one purpose apart.
+
+    Returns:
+        The two words of the key, low word first.
+    """
+    digest = blake2b(f"{purpose}|{seed}|{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+def keys(purpose: str, seeds: Sequence[int], name: str = "") -> Tensor:
+    """Keys of one stream per seed.
+
+    Args:
+        purpose: what the numbers are for.
+        seeds: R seeds.
+        name: the module's name.
+
+    Returns:
+        The keys, int64 of shape [R, 2], each entry below 2**32.
+    """
+    return torch.tensor([key(purpose, seed, name) for seed in seeds], dtype=torch.int64).reshape(-1, 2)
+
+
+def philox(counter: Sequence[Tensor], words: Sequence[Tensor | int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Philox 4x32-10 in plain torch: the reference that the fused kernels are held against.
+
+    Args:
+        counter: four int64 tensors that broadcast together, each entry in [0, 2**32).
+        words: the two words of the key; numbers, or int64 tensors that broadcast with the counter.
+
+    Returns:
+        Four int64 tensors of random 32-bit words.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = words
+    for _ in range(ROUNDS):
+        # int64 products wrap modulo 2**64, which leaves both 32-bit halves right once the sign is masked away.
+        first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((second >> 32) & WORD) ^ c1 ^ k0,
+            second & WORD,
+            ((first >> 32) & WORD) ^ c3 ^ k1,
+            first & WORD,
+        )
+        k0, k1 = (k0 + WEYL[0]) & WORD, (k1 + WEYL[1]) & WORD
+    return c0, c1, c2, c3
+
+
+def release_bits(keys: Tensor, count: int, *, site: int, example: Tensor, draw: int) -> Tensor:
+    """Sixteen random bits for every synapse, replica and example, at one site and draw.
+
+    Synapse i of a layer (in the flat order of its weight) lives in tile i // 128, lane i % 16, slot (i % 128) // 16;
+    tile and lane make the block counter, the slot chooses one of the eight 16-bit numbers of the block.
+
+    Args:
+        keys: int64 [R, 2].
+        count: synapses per replica.
+        site: release site, counted from 0.
+        example: int64 [E], index of the example, block or time step.
+        draw: number of the draw.
+
+    Returns:
+        int64 [E, R, count], each entry in [0, 65536).
+    """
+    device = keys.device
+    blocks = -(-count // TILE) * LANES
+    block = torch.arange(blocks, device=device)
+    where = example.to(device).reshape(-1, 1, 1)
+    counter = (block, block.new_tensor(site), where, block.new_tensor(draw))
+    words = philox(counter, (keys[:, 0].reshape(-1, 1), keys[:, 1].reshape(-1, 1)))
+    halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
+    shape = (where.shape[0], keys.shape[0], blocks)
+    slots = [half.expand(shape).reshape(*shape[:2], blocks // LANES, LANES) for half in halves]
+    return torch.stack(slots, dim=-2).reshape(*shape[:2], -1)[..., :count]
+
+
+def integers(keys: Tensor, count: int, draw: int = 0) -> Tensor:
+    """Random 32-bit integers.
+
+    Args:
+        keys: int64 [R, 2].
+        count: numbers per key.
+        draw: number of the draw; another one gives other numbers.
+
+    Returns:
+        int64 [R, count], each entry in [0, 2**32).
+    """
+    block = torch.arange(-(-count // 4), device=keys.device)
+    zero = block.new_tensor(0)
+    words = philox((block, zero, zero, block.new_tensor(draw)), (keys[:, :1], keys[:, 1:]))
+    return torch.stack(words, dim=-1).reshape(keys.shape[0], -1)[:, :count]
+
+
+def uniform(keys: Tensor, count: int, draw: int = 0) -> Tensor:
+    """Uniform numbers in [0, 1) with 24 random bits, the same values whatever the precision they are used in.
+
+    Args:
+        keys: int64 [R, 2].
+        count: numbers per key.
+        draw: number of the draw.
+
+    Returns:
+        float64 [R, count].
+    """
+    return (integers(keys, count, draw) >> 8).double() * 2.0**-24
+
+
+def permutation(keys: Tensor, count: int, draw: int = 0) -> Tensor:
+    """Random orders of `count` things, one per key.
+
+    Args:
+        keys: int64 [R, 2].
+        count: how many things.
+        draw: number of the draw, such as the epoch.
+
+    Returns:
+        int64 [R, count], each row a permutation of 0 … count − 1.
+    """
+    words = integers(keys, 2 * count, draw)
+    return torch.argsort(words[:, :count] << 31 | words[:, count:] >> 1, dim=1, stable=True)

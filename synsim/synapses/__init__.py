@@ -1,0 +1,18 @@
+"""Synapses that fail at random: layers, views of them, and their streams."""
+
+from synsim.synapses.base import Address, StochasticLayer, synapses
+from synsim.synapses.conv import BernoulliConv2d
+from synsim.synapses.linear import BernoulliLinear
+from synsim.synapses.views import evaluation, expected, frozen, seed
+
+__all__ = [
+    "Address",
+    "BernoulliConv2d",
+    "BernoulliLinear",
+    "StochasticLayer",
+    "evaluation",
+    "expected",
+    "frozen",
+    "seed",
+    "synapses",
+]

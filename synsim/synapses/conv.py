@@ -1,0 +1,133 @@
+"""Convolution of Bernoulli synapses."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from synsim._checks import require, whole
+from synsim.synapses.base import StochasticLayer, transformed
+from synsim.synapses.chunked import Chunked
+
+Pair = int | tuple[int, int]
+
+
+class BernoulliConv2d(StochasticLayer):
+    """`nn.Conv2d` whose synapses release at random; with p = 1 and without replicas it is `nn.Conv2d`, bit for bit.
+
+    A kernel entry is one synapse, shared by all positions: it is released or not for the whole image.
+
+    Args:
+        in_channels: input channels C.
+        out_channels: output channels O.
+        kernel_size: height and width of the kernel.
+        stride: as in `nn.Conv2d`.
+        padding: as in `nn.Conv2d`, "same" and "valid" included; zeros are padded.
+        dilation: as in `nn.Conv2d`.
+        groups: as in `nn.Conv2d`.
+        p: release probability: a number, [R], or shaped like the weight.
+        bias: whether there is a bias.
+        sites: release sites N per synapse.
+        scope: "batch": one mask per forward pass; "sample": one per example.
+        replicas: R independent layers in one.
+        device: where the tensors live.
+        dtype: their floating-point type.
+
+    Shapes:
+        weight [O, C / groups, kH, kW] or [R, ...]; input [B, C, H, W] (shared) or [R, B, C, H, W];
+        output [B, O, H', W'] or [R, B, O, H', W'].
+
+    Source:
+        Schug, Benzing & Steger 2021, eq. 4.1 to 4.3, with shared weights.
+    """
+
+    example_ndim = 3
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair | str = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        *,
+        p: float | Tensor | Sequence[float] = 0.25,
+        bias: bool = False,
+        sites: int = 1,
+        scope: str = "batch",
+        replicas: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        whole(in_channels, "in_channels")
+        whole(out_channels, "out_channels")
+        whole(groups, "groups")
+        require(
+            in_channels % groups == 0 and out_channels % groups == 0,
+            f"groups must divide in_channels and out_channels, got {groups}, {in_channels} and {out_channels}.",
+        )
+        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        super().__init__(
+            (out_channels, in_channels // groups, *kernel),
+            p=p,
+            bias=bias,
+            sites=sites,
+            scope=scope,
+            replicas=replicas,
+            device=device,
+            dtype=dtype,
+        )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transmit.
+
+        Args:
+            x: [B, C, H, W], or with replicas also [R, B, C, H, W].
+
+        Returns:
+            [B, O, H', W'], or with replicas [R, B, O, H', W'].
+        """
+        self.check_input(x, self.in_channels)
+        if self.scope == "sample" and not self.address.mean:
+            return self._per_example(x)
+        strength = self.transmitted()
+        if self.replicas is None:
+            return self._convolve(x, strength, self.bias, self.groups)
+        inputs = x if x.ndim == 5 else x.unsqueeze(0).expand(self.replicas, *x.shape)
+        bias = None if self.bias is None else self.bias.flatten()
+        out = self._convolve(
+            inputs.transpose(0, 1).flatten(1, 2), strength.flatten(0, 1), bias, self.groups * self.replicas
+        )
+        return out.unflatten(1, (self.replicas, self.out_channels)).transpose(0, 1)
+
+    def _convolve(self, x: Tensor, strength: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        return F.conv2d(x, strength, bias, self.stride, self.padding, self.dilation, groups)
+
+    def _one_each(self, x: Tensor, strength: Tensor) -> Tensor:
+        # x [E, C, H, W], strength [E, O, C / groups, kH, kW]: the examples are groups of one image.
+        out = self._convolve(
+            x.flatten(0, 1).unsqueeze(0), strength.flatten(0, 1), None, self.groups * x.shape[0]
+        )
+        return out[0].unflatten(0, (x.shape[0], self.out_channels))
+
+    def _per_example(self, x: Tensor) -> Tensor:
+        replicas = self.replicas or 1
+        inputs = x if x.ndim == 5 else x.unsqueeze(0).expand(replicas, *x.shape)
+        if transformed():
+            strength = self._plain(inputs.shape[1])
+            strength = strength.reshape(-1, replicas, *self.weight.shape[-4:])
+            out = torch.stack([self._one_each(inputs[r], strength[:, r]) for r in range(replicas)])
+        else:
+            keys, _ = self._key(self.address.purpose)
+            weight, p = (t.reshape(replicas, *t.shape[-4:]) for t in (self.weight, self.p))
+            address = (self.sites, self.address.example, self._next())
+            out = cast(Tensor, Chunked.apply(inputs, weight, p, keys, *address, self._one_each))
+        if self.bias is not None:
+            out = out + self.bias.reshape(replicas, 1, -1, 1, 1)
+        return out if self.replicas is not None else out[0]

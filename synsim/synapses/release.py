@@ -1,0 +1,199 @@
+"""Release as a differentiable function of the expected strength (protocol: eq. 4.1, 4.3)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from synsim import kernels
+
+
+class Release(torch.autograd.Function):
+    """w̄ -> strengths transmitted under a mask already drawn; the gradient carries the same factor, k / (N p)."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, strength: Tensor, p: Tensor, count: Tensor, sites: int) -> Tensor:
+        """Tie the strengths transmitted to the expected strengths.
+
+        Args:
+            ctx: autograd's context.
+            weight: expected strengths; they receive the gradient.
+            strength: strengths transmitted, like `weight`.
+            p: release probabilities, like `weight`.
+            count: counts of releases, like `weight`.
+            sites: release sites per synapse.
+
+        Returns:
+            The strengths transmitted.
+        """
+        ctx.save_for_backward(p, count)
+        ctx.sites = sites
+        return strength.view_as(strength)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient with respect to the expected strength: 0 where nothing was released.
+
+        Args:
+            ctx: autograd's context.
+            gradient: gradient of the strengths transmitted, like `weight`.
+
+        Returns:
+            Gradient of the weight, and None for everything else.
+        """
+        p, count = ctx.saved_tensors
+        # The gradient of the strengths transmitted is this node's alone, so it may be overwritten.
+        return kernels.mask_gradient(gradient, p, count, ctx.sites), None, None, None, None
+
+
+class Transmit(torch.autograd.Function):
+    """x, w̄ -> y of a linear layer whose mask is already drawn, in one node.
+
+    Torch's own derivative of a batched product lays the gradient of the weight out transposed; this one keeps the layout of the weight, in
+    which the kernels work.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        strength: Tensor,
+        p: Tensor,
+        count: Tensor,
+        sites: int,
+    ) -> Tensor:
+        """Transmit a batch.
+
+        Args:
+            ctx: autograd's context.
+            x: inputs [B, I], or [R, B, I].
+            weight: expected strengths [O, I] or [R, O, I]; they receive the gradient.
+            bias: [O] or [R, O], or None.
+            strength: strengths transmitted, like `weight`.
+            p: release probabilities, like `weight`.
+            count: counts of releases, like `weight`.
+            sites: release sites per synapse.
+
+        Returns:
+            [B, O] or [R, B, O].
+        """
+        ctx.save_for_backward(x, strength, p, count)
+        ctx.sites = sites
+        return product(x, strength, bias)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of inputs, expected strengths and biases.
+
+        Args:
+            ctx: autograd's context.
+            gradient: like the result.
+
+        Returns:
+            Gradients of x, weight and bias, and None for everything else.
+        """
+        x, strength, p, count = ctx.saved_tensors
+        to_x = to_weight = to_bias = None
+        shared = x.ndim < strength.ndim
+        if ctx.needs_input_grad[0]:
+            to_x = gradient @ strength
+            to_x = to_x.sum(0) if shared else to_x
+        if ctx.needs_input_grad[1]:
+            inputs = x.expand(strength.shape[0], *x.shape) if shared else x
+            passed = gradient.transpose(-2, -1) @ inputs
+            to_weight = kernels.mask_gradient(passed, p, count, ctx.sites)
+        if ctx.needs_input_grad[2]:
+            to_bias = gradient.sum(-2)
+        return to_x, to_weight, to_bias, None, None, None, None
+
+
+def product(x: Tensor, strength: Tensor, bias: Tensor | None) -> Tensor:
+    """Output of a linear layer with or without replicas.
+
+    Args:
+        x: [B, I], or [R, B, I].
+        strength: [O, I] or [R, O, I].
+        bias: [O] or [R, O], or None.
+
+    Returns:
+        [B, O] or [R, B, O].
+    """
+    if strength.ndim == 2:
+        return F.linear(x, strength, bias)
+    inputs = x if x.ndim == 3 else x.expand(strength.shape[0], *x.shape)
+    if bias is None:
+        return torch.bmm(inputs, strength.transpose(1, 2))
+    return torch.baddbmm(bias.unsqueeze(1), inputs, strength.transpose(1, 2))
+
+
+class SampleLinear(torch.autograd.Function):
+    """x, w̄ -> y with one mask per example, through the CPU kernels; no tensor of masks is ever made."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        p: Tensor,
+        words: np.ndarray,
+        sites: int,
+        example: int,
+        draw: int,
+    ) -> Tensor:
+        """Transmit a batch.
+
+        Args:
+            ctx: autograd's context.
+            x: inputs [R, B, I].
+            weight: expected strengths [R, O, I].
+            p: release probabilities [R, O, I].
+            words: keys as uint32 [R, 2].
+            sites: release sites per synapse.
+            example: index of the first example.
+            draw: number of the draw.
+
+        Returns:
+            [R, B, O].
+        """
+        # A copy: the backward pass draws the same masks even if p has moved by then.
+        ctx.save_for_backward(x, weight, p.clone())
+        ctx.address = (words, sites, example, draw)
+        return torch.stack(
+            [
+                kernels.transmit(
+                    x[r].detach(), weight[r].detach(), p[r], words[r], sites, example, draw
+                )
+                for r in range(weight.shape[0])
+            ]
+        )
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of inputs and expected strengths; the masks are drawn again from their address.
+
+        Args:
+            ctx: autograd's context.
+            gradient: [R, B, O].
+
+        Returns:
+            Gradients of x and weight, and None for everything else.
+        """
+        x, weight, p = ctx.saved_tensors
+        words, sites, example, draw = ctx.address
+        parts = [
+            kernels.backpropagate(
+                x[r], weight[r], p[r], words[r], sites, example, draw, gradient[r], ctx.needs_input_grad[0]
+            )
+            for r in range(weight.shape[0])
+        ]
+        to_x = [part for part, _ in parts if part is not None]
+        to_weight = torch.stack([part for _, part in parts])
+        return torch.stack(to_x) if to_x else None, to_weight, None, None, None, None, None, None

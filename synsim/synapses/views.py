@@ -1,0 +1,145 @@
+"""Views of a stochastic network, and the seeding of its streams. Views nest, and are undone in any case."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from torch import nn
+
+from synsim._checks import require, whole
+from synsim.synapses.base import Address, synapses
+
+
+def seed(net: nn.Module, seed: int | Sequence[int]) -> None:
+    """Restart the release streams of a network.
+
+    Args:
+        net: any module with stochastic layers.
+        seed: one seed; with R replicas it stands for seed, seed + 1, …, seed + R − 1. Or R different seeds.
+
+    Raises:
+        ValueError: if there are not R seeds, or one is given twice, or is negative.
+    """
+    layers = synapses(net)
+    counts = {layer.replicas for layer in layers.values()}
+    require(len(counts) <= 1, f"all layers of a network must have the same replicas, got {counts}.")
+    chosen = seeds_of(seed, counts.pop() if counts else None)
+    for name, layer in layers.items():
+        layer.seed(chosen, name)
+
+
+def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
+    """The seeds of all replicas.
+
+    Args:
+        seed: one seed, or one per replica.
+        replicas: R, or None for a network without a replica axis.
+
+    Returns:
+        R seeds (one without replicas).
+
+    Raises:
+        ValueError: if there are not R seeds, or one is given twice, or is negative.
+    """
+    if isinstance(seed, int):
+        whole(seed, "seed", 0)
+        return tuple(seed + r for r in range(replicas or 1))
+    chosen = tuple(int(one) for one in seed)
+    require(len(chosen) == (replicas or 1), f"expected {replicas or 1} seeds, one per replica, got {len(chosen)}.")
+    twice = sorted({one for one in chosen if chosen.count(one) > 1})
+    require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
+    for one in chosen:
+        whole(one, "seed", 0)
+    return chosen
+
+
+@contextmanager
+def expected(net: nn.Module) -> Iterator[nn.Module]:
+    """Mean field: every synapse transmits its expected strength, and no draw is consumed.
+
+    Args:
+        net: any module with stochastic layers.
+
+    Yields:
+        The network.
+    """
+    with _addresses(net, lambda address, draws: replace(address, mean=True)):
+        yield net
+
+
+@contextmanager
+def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
+    """Every forward pass uses one mask, and no draw is consumed.
+
+    Args:
+        net: any module with stochastic layers.
+        draw: number of the draw; None for the one that each layer drew last (0 before the first).
+
+    Yields:
+        The network.
+    """
+    if draw is not None:
+        whole(draw, "draw", 0)
+
+    def hold(address: Address, draws: int) -> Address:
+        return replace(address, draw=max(draws - 1, 0) if draw is None else draw, mean=False)
+
+    with _addresses(net, hold):
+        yield net
+
+
+@contextmanager
+def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
+    """Streams of their own for measuring, which leave those of training as they are.
+
+    A view that is already in force (`expected`, `frozen`) stays in force.
+
+    Args:
+        net: any module with stochastic layers.
+        seed: another one gives other masks.
+
+    Yields:
+        A handle that sets the number of the pass and of the block.
+    """
+    whole(seed, "seed", 0)
+
+    def measure(address: Address, draws: int) -> Address:
+        plain = address == Address()
+        return Address(purpose=f"eval/{seed}", draw=0) if plain else address
+
+    with _addresses(net, measure):
+        yield Passes(net)
+
+
+class Passes:
+    """Handle of an evaluation: which pass, and which block or example of the data, comes next."""
+
+    def __init__(self, net: nn.Module) -> None:
+        layers = synapses(net).values()
+        self._layers = [layer for layer in layers if layer.address.purpose.startswith("eval/")]
+        self.scopes = {layer.scope for layer in layers}
+
+    def at(self, draw: int, block: int, example: int) -> None:
+        """Set the address of the next forward pass.
+
+        Args:
+            draw: number of the pass over the data.
+            block: index of the block of images that share a mask (batch scope).
+            example: index of the first image (sample scope).
+        """
+        for layer in self._layers:
+            where = example if layer.scope == "sample" else block
+            layer.address = replace(layer.address, draw=draw, example=where)
+
+
+@contextmanager
+def _addresses(net: nn.Module, change) -> Iterator[None]:  # type: ignore[no-untyped-def]
+    layers = list(synapses(net).values())
+    before = [(layer.address, layer._mask) for layer in layers]
+    try:
+        for layer in layers:
+            layer.address = change(layer.address, layer.draws)
+        yield
+    finally:
+        for layer, (address, mask) in zip(layers, before, strict=True):
+            layer.address, layer._mask = address, mask
