@@ -1,0 +1,59 @@
+"""The order in which every replica sees the examples of an epoch."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from synsim import streams
+from synsim._checks import require, whole
+
+
+def epoch_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tensor:
+    """Order of the examples in one epoch, a pure function of seed, task and epoch.
+
+    Args:
+        seeds: R seeds.
+        task: index of the task.
+        epoch: index of the epoch within the task.
+        count: examples.
+
+    Returns:
+        int64 [R, count], each row a permutation.
+    """
+    return streams.permutation(streams.keys("order", seeds, f"task/{task}"), count, draw=epoch)
+
+
+def batches(order: Tensor, size: int, start: int = 0) -> Iterator[Tensor]:
+    """Mini-batches of an order; the last, incomplete one is dropped.
+
+    Args:
+        order: [R, N].
+        size: examples per batch.
+        start: first batch.
+
+    Yields:
+        [R, size].
+
+    Raises:
+        ValueError: if there are fewer examples than fill one batch.
+    """
+    whole(size, "batch")
+    steps = order.shape[1] // size
+    require(steps > 0, f"a batch of {size} needs as many examples, got {order.shape[1]}. Choose a smaller batch.")
+    for step in range(start, steps):
+        yield order[:, step * size : (step + 1) * size]
+
+
+def pixel_orders(seeds: Sequence[int], task: int, pixels: int) -> Tensor:
+    """Fixed random order of the pixels of one task; replicas of one seed share it whatever the method.
+
+    Args:
+        seeds: R seeds.
+        task: index of the task.
+        pixels: number of pixels.
+
+    Returns:
+        int64 [R, pixels].
+    """
+    return torch.as_tensor(streams.permutation(streams.keys("order", seeds, f"pixels/{task}"), pixels))

@@ -1,0 +1,17 @@
+"""One training step and one loop over tasks, which serve every experiment."""
+
+from synsim.training.history import Failure, History
+from synsim.training.loop import Probe, TrainingFailedError, fit
+from synsim.training.session import Phase, Session
+from synsim.training.step import train_step
+
+__all__ = [
+    "Failure",
+    "History",
+    "Phase",
+    "Probe",
+    "Session",
+    "TrainingFailedError",
+    "fit",
+    "train_step",
+]

@@ -1,0 +1,125 @@
+"""The command line of an experiment, from its frozen config."""
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+from synsim._checks import available_device, require, whole
+
+
+def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
+    """A field of a config with its help.
+
+    Args:
+        default: its default.
+        text: what `--help` says.
+        choices: allowed values.
+
+    Returns:
+        The field.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every experiment can be told."""
+
+    data: str = option("mnist", "data set: digits, mnist, fashion-mnist or cifar10")
+    data_dir: str | None = option(None, "folder that holds the data sets (default: $SYNSIM_DATA, then the cache)")
+    seeds: tuple[int, ...] = option((2019, 2020, 2021), "one replica per seed")
+    device: str = option("cpu", "torch device, such as cpu or cuda")
+    threads: int | None = option(None, "threads of torch (default: all cores)")
+    epochs: int = option(10, "passes over each task")
+    out: str = option("runs/run", "folder of the run")
+    resume: bool = option(False, "go on with the run that the folder holds")
+    overwrite: bool = option(False, "replace the run that the folder holds")
+    checkpoint_every: float = option(60.0, "seconds between checkpoints")
+    quiet: bool = option(False, "no progress bars")
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data."""
+        require(len(self.seeds) > 0, "expected at least one seed, got none.")
+        twice = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
+        require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
+        for seed in self.seeds:
+            whole(seed, "seed", 0)
+        whole(self.epochs, "epochs")
+        available_device(self.device)
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+def parse(kind: type[Config], description: str, arguments: Sequence[str] | None = None) -> Config:
+    """Read the command line; exit with a message if it does not fit.
+
+    Args:
+        kind: the config's class.
+        description: of the script.
+        arguments: instead of `sys.argv[1:]`.
+
+    Returns:
+        The config.
+    """
+    parser = ArgumentParser(description=description, exit_on_error=True)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        _add(parser, field, hints[field.name])
+    values = parser.parse_args(arguments)
+    given = {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
+    try:
+        config = kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    except ValueError as error:
+        parser.error(str(error))
+        raise
+    if config.threads is not None:
+        torch.set_num_threads(whole(config.threads, "threads"))
+    return config
+
+
+def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
+    flag, text = f"--{field.name.replace('_', '-')}", field.metadata.get("help", "")
+    if hint is bool:
+        parser.add_argument(flag, action="store_true", default=field.default, help=text)
+        return
+    many = typing.get_origin(hint) is tuple
+    inner = typing.get_args(hint)[0] if many else hint
+    if isinstance(inner, types.UnionType):
+        inner = next(part for part in typing.get_args(inner) if part is not type(None))
+    options: dict[str, Any] = {"type": inner, "default": list(field.default) if many else field.default}
+    if many:
+        options["nargs"] = "+"
+    if field.metadata.get("choices"):
+        options["choices"] = list(field.metadata["choices"])
+    parser.add_argument(flag, help=text, **options)
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """The config as JSON values, for the record.
+
+    Args:
+        config: any config.
+
+    Returns:
+        Field -> value.
+    """
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
+
+
+def fail(error: Exception) -> typing.NoReturn:
+    """End a script with a message instead of a traceback.
+
+    Args:
+        error: what went wrong.
+    """
+    print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+    sys.exit(1)

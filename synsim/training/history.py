@@ -1,0 +1,130 @@
+"""What a training run leaves behind, as arrays with labelled axes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import xarray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A replica whose loss or gradient was not finite.
+
+    Attributes:
+        replica: its index.
+        seed: its seed.
+        task: name of the task.
+        epoch: epoch of the task, from 0.
+        step: step of the epoch, from 0.
+    """
+
+    replica: int
+    seed: int
+    task: str
+    epoch: int
+    step: int
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"replica {self.replica} (seed {self.seed}) failed in task {self.task!r}, epoch {self.epoch}, "
+            f"step {self.step}: its loss or gradient was not finite. It was held at the state before that step."
+        )
+
+
+PER_EPOCH = ("loss", "train_accuracy", "test_accuracy", "seconds")
+
+
+@dataclass
+class History:
+    """Measurements of one training run.
+
+    Attributes:
+        seeds: one per replica.
+        trained: names of the tasks trained on, in order.
+        tested: names of the tasks tested after each.
+        epochs: per task.
+        per_epoch: name -> float64 [R, trained, epochs]; "seconds" is [trained, epochs].
+        accuracy: float64 [R, trained, tested], test accuracy in [0, 1] after each task.
+        failures: replicas that failed.
+    """
+
+    seeds: tuple[int, ...]
+    trained: tuple[str, ...]
+    tested: tuple[str, ...]
+    epochs: int
+    per_epoch: dict[str, Tensor] = field(default_factory=dict)
+    accuracy: Tensor = field(default_factory=lambda: torch.empty(0))
+    failures: list[Failure] = field(default_factory=list)
+
+    @staticmethod
+    def empty(
+        seeds: Sequence[int], trained: Sequence[str], tested: Sequence[str], epochs: int, probes: Sequence[str]
+    ) -> "History":
+        """A history in which nothing was measured yet.
+
+        Args:
+            seeds: one per replica.
+            trained: names of the tasks to train on.
+            tested: names of the tasks to test on.
+            epochs: per task.
+            probes: names of further measurements per epoch.
+
+        Returns:
+            A history full of NaN.
+        """
+        shape = (len(seeds), len(trained), epochs)
+        per_epoch = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in (*PER_EPOCH, *probes)}
+        per_epoch["seconds"] = per_epoch["seconds"][0].clone()
+        accuracy = torch.full((len(seeds), len(trained), len(tested)), torch.nan, dtype=torch.float64)
+        return History(tuple(seeds), tuple(trained), tuple(tested), epochs, per_epoch, accuracy)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All arrays, for a checkpoint."""
+        return {**{f"epoch/{name}": value for name, value in self.per_epoch.items()}, "accuracy": self.accuracy}
+
+    def load(self, tensors: Mapping[str, Tensor], failures: Sequence[Mapping[str, object]]) -> None:
+        """Continue from a checkpoint.
+
+        Args:
+            tensors: from `tensors`.
+            failures: fields of the failures.
+        """
+        for name in self.per_epoch:
+            self.per_epoch[name] = tensors[f"epoch/{name}"].clone()
+        self.accuracy = tensors["accuracy"].clone()
+        self.failures = [Failure(**one) for one in failures]  # type: ignore[arg-type]
+
+    def dataset(self) -> xarray.Dataset:
+        """The arrays with labelled axes.
+
+        Returns:
+            A dataset over replica, task (trained on, also called after_task), test_task and epoch. Accuracies lie in [0, 1], losses are nats,
+            seconds are wall time.
+        """
+        axes = ("replica", "task", "epoch")
+        variables = {
+            name: (axes if value.ndim == 3 else axes[1:], value.numpy()) for name, value in self.per_epoch.items()
+        }
+        failed = np.zeros(len(self.seeds), dtype=bool)
+        for failure in self.failures:
+            failed[failure.replica] = True
+        return xarray.Dataset(
+            {
+                **variables,
+                "accuracy": (("replica", "after_task", "test_task"), self.accuracy.numpy()),
+                "failed": (("replica",), failed),
+            },
+            coords={
+                "replica": np.arange(len(self.seeds)),
+                "seed": ("replica", np.array(self.seeds, dtype=np.int64)),
+                "task": list(self.trained),
+                "after_task": list(self.trained),
+                "test_task": list(self.tested),
+                "epoch": np.arange(1, self.epochs + 1),
+            },
+            attrs={"failures": "; ".join(str(failure) for failure in self.failures)},
+        )

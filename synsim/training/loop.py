@@ -1,0 +1,200 @@
+"""The loop over tasks: R replicas at once, measurements per epoch, checkpoints, resume."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from synsim._checks import require, whole
+from synsim.meters import accuracy
+from synsim.networks import replicas_of
+from synsim.tasks import Task, batches, epoch_order
+from synsim.training.history import Failure, History
+from synsim.training.state import pack, unpack
+from synsim.training.step import Held, Penalty, apply_step, finite_replicas, forward_backward
+
+Probe = Callable[[nn.Module, Task], Tensor]
+"""A measurement per epoch: (network, current task) -> a number or [R]."""
+
+
+class Store(Protocol):
+    """Where a loop keeps its state."""
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state saved last, or None."""
+
+    def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Keep a state."""
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+
+class TrainingFailedError(RuntimeError):
+    """Every replica failed, or a finished run has replicas that did."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__("\n".join(str(failure) for failure in failures))
+        self.failures = tuple(failures)
+
+
+class _Run:
+    # The moving parts of one call of `fit`.
+    def __init__(self, net: nn.Module, optimiser: Optimizer, history: History, store: Store | None) -> None:
+        self.net, self.optimiser, self.history, self.store = net, optimiser, history, store
+        self.at = (0, 0, 0)
+        lead = len(history.seeds)
+        self.device = next(net.parameters()).device
+        self.sums = torch.zeros(2, lead, dtype=torch.float64, device=self.device)
+        self.alive = torch.ones(lead, dtype=torch.bool)
+        self.held = Held(net, optimiser)
+        self.elapsed = 0.0
+
+    def resume(self) -> None:
+        saved = None if self.store is None else self.store.load()
+        if saved is None:
+            return
+        tensors, meta = saved
+        unpack(self.net, self.optimiser, tensors, meta["numbers"])
+        self.history.load(tensors, meta["failures"])
+        self.at = (meta["task"], meta["epoch"], meta["step"])
+        self.sums = tensors["sums"].to(self.device)
+        self.elapsed = meta["elapsed"]
+        for failure in self.history.failures:
+            self.alive[failure.replica] = False
+            self.held.hold(failure.replica)
+
+    def save(self, task: int, epoch: int, step: int, elapsed: float) -> None:
+        if self.store is None:
+            return
+        tensors, numbers = pack(self.net, self.optimiser)
+        meta = {
+            "numbers": numbers,
+            "failures": [asdict(failure) for failure in self.history.failures],
+            "task": task,
+            "epoch": epoch,
+            "step": step,
+            "elapsed": elapsed,
+        }
+        self.store.save({**tensors, **self.history.tensors(), "sums": self.sums}, meta)
+
+    def guard(self, losses: Tensor, task: str, epoch: int, step: int) -> None:
+        finite = finite_replicas(self.net, losses)
+        for replica in (self.alive & ~finite).nonzero().flatten().tolist():
+            self.alive[replica] = False
+            self.held.hold(replica)
+            self.history.failures.append(Failure(replica, self.history.seeds[replica], task, epoch, step))
+        if not bool(self.alive.any()):
+            raise TrainingFailedError(self.history.failures)
+
+
+def fit(
+    net: nn.Module,
+    optimiser: Optimizer,
+    tasks: Sequence[Task],
+    *,
+    seeds: Sequence[int],
+    epochs: int,
+    batch: int = 100,
+    test: Sequence[Task] | None = None,
+    samples: int = 10,
+    block: int | None = 100,
+    probes: Mapping[str, Probe] | None = None,
+    penalty: Penalty | None = None,
+    store: Store | None = None,
+    progress: str | None = None,
+    test_every_epoch: bool = True,
+) -> History:
+    """Train on tasks in sequence.
+
+    Each replica sees the examples in an order of its own, a function of its seed, the task and the epoch. After each epoch the
+    present task is tested, after each task all of `test`. A replica whose loss or gradient is not finite is held at the
+    state before that step; the others go on.
+
+    Args:
+        net: the network.
+        optimiser: its optimiser.
+        tasks: tasks to train on, in order.
+        seeds: one per replica (one without replicas), for the order of the examples.
+        epochs: passes over each task.
+        batch: examples per step; the last, incomplete batch of an epoch is dropped.
+        test: tasks to test on; None: those trained on.
+        samples: stochastic passes per test.
+        block: images that share a mask in a test.
+        probes: further measurements after each epoch, by name.
+        penalty: returns gradients of a penalty, keyed like `named_parameters()`.
+        store: where checkpoints are kept, and what is resumed.
+        progress: label of the progress bar, or None for no bar.
+        test_every_epoch: whether the present task is tested after each epoch, not only at its end.
+
+    Returns:
+        The measurements. Look at `failures`: replicas that failed are listed there.
+
+    Raises:
+        ValueError: if an argument does not fit.
+        TrainingFailedError: if every replica failed.
+    """
+    require(len(tasks) > 0, "expected at least one task, got none.")
+    whole(epochs, "epochs")
+    lead = replicas_of(net) or 1
+    require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
+    test = tasks if test is None else test
+    names = [[task.name for task in part] for part in (tasks, test)]
+    run = _Run(net, optimiser, History.empty(seeds, names[0], names[1], epochs, list(probes or {})), store)
+    run.resume()
+    options = {"samples": samples, "block": block}
+    steps = [len(task.train) // batch for task in tasks]
+    done = sum(steps[: run.at[0]]) * epochs + (steps[run.at[0]] * run.at[1] + run.at[2] if run.at[0] < len(tasks) else 0)
+    with tqdm(
+        total=sum(steps) * epochs, initial=done, desc=progress, disable=progress is None, unit="step", mininterval=0.5
+    ) as bar:
+        for index in range(run.at[0], len(tasks)):
+            task = tasks[index]
+            for epoch in range(run.at[1] if index == run.at[0] else 0, epochs):
+                first = run.at[2] if (index, epoch) == run.at[:2] else 0
+                _epoch(run, task, index, epoch, first, batch, penalty, bar)
+                last = epoch == epochs - 1
+                if test_every_epoch or last:
+                    found = accuracy(net, task.test, task.test.y, head=task.head, **options)
+                    run.history.per_epoch["test_accuracy"][:, index, epoch] = found.reshape(-1).cpu()
+                for name, probe in (probes or {}).items():
+                    run.history.per_epoch[name][:, index, epoch] = probe(net, task).detach().reshape(-1).cpu().double()
+                if last:
+                    for column, other in enumerate(test):
+                        found = accuracy(net, other.test, other.test.y, head=other.head, **options)
+                        run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
+                if store is not None and (last or store.due()):
+                    run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
+    return run.history
+
+
+def _epoch(
+    run: _Run, task: Task, index: int, epoch: int, first: int, batch: int, penalty: Penalty | None, bar: Any
+) -> None:
+    started = time.perf_counter()
+    before = run.elapsed if first else 0.0
+    if not first:
+        run.sums.zero_()
+    order = epoch_order(run.history.seeds, index, epoch, len(task.train)).to(run.device)
+    alone = replicas_of(run.net) is None
+    step = first
+    for step, rows in enumerate(batches(order, batch, first), start=first):
+        x, y = task.batch(rows[0] if alone else rows)
+        losses, right = forward_backward(run.net, run.optimiser, x, y, task.head)
+        run.guard(losses, task.name, epoch, step)
+        apply_step(run.net, run.optimiser, penalty)
+        run.held.restore()
+        run.sums += torch.stack([losses, right]).double()
+        bar.update(1)
+        if run.store is not None and run.store.due():
+            run.save(index, epoch, step + 1, before + time.perf_counter() - started)
+    mean = torch.where(run.alive, (run.sums / (step + 1)).cpu(), torch.nan)
+    run.history.per_epoch["loss"][:, index, epoch] = mean[0]
+    run.history.per_epoch["train_accuracy"][:, index, epoch] = mean[1]
+    run.history.per_epoch["seconds"][index, epoch] = before + time.perf_counter() - started
+    bar.set_postfix(task=task.name, loss=f"{float(mean[0].nanmean()):.3g}")

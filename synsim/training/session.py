@@ -1,0 +1,147 @@
+"""A run of several phases (methods, say) in one folder: what is finished is kept, what was cut off goes on."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray
+from torch import Tensor, nn
+
+from synsim import records
+from synsim.training.history import History
+from synsim.training.loop import TrainingFailedError
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A finished phase.
+
+    Attributes:
+        name: its name.
+        dataset: its measurements.
+        state: `state_dict` of its trained network.
+    """
+
+    name: str
+    dataset: xarray.Dataset
+    state: dict[str, Tensor]
+
+
+class Session:
+    """The folder of a run, and the phases that it went through.
+
+    Args:
+        folder: from `synsim.records.create`.
+        every: seconds between checkpoints.
+    """
+
+    def __init__(self, folder: records.RunFolder, every: float = 60.0) -> None:
+        self.folder, self.every = folder, every
+        self._tensors: dict[str, Tensor] = {}
+        self._meta: dict[str, Any] = {}
+        saved = folder.load_checkpoint()
+        if saved is not None:
+            self._tensors, self._meta = saved[0], saved[1]["phases"]
+        self.failures: list[str] = []
+
+    def phase(self, name: str, net: nn.Module, train: Callable[["PhaseStore"], History]) -> Phase:
+        """Run a phase, or take it from the checkpoint if it is finished.
+
+        Args:
+            name: its name.
+            net: its network, built from the config; it ends up trained.
+            train: calls `fit` with the store it is given.
+
+        Returns:
+            The finished phase.
+
+        Raises:
+            TrainingFailedError: if every replica failed; what is known is in the record then.
+        """
+        store = PhaseStore(self, name)
+        try:
+            history = train(store)
+        except TrainingFailedError as error:
+            self.failures += [f"{name}: {failure}" for failure in error.failures]
+            self.folder.finish("failed", failures=self.failures)
+            raise
+        self.failures += [f"{name}: {failure}" for failure in history.failures]
+        return Phase(name, history.dataset(), {k: v.detach().clone() for k, v in net.state_dict().items()})
+
+    def finish(self, dataset: xarray.Dataset, rows: Sequence[dict[str, Any]]) -> None:
+        """Write record and summary, and mark the run as finished.
+
+        Args:
+            dataset: everything measured.
+            rows: rows of the result table.
+
+        Raises:
+            TrainingFailedError: if a replica failed; the results of the others are written first.
+        """
+        self.folder.save_record(dataset)
+        self.folder.save_summary(rows)
+        self.folder.finish("failed" if self.failures else "finished", failures=self.failures)
+        if self.failures:
+            raise TrainingFailedError(self.failures)  # type: ignore[arg-type]
+
+    def store(self, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Write a checkpoint with the present state of one phase and the last state of all others.
+
+        Args:
+            name: of the phase.
+            tensors: its tensors.
+            meta: everything else.
+        """
+        kept = {key: value for key, value in self._tensors.items() if not key.startswith(f"{name}//")}
+        self._tensors = {**kept, **{f"{name}//{key}": value.detach().cpu() for key, value in tensors.items()}}
+        self._meta[name] = meta
+        self.folder.save_checkpoint(self._tensors, {"phases": self._meta})
+
+    def stored(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last state of a phase.
+
+        Args:
+            name: of the phase.
+
+        Returns:
+            Its tensors and everything else, or None.
+        """
+        if name not in self._meta:
+            return None
+        lead = f"{name}//"
+        found = {key[len(lead) :]: value for key, value in self._tensors.items() if key.startswith(lead)}
+        return found, self._meta[name]
+
+
+class PhaseStore:
+    """Checkpoints of one phase.
+
+    Args:
+        session: the run.
+        name: of the phase.
+    """
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session, self._name = session, name
+        self._last = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state saved last, or None."""
+        return self._session.stored(self._name)
+
+    def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Write a checkpoint.
+
+        Args:
+            tensors: state.
+            meta: everything else.
+        """
+        # The session keeps what it is given until the next checkpoint, and training goes on in place.
+        copies = {name: value.detach().clone() for name, value in tensors.items()}
+        self._session.store(self._name, copies, meta)
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the time between checkpoints is over."""
+        return time.monotonic() - self._last >= self._session.every

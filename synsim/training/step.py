@@ -1,0 +1,132 @@
+"""One training step, and the guard that keeps a replica which fails from harm."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from synsim.losses import replica_cross_entropy
+from synsim.networks import replicas_of
+from synsim.plasticity import PresynapticSGD
+
+Penalty = Callable[[], Mapping[str, Tensor]]
+
+
+def forward_backward(
+    net: nn.Module, optimiser: Optimizer, x: Tensor, y: Tensor, head: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Losses, accuracies and gradients of one batch.
+
+    Args:
+        net: the network.
+        optimiser: its optimiser; gradients are cleared first.
+        x: images [B, ...] or [R, B, ...].
+        y: labels [B] or [R, B].
+        head: index of the head, or None.
+
+    Returns:
+        Mean cross-entropy (nats) and share of right answers of this pass, [R] each ([1] without replicas).
+    """
+    optimiser.zero_grad()
+    logits = net(x) if head is None else net(x, head=head)
+    losses = replica_cross_entropy(logits, y)
+    losses.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
+    right = (logits.detach().argmax(-1) == y).to(logits.dtype).mean(-1)
+    return losses.detach().reshape(-1), right.reshape(-1)
+
+
+def apply_step(net: nn.Module, optimiser: Optimizer, penalty: Penalty | None = None) -> None:
+    """Move the parameters by the gradients at hand; a penalty's gradient stays apart from the task's.
+
+    Args:
+        net: the network.
+        optimiser: its optimiser.
+        penalty: returns gradients keyed like `named_parameters()`.
+    """
+    if penalty is None:
+        optimiser.step()
+    elif isinstance(optimiser, PresynapticSGD):
+        optimiser.step(penalty=penalty())
+    else:
+        extra = penalty()
+        for name, parameter in net.named_parameters():
+            if name in extra and parameter.grad is not None:
+                parameter.grad = parameter.grad + extra[name]
+        optimiser.step()
+
+
+def train_step(
+    net: nn.Module,
+    optimiser: Optimizer,
+    x: Tensor,
+    y: Tensor,
+    *,
+    head: int | None = None,
+    penalty: Penalty | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One whole training step.
+
+    Args:
+        net: the network.
+        optimiser: its optimiser.
+        x: images [B, ...] or [R, B, ...].
+        y: labels [B] or [R, B].
+        head: index of the head, or None.
+        penalty: returns gradients of a penalty, keyed like `named_parameters()`.
+
+    Returns:
+        Mean cross-entropy (nats) and share of right answers before the step, [R] each ([1] without replicas).
+    """
+    found = forward_backward(net, optimiser, x, y, head)
+    apply_step(net, optimiser, penalty)
+    return found
+
+
+def finite_replicas(net: nn.Module, losses: Tensor) -> Tensor:
+    """Which replicas have a finite loss and finite gradients.
+
+    Args:
+        net: the network after its backward pass.
+        losses: [R].
+
+    Returns:
+        bool [R], on the CPU.
+    """
+    lead = losses.shape[0]
+    total = losses.double()
+    for parameter in net.parameters():
+        if parameter.grad is not None:
+            grad = parameter.grad
+            total = total + (grad.reshape(lead, -1).sum(1) if replicas_of(net) else grad.sum())
+    return total.isfinite().cpu()
+
+
+class Held:
+    """Replicas that failed, held at their last good state: the one before the step whose loss was not finite."""
+
+    def __init__(self, net: nn.Module, optimiser: Optimizer) -> None:
+        self._net, self._optimiser = net, optimiser
+        self._kept: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def hold(self, replica: int) -> None:
+        """Keep the present state of a replica.
+
+        Args:
+            replica: its index.
+        """
+        self._kept[replica] = [(tensor, _slice(tensor, replica, self._net).clone()) for tensor in self._tensors()]
+
+    def restore(self) -> None:
+        """Put the replicas that failed back where they were."""
+        with torch.no_grad():
+            for replica, kept in self._kept.items():
+                for tensor, value in kept:
+                    _slice(tensor, replica, self._net).copy_(value)
+
+    def _tensors(self) -> list[Tensor]:
+        return [*self._net.parameters(), *self._net.buffers()]
+
+
+def _slice(tensor: Tensor, replica: int, net: nn.Module) -> Tensor:
+    return tensor.detach()[replica] if replicas_of(net) else tensor.detach()
