@@ -2,6 +2,10 @@
 
 __version__ = "0.1.0"
 
+from synsim import data as data
+from synsim import meters as meters
+from synsim import tasks as tasks
+from synsim.lesions import lesion_curve as lesion_curve
 from synsim.losses import cross_entropy as cross_entropy
 from synsim.networks import MultiHead as MultiHead
 from synsim.networks import mlp as mlp

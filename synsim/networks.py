@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
-from synsim.synapses import BernoulliLinear, StochasticLayer, seed, synapses
+from synsim.synapses import BernoulliLinear, StochasticLayer, synapses
 from synsim.synapses.views import seeds_of
 
 
@@ -61,18 +61,20 @@ def mlp(
     return initialised(nn.Sequential(*modules[:-1]), seed)
 
 
-def initialised(net: nn.Sequential, seeds: int | Sequence[int]) -> nn.Sequential:
+def initialised(net: nn.Sequential, seeds: int | Sequence[int], *, sweep: bool = False) -> nn.Sequential:
     """Seed a network and draw its parameters anew from these seeds.
 
     Args:
         net: a network of stochastic layers.
         seeds: one seed, or one per replica.
+        sweep: allow a seed for several replicas, which then start alike and differ by their settings.
 
     Returns:
         The same network.
     """
-    seed(net, seeds_of(seeds, replicas_of(net)))
-    for layer in synapses(net).values():
+    chosen = seeds_of(seeds, replicas_of(net), again=sweep)
+    for name, layer in synapses(net).items():
+        layer.seed(chosen, name)
         layer.reset_parameters()
     return net
 

@@ -8,8 +8,8 @@ A run is a folder of four files:
 - `summary.json`: the rows of the result table.
 
 Each file is replaced whole and at once, so that a run killed at any moment can be resumed. Each is checked on
-opening, so that a file cut short or altered by accident is refused. The checks are no signature: they don't stop
-someone who forges the digests too. Nothing is ever pickled, so opening a record runs no code from it.
+opening, so that a file cut short or altered by accident is refused. The checks are no signature: they don't
+stop someone who forges the digests too. Nothing is ever pickled, so opening a record runs no code from it.
 
     run = records.create("runs/split", config, resume=True)
     saved = run.load_checkpoint()                       # None in a new run
@@ -29,8 +29,9 @@ from synsim.records.errors import (
     RunExistsError,
     RunMismatchError,
 )
-from synsim.records.folder import FREE, RunFolder, create
-from synsim.records.reading import Record, open  # noqa: A004 (records.open is meant to read like gzip.open)
+from synsim.records.description import FREE
+from synsim.records.folder import RunFolder, create
+from synsim.records.reading import Record, open
 
 __all__ = [
     "FREE",

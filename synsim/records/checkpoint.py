@@ -1,7 +1,7 @@
 """Tensors and everything else a run needs to go on, in one safetensors file.
 
-The file is a JSON header and raw values (https://github.com/huggingface/safetensors#format). Its metadata hold, under
-the key "synsim", the JSON text `{"meta": ..., "sha256": ...}`.
+The file is a JSON header and raw values (https://github.com/huggingface/safetensors#format). Its metadata hold,
+under the key "synsim", the JSON text `{"meta": ..., "sha256": ...}`.
 """
 
 import hashlib
@@ -78,6 +78,6 @@ def _digest(tensors: Mapping[str, Tensor], meta: object) -> str:
         tensor = tensors[name]
         # The shape tells how many bytes follow, so one tensor can't run into the next.
         result.update(canonical([name, tensor.dtype, tensor.shape]).encode() + b"\0")
-        result.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        result.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     result.update(canonical(meta).encode())
     return result.hexdigest()

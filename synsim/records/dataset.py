@@ -1,4 +1,4 @@
-"""A labelled dataset as a NetCDF file, with a digest of its content that does not depend on the file format."""
+"""A labelled dataset as a NetCDF file, with a digest of its content that is free of the file format."""
 
 import hashlib
 import io
@@ -18,8 +18,8 @@ ATTRIBUTE = "sha256"
 def sha256(dataset: xarray.Dataset) -> str:
     """SHA-256 of what a dataset says: names, roles, dimensions, dtypes, values and attributes.
 
-    The order of variables, the byte order, the width of text and the bits of a NaN don't count; neither does an
-    attribute `sha256`. The same dataset has the same digest before it is written and after it is read.
+    The order of variables, the byte order, the width of text and the bits of a NaN don't count; neither does
+    an attribute `sha256`. The same dataset has the same digest before it is written and after it is read.
 
     Args:
         dataset: variables and coordinates of bool, integer, float or text, of any shape.
@@ -78,7 +78,7 @@ def read(data: bytes, path: Path) -> xarray.Dataset:
 
 
 def _decode(data: bytes) -> xarray.Dataset:
-    # Nothing is decoded but text and bool: "seconds" in an attribute `units` must not make durations of numbers.
+    # Nothing is decoded but text and bool: an attribute units="seconds" must not make durations of numbers.
     with xarray.open_dataset(
         io.BytesIO(data), engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
     ) as opened:
@@ -102,7 +102,7 @@ def _variable(variable: xarray.Variable, name: str) -> str:
 
 
 def _values(array: np.ndarray[Any, Any], name: str) -> tuple[str, bytes]:
-    """Canonical dtype and bytes: little-endian, row by row, every NaN the same one, text as a JSON list."""
+    # Canonical dtype and bytes: little-endian, row by row, every NaN the same one, text as a JSON list.
     if array.dtype.kind in "OUT":
         items = array.ravel().tolist()
         if not all(isinstance(item, str) for item in items):
@@ -119,7 +119,7 @@ def _values(array: np.ndarray[Any, Any], name: str) -> tuple[str, bytes]:
 
 
 def _attributes(attributes: dict[Any, Any]) -> dict[str, list[str]]:
-    # NetCDF gives numbers back as NumPy scalars and lists as arrays (of one: as a scalar), so all are taken as lists.
+    # NetCDF gives numbers back as NumPy scalars, and lists as arrays or, if of one, scalars: all are taken as lists.
     result = {}
     for name, value in attributes.items():
         kind, data = _values(np.asarray(value).ravel(), f"attribute {name}")

@@ -43,7 +43,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary file beside the target that takes its place if all goes well: the target is whole at any moment.
+    """A temporary file that takes the target's place if all goes well: the target is whole at any moment.
 
     Args:
         target: the file to be written or replaced.

@@ -1,6 +1,5 @@
 """The folder of a run, as its readers see it: opened, checked, in memory."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Any
 import xarray
 from torch import Tensor
 
-from synsim.records import checkpoint, dataset
+from synsim.records import checkpoint, dataset, description, summary
 from synsim.records.errors import DamagedRecordError
 from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, digest
-from synsim.records.folder import read_run
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Record:
         return checkpoint.read(path)
 
 
-def open(folder: str | Path) -> Record:  # noqa: A001 (records.open is meant to read like gzip.open)
+def open(folder: str | Path) -> Record:
     """Read what a run left behind, and check that it is what was written.
 
     A run that is still going can be read too: what it saved last.
@@ -66,8 +64,8 @@ def open(folder: str | Path) -> Record:  # noqa: A001 (records.open is meant to 
         The record, in memory.
 
     Raises:
-        FileNotFoundError: if the folder holds no run, or a run without a record. A file cut short or altered is
-            refused with DamagedRecordError.
+        FileNotFoundError: if the folder holds no run, or a run without a record. A file cut short or altered
+            is refused with DamagedRecordError.
     """
     path = Path(folder)
     if not (path / RUN).is_file():
@@ -76,7 +74,7 @@ def open(folder: str | Path) -> Record:  # noqa: A001 (records.open is meant to 
         )
     # The files come before the list of their digests, which keeps an old digest until the new file is in place.
     record, table = _bytes(path / RECORD), _bytes(path / SUMMARY)
-    run = read_run(path / RUN)
+    run = description.read(path / RUN)
     if record is None:
         raise FileNotFoundError(
             f"{path} has no {RECORD}: the status of the run is {run['status']!r}. "
@@ -106,5 +104,4 @@ def _rows(data: bytes | None, path: Path, run: dict[str, Any]) -> list[dict[str,
             raise DamagedRecordError(path, "it is missing, though the run is finished")
         return []
     _require_listed(data, path, run)
-    rows: list[dict[str, Any]] = json.loads(data)["rows"]
-    return rows
+    return summary.read(data)

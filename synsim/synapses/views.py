@@ -28,12 +28,13 @@ def seed(net: nn.Module, seed: int | Sequence[int]) -> None:
         layer.seed(chosen, name)
 
 
-def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]:
+def seeds_of(seed: int | Sequence[int], replicas: int | None, *, again: bool = False) -> tuple[int, ...]:
     """The seeds of all replicas.
 
     Args:
         seed: one seed, or one per replica.
         replicas: R, or None for a network without a replica axis.
+        again: whether a seed may be given twice.
 
     Returns:
         R seeds (one without replicas).
@@ -47,7 +48,7 @@ def seeds_of(seed: int | Sequence[int], replicas: int | None) -> tuple[int, ...]
     chosen = tuple(int(one) for one in seed)
     require(len(chosen) == (replicas or 1), f"expected {replicas or 1} seeds, one per replica, got {len(chosen)}.")
     twice = sorted({one for one in chosen if chosen.count(one) > 1})
-    require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
+    require(again or not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
     for one in chosen:
         whole(one, "seed", 0)
     return chosen

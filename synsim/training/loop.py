@@ -38,7 +38,7 @@ class Store(Protocol):
 class TrainingFailedError(RuntimeError):
     """Every replica failed, or a finished run has replicas that did."""
 
-    def __init__(self, failures: Sequence[Failure]) -> None:
+    def __init__(self, failures: Sequence[Failure | str]) -> None:
         super().__init__("\n".join(str(failure) for failure in failures))
         self.failures = tuple(failures)
 

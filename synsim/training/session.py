@@ -83,7 +83,7 @@ class Session:
         self.folder.save_summary(rows)
         self.folder.finish("failed" if self.failures else "finished", failures=self.failures)
         if self.failures:
-            raise TrainingFailedError(self.failures)  # type: ignore[arg-type]
+            raise TrainingFailedError(self.failures)
 
     def store(self, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Write a checkpoint with the present state of one phase and the last state of all others.

@@ -1,0 +1,87 @@
+"""What the experiment scripts share: opening a run, probes, and the end of a run."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+import xarray
+from torch import Tensor, nn
+
+import synsim
+from synsim import records, tables
+from synsim.data import DataNotFoundError
+from synsim.tasks import Task
+from synsim.training import Phase, Session, TrainingFailedError
+from synsim.training.command import RunConfig, fail, resolved
+
+# What a person can mend: their messages are for them, not for a traceback.
+EXPECTED = (
+    DataNotFoundError,
+    ValueError,
+    records.RunExistsError,
+    records.ForeignFolderError,
+    TrainingFailedError,
+)
+
+
+def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
+    """Open the folder of the run, and turn errors that a person can mend into messages."""
+    try:
+        folder = records.create(
+            config.out, resolved(config), overwrite=config.overwrite, resume=config.resume
+        )
+        try:
+            experiment(config, Session(folder, config.checkpoint_every))
+        except KeyboardInterrupt:
+            folder.finish("interrupted")
+            sys.exit(f"\ninterrupted; go on with --resume --out {config.out}")
+    except EXPECTED as error:
+        fail(error)
+
+
+def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]) -> None:
+    """Print the table, then write record and summary."""
+    print(tables.text(rows))
+    session.finish(dataset, list(rows))
+    print(f"\nrun folder: {session.folder.path}")
+
+
+def combine(phases: Sequence[Phase]) -> xarray.Dataset:
+    """The datasets of all phases along a new axis `method`."""
+    return xarray.concat(
+        [phase.dataset for phase in phases],
+        dim=xarray.Variable("method", [phase.name for phase in phases]),
+        join="outer",
+        data_vars="all",
+        coords="minimal",
+        compat="equals",
+        combine_attrs="drop_conflicts",
+    )
+
+
+def flat_p(net: nn.Module) -> Tensor:
+    """Release probabilities of all synapses, [R, n]."""
+    layers = synsim.synapses(net).values()
+    return torch.cat([layer.p.reshape(layer.replicas or 1, -1) for layer in layers], dim=1)
+
+
+def mean_p(net: nn.Module, task: Task) -> Tensor:
+    """Mean release probability, [R]."""
+    return flat_p(net).mean(1)
+
+
+def share_above(limit: float) -> Callable[[nn.Module, Task], Tensor]:
+    """Probe: share of synapses whose release probability is at least `limit`."""
+    return lambda net, task: (flat_p(net) >= limit).double().mean(1)
+
+
+BINS = torch.linspace(0, 1, 51)
+
+
+def histogram(p: Tensor) -> Tensor:
+    """Share of synapses per bin of release probability, [R, 50]."""
+    # The top edge is 1 itself; float rounding may leave a value just above the last but one edge.
+    index = torch.bucketize(p.contiguous(), BINS[1:-1].to(p), right=True)
+    counts = torch.zeros(p.shape[0], len(BINS) - 1, dtype=torch.float64)
+    counts.scatter_add_(1, index.cpu(), torch.ones(p.shape, dtype=torch.float64))
+    return counts / p.shape[1]
