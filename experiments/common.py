@@ -47,10 +47,10 @@ def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]
 
 
 def combine(phases: Sequence[Phase]) -> xarray.Dataset:
-    """The datasets of all phases along a new axis `method`."""
+    """The datasets of all phases along a new axis `model`."""
     return xarray.concat(
         [phase.dataset for phase in phases],
-        dim=xarray.Variable("method", [phase.name for phase in phases]),
+        dim=xarray.Variable("model", [phase.name for phase in phases]),
         join="outer",
         data_vars="all",
         coords="minimal",

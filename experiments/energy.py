@@ -92,26 +92,35 @@ def by_decay(config: Config, dataset: xarray.Dataset) -> xarray.Dataset:
     return shaped.assign_coords(bin=centres, when=["before", "after"])
 
 
-def experiment(config: Config, session: Session) -> None:
-    """Run all models, print and keep the results."""
+def table(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Bits per energy of every model and decay, and the accuracy at each model's best decay."""
+    last = dataset.isel(epoch=-1, task=0)
+    ratio = 1000 * (last.information / last.energy).where(~dataset.failed)
+    rows, best = [], {}
+    for name in config.methods:
+        best[name] = float(ratio.sel(model=name).mean("seed").idxmax("decay"))
+        for decay in config.decays:
+            marked = " (best)" if decay == best[name] else ""
+            values = ratio.sel(model=name, decay=decay).values
+            rows.append(tables.row(name, f"10⁻³ bits per energy, decay {decay:g}{marked}", values))
+    for name in config.methods:
+        accuracy = dataset.accuracy.isel(after_task=0, test_task=0).sel(model=name, decay=best[name])
+        rows.append(tables.row(name, f"accuracy at decay {best[name]:g}, %", 100 * accuracy.values))
+    return rows
+
+
+def measure(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
+    """Train all models; their measurements and the rows of the table."""
     data = synsim.data.load(config.data, config.data_dir)
     sequence = tasks.single(data, device=config.device)
     dataset = by_decay(config, combine([train(config, name, sequence, session) for name in config.methods]))
-    last = dataset.isel(epoch=-1, task=0)
-    ratio = 1000 * (last.information / last.energy).where(~dataset.failed)
-    rows = []
-    for name in config.methods:
-        best = ratio.sel(method=name).mean("seed").idxmax("decay").item()
-        for decay in config.decays:
-            marked = " (best)" if decay == best else ""
-            values = ratio.sel(method=name, decay=decay).values
-            rows.append(tables.row(name, f"10⁻³ bits per energy, decay {decay:g}{marked}", values))
-    for name in config.methods:
-        best = ratio.sel(method=name).mean("seed").idxmax("decay").item()
-        at = dataset.sel(method=name, decay=best)
-        rows.append(tables.row(name, "accuracy at its best decay, %", 100 * at.accuracy.values.reshape(-1)))
-    finish(session, dataset, rows)
-    print(f"{config.epochs} epochs (published: 50). The paper prints no numbers, only the order: plastic, deterministic, fixed.")
+    return dataset, table(config, dataset)
+
+
+def experiment(config: Config, session: Session) -> None:
+    """Run all models, print and keep the results."""
+    finish(session, *measure(config, session))
+    print(f"{config.epochs} epochs (published: 50). The paper prints no numbers, only the order plastic, deterministic, fixed.")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import xarray
 from common import combine, finish, mean_p, run, share_above
 from torch import nn
 from torch.optim import Optimizer
@@ -54,7 +55,13 @@ class Config(RunConfig):
     tasks: int = option(10, "number of permuted tasks")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
+    lr: float | None = option(None, "learning rate of the presynaptic network, and of an unprotected one for which none is published")
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
+
+
+def learning_rate(config: Config) -> float:
+    """The published rate of the scenario, unless another one is asked for."""
+    return RATES[config.scenario] if config.lr is None else config.lr
 
 
 def network(config: Config, inputs: int, classes: int, p: float) -> nn.Module:
@@ -70,14 +77,14 @@ def method(config: Config, name: str, inputs: int, classes: int) -> tuple[nn.Mod
     if name == "presynaptic":
         net = network(config, inputs, classes, P_INITIAL)
         rule = synsim.PresynapticSGD(
-            net, RATES[config.scenario], modulate_lr=True, train_bias=False, **CONSTANTS
+            net, learning_rate(config), modulate_lr=True, train_bias=False, **CONSTANTS
         )
         return net, rule
     net = network(config, inputs, classes, 1.0)
     if name == "joint":
         return net, torch.optim.Adam(net.parameters(), lr=1e-3)
     # Where nothing is published, the rate of the presynaptic network.
-    kind, rate = UNPROTECTED.get((config.scenario, config.data), ("sgd", RATES[config.scenario]))
+    kind, rate = UNPROTECTED.get((config.scenario, config.data), ("sgd", learning_rate(config)))
     optimisers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
     return net, optimisers[kind](net.parameters(), lr=rate)
 
@@ -110,6 +117,11 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
 
 def experiment(config: Config, session: Session) -> None:
     """Run all methods, print and keep the results."""
+    finish(session, *measure(config, session))
+
+
+def measure(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
+    """Train all methods; their measurements and the rows of the table."""
     data = synsim.data.load(config.data, config.data_dir)
     make = {
         "split": tasks.split,
@@ -128,7 +140,7 @@ def experiment(config: Config, session: Session) -> None:
         rows.append(tables.row(phase.name, "accuracy over all tasks at the end, %", mean, shown))
         first = accuracy.isel(test_task=0).values
         rows.append(tables.row(phase.name, "accuracy on the first task at the end, %", first))
-    finish(session, combine(phases), rows)
+    return combine(phases), rows
 
 
 if __name__ == "__main__":

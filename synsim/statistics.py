@@ -1,45 +1,59 @@
-"""Statistics over replicas: mean, standard error, interval, t-test, effect size, correction for many tests."""
+"""Means, errors, intervals, tests and effect sizes over replicas.
+
+A replica whose value is not finite has failed: it is left out everywhere, and `n` says how many are left.
+Everything is computed in float64.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
+from torch import Tensor
 
 Array = NDArray[np.float64]
+Values = ArrayLike | Tensor | Sequence[Tensor]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Mean and error of a sample; NaN (failed replicas) left out.
+class Summary(NamedTuple):
+    """What replicas say together; numbers, or arrays without the axis of the replicas.
 
     Attributes:
-        mean: mean.
-        sem: standard error of the mean, ddof = 1; NaN for n < 2.
-        sd: standard deviation, ddof = 1; NaN for n < 2.
-        n: how many values were used.
+        mean: mean; NaN if no replica is left.
+        sem: standard error of the mean, sd / √n; NaN if n < 2.
+        sd: standard deviation of the sample (divisor n - 1); NaN if n < 2.
+        n: replicas that count.
     """
 
-    mean: Array
-    sem: Array
-    sd: Array
-    n: NDArray[np.int64]
+    mean: Any
+    sem: Any
+    sd: Any
+    n: Any
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A two-sample or paired t-test.
+class Interval(NamedTuple):
+    """The ends of a confidence interval; numbers, or arrays."""
+
+    low: Any
+    high: Any
+
+
+class Comparison(NamedTuple):
+    """A t test of a against b, and how large the difference is. Signs: positive if a is larger.
 
     Attributes:
-        t: statistic, positive if the first sample is larger.
-        df: degrees of freedom.
-        p: two-sided probability.
-        difference: mean of the first minus mean of the second.
-        hedges_g: difference over the pooled standard deviation, with the exact correction for small samples
-            (Hedges 1981). For pairs: over the standard deviation of the differences.
-        n: sizes of the two samples.
+        t: Student's t, or Welch's.
+        df: degrees of freedom of t.
+        p: two-sided p value, not corrected for other tests.
+        difference: mean of a minus mean of b, in their unit.
+        hedges_g: the difference in standard deviations, corrected for small samples. The standard deviation
+            is, for equal variances, the pooled one; for Welch's test √((sd_a² + sd_b²) / 2); for pairs, that
+            of the differences.
+        g_interval: confidence interval of the difference in standard deviations.
+        n: replicas that count in a and in b.
     """
 
     t: float
@@ -47,187 +61,286 @@ class Comparison:
     p: float
     difference: float
     hedges_g: float
+    g_interval: Interval
     n: tuple[int, int]
 
 
-def _values(values: ArrayLike) -> Array:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=np.float64)
-
-
-def summary(values: ArrayLike, axis: int = 0) -> Summary:
-    """Mean and standard error along an axis; NaN are left out and `n` says so.
+def summary(values: Values, axis: int = 0) -> Summary:
+    """Mean, standard error, standard deviation and number of replicas.
 
     Args:
-        values: any shape.
-        axis: axis of the replicas.
+        values: [R, ...] for axis 0; any number of other axes.
+        axis: the axis of the replicas.
 
     Returns:
-        Arrays without that axis.
+        The four, each without that axis: NumPy scalars for [R], else arrays.
     """
-    array = np.moveaxis(_values(values), axis, 0)
-    used = ~np.isnan(array)
-    n = used.sum(0)
-    filled = np.where(used, array, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(n > 0, filled.sum(0) / n, np.nan)
-        squares = np.where(used, (filled - mean) ** 2, 0.0).sum(0)
-        sd = np.where(n > 1, np.sqrt(squares / (n - 1)), np.nan)
+    array = _array(values)
+    counts = np.isfinite(array)
+    n = counts.sum(axis)
+    # Deviations from the smallest value, so that equal values have a standard deviation of exactly zero.
+    shift = np.min(array, axis, where=counts, initial=np.inf, keepdims=True)
+    shift = np.where(np.isfinite(shift), shift, 0.0)
+    deviation = np.where(counts, array, shift) - shift
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is NaN on purpose
+        centre = deviation.sum(axis, keepdims=True) / counts.sum(axis, keepdims=True)
+        squares = (np.where(counts, deviation - centre, 0.0) ** 2).sum(axis)
+        sd = np.sqrt(np.where(n > 1, squares, np.nan) / (n - 1))
         sem = sd / np.sqrt(n)
-    return Summary(mean, sem, sd, n)
+    return Summary((shift + centre).squeeze(axis)[()], sem[()], sd[()], n[()])
 
 
-def interval(values: ArrayLike, level: float = 0.95, axis: int = 0) -> tuple[Array, Array]:
-    """Confidence interval of the mean from Student's t.
+def interval(values: Values, level: float = 0.95, axis: int = 0) -> Interval:
+    """Confidence interval of the mean, by Student's t with n - 1 degrees of freedom.
 
     Args:
-        values: any shape.
-        level: between 0 and 1.
-        axis: axis of the replicas.
+        values: [R, ...] for axis 0.
+        level: confidence, between 0 and 1.
+        axis: the axis of the replicas.
 
     Returns:
-        Lower and upper bound; NaN for n < 2.
+        Both ends, without that axis; NaN if n < 2.
+    """
+    _require_level(level)
+    mean, sem, _, n = summary(values, axis)
+    reach = stats.t.ppf((1 + level) / 2, np.where(n > 1, n - 1, np.nan))[()] * sem
+    return Interval(mean - reach, mean + reach)
+
+
+def compare(
+    a: Values, b: Values, *, paired: bool = False, equal_variance: bool = True, level: float = 0.95
+) -> Comparison:
+    """Two-sided t test of whether two sets of replicas have the same mean.
+
+    If nothing varies (in both sets, or between pairs), no test is possible: t, p, g and its interval are NaN.
+
+    Args:
+        a: [R_a].
+        b: [R_b].
+        paired: a[i] and b[i] share a seed, and their differences are tested; a pair with a failed half is
+            left out.
+        equal_variance: Student's test; False: Welch's. Without meaning for pairs.
+        level: confidence of the interval of the effect size.
+
+    Returns:
+        The test and the effect size (see `from_summary` for its sources).
 
     Raises:
-        ValueError: if the level is not between 0 and 1.
+        ValueError: if the shapes are not as above, or fewer than two replicas (or pairs) are left.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}.")
-    found = summary(values, axis)
-    with np.errstate(invalid="ignore"):
-        half = stats.t.ppf((1 + level) / 2, np.maximum(found.n - 1, 1)) * found.sem
-    return found.mean - half, found.mean + half
+    first, second = _array(a), _array(b)
+    if first.ndim != 1 or second.ndim != 1:
+        raise ValueError(
+            f"a and b must be one number per replica, got shapes {first.shape} and {second.shape}."
+        )
+    if paired:
+        return _compare_pairs(first, second, level)
+    x, y = summary(first), summary(second)
+    return from_summary(
+        float(x.mean), float(x.sem), int(x.n), float(y.mean), float(y.sem), int(y.n),
+        equal_variance=equal_variance, level=level,
+    )  # fmt: skip
 
 
-def correction(df: float) -> float:
-    """Hedges' exact correction J = Γ(df / 2) / (√(df / 2) · Γ((df − 1) / 2)).
+def from_summary(
+    mean_a: float,
+    sem_a: float,
+    n_a: int,
+    mean_b: float,
+    sem_b: float,
+    n_b: int,
+    *,
+    equal_variance: bool = True,
+    level: float = 0.95,
+) -> Comparison:
+    """The test of `compare`, rebuilt from published means and standard errors.
+
+    Hedges' g: J(df) · difference / sd with J(m) = Γ(m/2) / (√(m/2) Γ((m-1)/2)), exact (Hedges 1981,
+    doi:10.3102/10769986006002107). For Welch's test sd and df are those of Delacre et al. 2021 (g*_s,
+    doi:10.31234/osf.io/tu6mp). The interval of the effect size inverts the noncentral t distribution (Cumming
+    & Finch 2001, doi:10.1177/0013164401614002), so it leaves out zero if and only if p is below 1 - level;
+    for Welch's test it is approximate.
 
     Args:
-        df: degrees of freedom, more than 1.
+        mean_a: mean of a.
+        sem_a: standard error of that mean (not the standard deviation).
+        n_a: replicas in a.
+        mean_b: mean of b.
+        sem_b: standard error of that mean.
+        n_b: replicas in b.
+        equal_variance: Student's test; False: Welch's.
+        level: confidence of the interval of the effect size.
 
     Returns:
-        J, below 1.
-    """
-    return math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
-
-
-def compare(a: ArrayLike, b: ArrayLike, *, paired: bool = False, equal_variance: bool = True) -> Comparison:
-    """t-test of two samples, two-sided; the paper's is unpaired with equal variances.
-
-    Args:
-        a: first sample [n]; NaN are left out (pairs with a NaN, if paired).
-        b: second sample [m].
-        paired: whether a and b belong together value by value.
-        equal_variance: False for Welch's test.
-
-    Returns:
-        The test and the effect size.
+        The test and the effect size; t, p, g and its interval are NaN if both standard errors are zero.
 
     Raises:
-        ValueError: if a sample has fewer than two values, paired ones differ in length, or nothing varies.
+        ValueError: if an n is below two, or a standard error is negative or not finite.
     """
-    first, second = _values(a).ravel(), _values(b).ravel()
-    if paired:
-        if len(first) != len(second):
-            raise ValueError(f"paired samples must be equally long, got {len(first)} and {len(second)}.")
-        kept = ~(np.isnan(first) | np.isnan(second))
-        first, second = first[kept], second[kept]
-    first, second = first[~np.isnan(first)], second[~np.isnan(second)]
-    if len(first) < 2 or len(second) < 2:
-        raise ValueError(f"a t-test needs two values in each sample, got {len(first)} and {len(second)}.")
-    if paired:
-        varies = np.ptp(first - second) > 0
-    else:
-        varies = np.ptp(first) > 0 or np.ptp(second) > 0
-    if not varies:
-        raise ValueError("a t-test needs values that vary, got constant samples.")
-    difference = float(first.mean() - second.mean())
-    if paired:
-        found = stats.ttest_rel(first, second)
-        df = float(len(first) - 1)
-        scale = float(np.std(first - second, ddof=1))
-    else:
-        found = stats.ttest_ind(first, second, equal_var=equal_variance)
-        df = float(found.df)
-        scale = _pooled(float(first.var(ddof=1)), len(first), float(second.var(ddof=1)), len(second))
-    g = difference / scale * correction(df if df > 1 else math.nan)
-    return Comparison(float(found.statistic), df, float(found.pvalue), difference, g, (len(first), len(second)))
-
-
-def _pooled(variance_a: float, n_a: int, variance_b: float, n_b: int) -> float:
-    return math.sqrt(((n_a - 1) * variance_a + (n_b - 1) * variance_b) / (n_a + n_b - 2))
-
-
-def from_summary(mean_a: float, sem_a: float, n_a: int, mean_b: float, sem_b: float, n_b: int) -> Comparison:
-    """The same test, rebuilt from published means and standard errors (equal variances).
-
-    Args:
-        mean_a: first mean.
-        sem_a: its standard error.
-        n_a: its sample size, at least 2.
-        mean_b: second mean.
-        sem_b: its standard error.
-        n_b: its sample size, at least 2.
-
-    Returns:
-        The test and the effect size.
-
-    Raises:
-        ValueError: if a sample is smaller than 2, or both errors are 0.
-    """
-    if min(n_a, n_b) < 2 or not (sem_a > 0 or sem_b > 0):
-        raise ValueError(f"expected samples of at least 2 with errors above 0, got n = {n_a}, {n_b}.")
+    if min(n_a, n_b) < 2:
+        raise ValueError(f"a test needs two replicas on each side, got n = {n_a} and {n_b}. Run more seeds.")
+    if not (0 <= sem_a < math.inf and 0 <= sem_b < math.inf):
+        raise ValueError(f"standard errors must be finite and not negative, got {sem_a} and {sem_b}.")
+    _require_level(level)
+    difference, n = float(mean_a - mean_b), (int(n_a), int(n_b))
     sd_a, sd_b = sem_a * math.sqrt(n_a), sem_b * math.sqrt(n_b)
-    found = stats.ttest_ind_from_stats(mean_a, sd_a, n_a, mean_b, sd_b, n_b)
-    df = n_a + n_b - 2
-    g = (mean_a - mean_b) / _pooled(sd_a**2, n_a, sd_b**2, n_b) * correction(df)
-    return Comparison(float(found.statistic), df, float(found.pvalue), mean_a - mean_b, g, (n_a, n_b))
+    if sd_a == sd_b == 0:
+        return _untested(n_a + n_b - 2, difference, n)
+    test = stats.ttest_ind_from_stats(mean_a, sd_a, n_a, mean_b, sd_b, n_b, equal_var=equal_variance)
+    if equal_variance:
+        df = df_effect = float(n_a + n_b - 2)
+        scale = math.sqrt(((n_a - 1) * sd_a**2 + (n_b - 1) * sd_b**2) / df)
+        error = scale * math.sqrt(1 / n_a + 1 / n_b)
+    else:
+        df, df_effect = _welch(sd_a, n_a, sd_b, n_b)
+        scale, error = math.hypot(sd_a, sd_b) / math.sqrt(2), math.hypot(sem_a, sem_b)
+    g = _correction(df_effect) * difference / scale
+    bounds = _effect_interval(float(test.statistic), df, error / scale, level)
+    return Comparison(float(test.statistic), df, float(test.pvalue), difference, g, bounds, n)
 
 
-def holm(p_values: Sequence[float]) -> Array:
-    """Probabilities corrected for many tests by Holm's step-down method (Holm 1979).
+def holm(p_values: Values) -> Array:
+    """P values corrected for the number of tests, by Holm's step-down method.
+
+    The i-th smallest of m is multiplied by m - i + 1, made no smaller than those before it, and at most 1
+    (Holm 1979, Scandinavian Journal of Statistics 6: 65-70).
 
     Args:
-        p_values: [k], in any order.
+        p_values: [m], in any order. NaN (a test that could not be made) stays NaN and does not count.
 
     Returns:
-        [k] adjusted probabilities in the same order.
+        [m], in the order given.
 
     Raises:
-        ValueError: if a value lies outside [0, 1].
+        ValueError: if they are not one row of numbers between 0 and 1.
     """
-    p = _values(p_values)
-    if p.size and not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"probabilities must lie between 0 and 1, got {p.tolist()}.")
-    order = np.argsort(p, kind="stable")
-    scaled = p[order] * (len(p) - np.arange(len(p)))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0) if p.size else scaled
+    p = _array(p_values)
+    if p.ndim != 1 or bool(((p < 0) | (p > 1)).any()):
+        raise ValueError(f"p values must be one row of numbers between 0 and 1, got {p.tolist()}.")
+    made = np.flatnonzero(~np.isnan(p))
+    order = made[np.argsort(p[made], kind="stable")]
+    adjusted = np.full_like(p, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return adjusted
 
 
 def stars(p: float) -> str:
-    """Marks of significance as in the paper: ** below 0.01, * below 0.05.
+    """The mark of significance of a p value.
 
     Args:
-        p: probability.
+        p: a p value; NaN has no mark.
 
     Returns:
-        "**", "*" or "".
+        "**" if p < 0.01, "*" if p < 0.05, else "".
     """
     return "**" if p < 0.01 else "*" if p < 0.05 else ""
 
 
 def format_mean(mean: float, sem: float) -> str:
-    """A mean with its standard error, both to two digits of the error.
+    """A mean and its standard error, rounded to the first digit of the error: "82.9 ± 0.4".
 
     Args:
-        mean: mean.
-        sem: standard error.
+        mean: the mean.
+        sem: its standard error. If it is NaN (one replica) the mean stands alone, with four digits.
 
     Returns:
-        Such as "82.90 ± 0.12".
+        The text; both share one power of ten, such as "(1.23 ± 0.04)e-06", if the mean is below 0.001 or at
+        least a million. Nothing left of the point is rounded.
     """
-    if not math.isfinite(sem) or sem <= 0:
-        return f"{mean:.4g} ± {sem:.2g}"
-    digits = max(0, 1 - math.floor(math.log10(sem)))
-    return f"{mean:.{digits}f} ± {sem:.{digits}f}"
+    mean, sem = float(mean), float(sem)
+    if not (math.isfinite(mean) and math.isfinite(sem)):
+        return f"{mean:.4g}"
+    size = max(abs(mean), sem)
+    if sem <= 1e-9 * size:  # no error, or that of rounding
+        return f"{mean:.4g} ± 0"
+    power = 0 if 1e-3 <= size < 1e6 else math.floor(math.log10(size))
+    mean, sem = mean / 10.0**power, sem / 10.0**power
+    first = int(f"{sem:.0e}".split("e")[1])  # of the rounded error: 0.096 is 0.1
+    digits = max(0, -first)
+    text = f"{mean:.{digits}f} ± {sem:.{digits}f}"
+    return text if power == 0 else f"({text})e{power:+03d}"
+
+
+def _array(values: Values) -> Array:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    elif isinstance(values, list | tuple):
+        values = [item.detach().cpu().numpy() if isinstance(item, Tensor) else item for item in values]
+    return np.asarray(values, dtype=np.float64)
+
+
+def _require_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, such as 0.95, got {level!r}.")
+
+
+def _compare_pairs(a: Array, b: Array, level: float) -> Comparison:
+    if a.shape != b.shape:
+        raise ValueError(f"pairs need as many replicas in a as in b, got {len(a)} and {len(b)}.")
+    _require_level(level)
+    with np.errstate(invalid="ignore"):  # a failed half makes a failed pair
+        mean, sem, sd, n = summary(a - b)
+    if n < 2:
+        raise ValueError(f"a test needs two pairs of replicas, got {n}. Run more seeds.")
+    df, difference, count = float(n - 1), float(mean), (int(n), int(n))
+    if sd == 0:
+        return _untested(df, difference, count)
+    t = difference / float(sem)
+    g = _correction(df) * difference / float(sd)
+    bounds = _effect_interval(t, df, 1 / math.sqrt(n), level)
+    return Comparison(t, df, 2 * float(stats.t.sf(abs(t), df)), difference, g, bounds, count)
+
+
+def _untested(df: float, difference: float, n: tuple[int, int]) -> Comparison:
+    return Comparison(math.nan, float(df), math.nan, difference, math.nan, Interval(math.nan, math.nan), n)
+
+
+def _welch(sd_a: float, n_a: int, sd_b: float, n_b: int) -> tuple[float, float]:
+    # Degrees of freedom of Welch's t, and of the averaged variance (Delacre et al. 2021).
+    a, b = sd_a**2, sd_b**2
+    test = (a / n_a + b / n_b) ** 2 / ((a / n_a) ** 2 / (n_a - 1) + (b / n_b) ** 2 / (n_b - 1))
+    effect = (a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1))
+    return test, effect
+
+
+def _correction(df: float) -> float:
+    # The expected estimate is the true effect divided by this; for df = 1 there is no expectation.
+    if df <= 1:
+        return math.nan
+    return math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
+
+
+def _effect_interval(t: float, df: float, unit: float, level: float) -> Interval:
+    # The effect sizes under which t lies at the upper and at the lower end of its distribution.
+    size, sign = abs(t), math.copysign(1.0, t)
+    reach = size * stats.chi.isf(1e-16, df) / math.sqrt(df) + 10
+
+    def excess(shift: float, tail: float) -> float:
+        return _noncentral_cdf(size, df, shift) - tail
+
+    tails = ((1 + level) / 2, (1 - level) / 2)
+    ends = [sign * unit * optimize.brentq(excess, -10.0, reach, args=(tail,)) for tail in tails]
+    return Interval(min(ends), max(ends))
+
+
+def _noncentral_cdf(t: float, df: float, shift: float) -> float:
+    # P(T <= t) for T = (Z + shift) / s, with Z normal and s² a chi-square of df over df; t >= 0. SciPy's own
+    # does not come back for t in the millions. The inner integral has a closed form; the outer one runs over
+    # whichever of s and Z makes the integrand smooth.
+    nodes, weights = _legendre()
+    if t < 2 * math.sqrt(df):
+        low, high = stats.chi.ppf(1e-16, df), stats.chi.isf(1e-16, df)
+        chi = (high + low) / 2 + (high - low) / 2 * nodes
+        density = stats.chi.pdf(chi, df) * (high - low) / 2
+        return float(weights @ (density * special.ndtr(t * chi / math.sqrt(df) - shift)))
+    low, high = min(max(-shift, -9.0), 9.0), 9.0  # below -shift the numerator is negative, and T with it
+    z = (high + low) / 2 + (high - low) / 2 * nodes
+    density = stats.norm.pdf(z) * (high - low) / 2
+    above = special.chdtrc(df, df * ((z + shift) / t) ** 2)
+    return float(special.ndtr(low) + weights @ (density * above))
+
+
+@cache
+def _legendre() -> tuple[Array, Array]:
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    return nodes, weights

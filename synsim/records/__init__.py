@@ -23,13 +23,13 @@ stop someone who forges the digests too. Nothing is ever pickled, so opening a r
 """
 
 from synsim.records.dataset import sha256
+from synsim.records.description import FREE
 from synsim.records.errors import (
     DamagedRecordError,
     ForeignFolderError,
     RunExistsError,
     RunMismatchError,
 )
-from synsim.records.description import FREE
 from synsim.records.folder import RunFolder, create
 from synsim.records.reading import Record, open
 

@@ -1,7 +1,7 @@
 """Tensors and everything else a run needs to go on, in one safetensors file.
 
-The file is a JSON header and raw values (https://github.com/huggingface/safetensors#format). Its metadata hold,
-under the key "synsim", the JSON text `{"meta": ..., "sha256": ...}`.
+The file is a JSON header and raw values (https://github.com/huggingface/safetensors#format). Its metadata
+hold, under the key "synsim", the JSON text `{"meta": ..., "sha256": ...}`.
 """
 
 import hashlib

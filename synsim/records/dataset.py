@@ -119,9 +119,12 @@ def _values(array: np.ndarray[Any, Any], name: str) -> tuple[str, bytes]:
 
 
 def _attributes(attributes: dict[Any, Any]) -> dict[str, list[str]]:
-    # NetCDF gives numbers back as NumPy scalars, and lists as arrays or, if of one, scalars: all are taken as lists.
+    # NetCDF gives numbers back as NumPy scalars, lists as arrays, lists of one as scalars: take all as lists.
     result = {}
     for name, value in attributes.items():
-        kind, data = _values(np.asarray(value).ravel(), f"attribute {name}")
+        array = np.asarray(value)
+        if array.dtype.kind == "b":
+            raise TypeError(f"attribute {name} is bool; NetCDF has no such attribute. Use 0 and 1, or text.")
+        kind, data = _values(array.ravel(), f"attribute {name}")
         result[str(name)] = [kind, data.hex()]
     return result

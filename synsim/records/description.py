@@ -1,4 +1,4 @@
-"""What `run.json` says about a run: its config, where it comes from, how far it is, and the digests of its files."""
+"""What `run.json` says about a run: its config, where it comes from, its progress, its files' digests."""
 
 import json
 from collections.abc import Sequence

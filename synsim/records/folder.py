@@ -83,8 +83,8 @@ class RunFolder:
         """Replace the summary, at once. NaN and infinite numbers become null.
 
         Args:
-            rows: one dict per row of the result table: `method` and `metric` (text), `mean` and `sem` (numbers
-                or None), `n` (int: replicas), `published` (number, text or None). No other keys.
+            rows: one dict per row of the result table: `method` and `metric` (text), `mean` and `sem`
+                (numbers or None), `n` (int: replicas), `published` (number, text or None). No other keys.
         """
         text = summary.text(rows)
         with self._listed(SUMMARY) as temporary:
@@ -108,8 +108,8 @@ class RunFolder:
 
     @contextmanager
     def _listed(self, name: str) -> Iterator[Path]:
-        # The digest of the new file joins that of the old one in run.json before the file appears, and the old
-        # one leaves later: after a crash at any moment the file that is there is a listed one.
+        # The digest of the new file joins that of the old one in run.json before the file appears, and the
+        # old one leaves later: after a crash at any moment the file that is there is a listed one.
         with replacing(self.path / name) as temporary:
             yield temporary
             new = digest(temporary.read_bytes())
@@ -132,8 +132,8 @@ def create(
 ) -> RunFolder:
     """Make the folder of a run, or go on with the run that is there.
 
-    A folder that holds anything but a run is refused with ForeignFolderError. A run with another config is not
-    resumed (RunMismatchError), nor one whose `run.json` is damaged (DamagedRecordError).
+    A folder that holds anything but a run is refused with ForeignFolderError. A run with another config is
+    not resumed (RunMismatchError), nor one whose `run.json` is damaged (DamagedRecordError).
 
     Args:
         folder: where; made if absent.
@@ -191,8 +191,8 @@ def _what_is_there(path: Path) -> str:
 
 
 def _clean(path: Path, *, whole: bool) -> None:
-    # Removes what a killed run left half written; with `whole`, also the files of the run. run.json is left to be
-    # replaced: a crash before that leaves the old run without its results, never a new run with an old checkpoint.
+    # Removes what a killed run left half written; with `whole`, also the files of the run. run.json is left,
+    # to be replaced: a crash before that leaves the old run without results, never a new one with old ones.
     for entry in list(path.iterdir()):
         if is_temporary(entry) or (whole and entry.name in NAMES and entry.name != RUN):
             entry.unlink()

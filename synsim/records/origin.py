@@ -53,8 +53,8 @@ def commit(folder: Path) -> dict[str, Any] | None:
         folder: the package's folder.
 
     Returns:
-        `sha`, and `dirty`: whether a tracked file of the repository was changed since. None if git does not know
-        the package, even if it lies inside somebody's repository, as a virtual environment may.
+        `sha`, and `dirty`: whether a tracked file of the repository was changed since. None if git does not
+        know the package, even if it lies inside somebody's repository, as a virtual environment may.
     """
     sha = _git(folder, "rev-parse", "HEAD")
     if sha is None or _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:

@@ -72,7 +72,7 @@ def open(folder: str | Path) -> Record:
         raise FileNotFoundError(
             f"{path} is not the folder of a run: no {RUN} in it. A run leaves {', '.join(NAMES)}."
         )
-    # The files come before the list of their digests, which keeps an old digest until the new file is in place.
+    # Files first, then the list of their digests: it keeps an old digest until the new file is in place.
     record, table = _bytes(path / RECORD), _bytes(path / SUMMARY)
     run = description.read(path / RUN)
     if record is None:

@@ -1,4 +1,4 @@
-"""The rows of a result table as JSON: `{"rows": [{"method", "metric", "mean", "sem", "n", "published"}, ...]}`."""
+"""The rows of a result table as JSON, `{"rows": [{"method": ..., "metric": ..., ...}, ...]}`."""
 
 import json
 import math

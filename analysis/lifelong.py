@@ -1,0 +1,118 @@
+"""Figures of a lifelong run: what is left of the first task, and of all tasks at the end (cf. Fig. 4.4, 4.8)."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+
+from synsim import plots, records, statistics, tables
+
+LABELS = {"presynaptic": "presynaptic\nconsolidation", "none": "none", "joint": "joint"}
+
+
+def sequential(dataset: xarray.Dataset) -> list[str]:
+    """The models that learned the tasks one after another."""
+    return [str(name) for name in dataset.model.values if name != "joint"]
+
+
+def steps(dataset: xarray.Dataset) -> list[str]:
+    """The tasks in their order."""
+    return [str(name) for name in dataset.test_task.values]
+
+
+def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
+    """Test accuracy on the first task after each task."""
+    names = steps(dataset)
+    accuracy = 100 * dataset.accuracy.where(~dataset.failed).sel(test_task=names[0])
+    for number, name in enumerate(sequential(dataset)):
+        values = accuracy.sel(model=name, after_task=names).transpose("replica", "after_task").values
+        plots.curve(ax, np.arange(1, len(names) + 1), values, LABELS.get(name, name).replace("\n", " "), number)
+    ax.set(xlabel="tasks learned", ylabel="accuracy on task 1 (%)", xticks=range(1, len(names) + 1))
+    ax.legend(loc="best")
+    return ax
+
+
+def final(dataset: xarray.Dataset) -> dict[str, np.ndarray[Any, Any]]:
+    """Mean test accuracy over all tasks after the last, in per cent, per model and replica."""
+    accuracy = 100 * dataset.accuracy.where(~dataset.failed)
+    found = {}
+    for name in dataset.model.values:
+        after = "joint" if name == "joint" else steps(dataset)[-1]
+        end = accuracy.sel(model=name, after_task=after).transpose("replica", "test_task")
+        found[str(name)] = end.mean("test_task", skipna=False).values
+    return found
+
+
+def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
+    """Bars of the final mean accuracy, with tests against the first model; returns the numbers."""
+    samples = final(dataset)
+    names = list(samples)
+    plots.bars(ax, [LABELS.get(name, name) for name in names], [samples[name] for name in names])
+    lowest = min(float(np.nanmin(values)) for values in samples.values())
+    floor = max(0.0, 10 * np.floor((lowest - 10) / 10))
+    pairs = [k for k in range(1, len(names)) if min(_count(samples[names[0]]), _count(samples[names[k]])) > 1]
+    top = max(float(np.nanmax(values)) for values in samples.values())
+    gap = 0.09 * (top - floor)
+    ax.set_ylim(floor, top + gap * (len(pairs) + 1))
+    tests = [statistics.compare(samples[names[0]], samples[names[k]]).p for k in pairs]
+    for rank, (k, p) in enumerate(zip(pairs, statistics.holm(tests), strict=True)):
+        plots.bracket(ax, 0, k, top + gap * (rank + 0.4), f"{statistics.stars(p)} p = {p:.2g}".strip())
+    ax.set_ylabel("accuracy over all tasks (%)")
+    return {name: values.tolist() for name, values in samples.items()}
+
+
+def _count(values: np.ndarray[Any, Any]) -> int:
+    return int((~np.isnan(values)).sum())
+
+
+def consolidation(ax: Axes, dataset: xarray.Dataset) -> Axes:
+    """Mean release probability and share of frozen synapses over the tasks."""
+    names = steps(dataset)
+    part = dataset.sel(model="presynaptic", task=names).where(~dataset.failed.sel(model="presynaptic"))
+    epochs = len(dataset.epoch)
+    x = np.arange(1, len(names) * epochs + 1) / epochs
+    for number, (name, label) in enumerate((("mean_p", "mean p"), ("frozen_share", "frozen share"))):
+        values = part[name].transpose("replica", "task", "epoch").values.reshape(len(dataset.replica), -1)
+        found = statistics.summary(values)
+        ax.plot(x, found.mean, color=plots.COLOURS[number + 2], label=label)
+        error = np.nan_to_num(found.sem)
+        ax.fill_between(x, found.mean - error, found.mean + error, color=plots.COLOURS[number + 2], alpha=0.2)
+    ax.set(xlabel="tasks learned", ylabel="share or probability", ylim=(0, None))
+    ax.legend(loc="best")
+    return ax
+
+
+def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
+    """All figures of a run."""
+    with plots.style():
+        shown = 3 if "presynaptic" in dataset.model.values else 2
+        made, axes = plots.figure(shown, width=7.0, height=2.4)
+        if sequential(dataset):
+            first_task(axes[0], dataset)
+        data: dict[str, Any] = {"final_accuracy_percent": all_tasks(axes[1], dataset)}
+        if shown == 3:
+            consolidation(axes[2], dataset)
+        for letter, ax in zip("abc", axes, strict=False):
+            ax.set_title(letter, loc="left", fontweight="bold")
+        data["accuracy"] = dataset.accuracy.values
+        data["axes"] = list(dataset.accuracy.dims)
+        return plots.save(made, folder / "lifelong", data)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a run of experiments/lifelong.py")
+    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/ in the run)")
+    given = parser.parse_args(arguments)
+    record = records.open(given.run)
+    print(tables.text(record.summary))
+    for file in draw(record.dataset, given.out or given.run / "figures"):
+        print(file)
+
+
+if __name__ == "__main__":
+    main()

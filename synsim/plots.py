@@ -1,0 +1,177 @@
+"""Figures from numbers: every function draws into the axes it is given, and returns them.
+
+Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from synsim import statistics
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+COLUMN = 3.35
+"""Width of one column of a journal, in inches."""
+
+STYLE = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+    "figure.dpi": 150,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Settings of a paper figure, for a `with` statement; nothing global stays changed."""
+    return mpl.rc_context(STYLE)
+
+
+def figure(columns: int = 1, *, width: float | None = None, height: float = 2.4) -> tuple[Figure, list[Axes]]:
+    """A figure without pyplot's global state.
+
+    Args:
+        columns: panels side by side.
+        width: inches; None: one journal column per panel.
+        height: inches.
+
+    Returns:
+        The figure and its axes.
+    """
+    made = Figure(figsize=(width or COLUMN * columns, height), layout="constrained")
+    axes = made.subplots(1, columns, squeeze=False)[0]
+    return made, list(axes)
+
+
+def save(made: Figure, path: str | Path, data: dict[str, Any] | None = None) -> list[Path]:
+    """Write a figure as PDF and PNG, and the numbers in it as JSON.
+
+    Args:
+        made: the figure.
+        path: file name without suffix.
+        data: numbers drawn, as lists.
+
+    Returns:
+        The files written.
+    """
+    import json
+
+    base = Path(path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    files = [base.with_suffix(".pdf"), base.with_suffix(".png")]
+    made.savefig(files[0], metadata={"CreationDate": None})
+    made.savefig(files[1], dpi=300)
+    if data is not None:
+        files.append(base.with_suffix(".json"))
+        files[-1].write_text(json.dumps(data, indent=1, default=_listed) + "\n", encoding="utf-8")
+    return files
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def curve(ax: Axes, x: ArrayLike, replicas: ArrayLike, label: str, number: int = 0) -> Axes:
+    """Mean over replicas with a band of one standard error.
+
+    Args:
+        ax: axes to draw into.
+        x: positions [K].
+        replicas: values [R, K]; NaN are left out.
+        label: for the legend.
+        number: of the curve, for colour and marker.
+
+    Returns:
+        The axes.
+    """
+    found = statistics.summary(replicas)
+    at, error = np.asarray(x, dtype=float), np.nan_to_num(found.sem)
+    colour = COLOURS[number % len(COLOURS)]
+    ax.plot(at, found.mean, color=colour, marker=MARKERS[number % len(MARKERS)], label=label)
+    ax.fill_between(at, found.mean - error, found.mean + error, color=colour, alpha=0.2, linewidth=0)
+    return ax
+
+
+def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers: Sequence[int] | None = None) -> Axes:
+    """Bars of means with standard errors, and every replica as a dot.
+
+    Args:
+        ax: axes to draw into.
+        labels: one per bar.
+        samples: replicas of each bar.
+        numbers: of the colours.
+
+    Returns:
+        The axes.
+    """
+    for k, values in enumerate(samples):
+        found = statistics.summary(np.asarray(values, dtype=float))
+        colour = COLOURS[(numbers[k] if numbers else k) % len(COLOURS)]
+        error = float(np.nan_to_num(found.sem))
+        ax.bar(k, float(found.mean), 0.65, yerr=error, color=colour, alpha=0.75, capsize=2.5, ecolor="0.2")
+        used = np.asarray(values, dtype=float)
+        spread = np.linspace(-0.12, 0.12, len(used)) if len(used) > 1 else np.zeros(1)
+        ax.plot(k + spread, used, ".", color="0.15", markersize=3, zorder=3)
+    ax.set_xticks(range(len(labels)), labels)
+    return ax
+
+
+def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Axes:
+    """A bracket over two bars with the result of a test.
+
+    Args:
+        ax: axes to draw into.
+        left: position of the first bar.
+        right: position of the second.
+        height: where, in data units.
+        text: such as "** p = 0.003".
+
+    Returns:
+        The axes.
+    """
+    low, high = ax.get_ylim()
+    tick = 0.015 * (high - low)
+    ax.plot([left, left, right, right], [height - tick, height, height, height - tick], color="0.2", linewidth=0.8)
+    ax.text((left + right) / 2, height, text, ha="center", va="bottom", fontsize=6.5)
+    return ax
+
+
+def histogram(ax: Axes, centres: ArrayLike, shares: ArrayLike, label: str, number: int = 0) -> Axes:
+    """Shares per bin as steps, mean over replicas.
+
+    Args:
+        ax: axes to draw into.
+        centres: of the bins [K], equally spaced.
+        shares: [R, K].
+        label: for the legend.
+        number: of the colour.
+
+    Returns:
+        The axes.
+    """
+    at = np.asarray(centres, dtype=float)
+    mean = statistics.summary(shares).mean
+    half = (at[1] - at[0]) / 2
+    edges = np.append(at - half, at[-1] + half)
+    colour = COLOURS[number % len(COLOURS)]
+    ax.stairs(mean, edges, color=colour, fill=True, alpha=0.35)
+    ax.stairs(mean, edges, color=colour, label=label)
+    return ax
