@@ -1,0 +1,1 @@
+"""Tables, tests and figures from records; nothing here trains."""

@@ -1,4 +1,4 @@
-"""Figures of an energy run: what a bit costs, and what becomes of the release probabilities (cf. Fig. 4.1, 4.2a, 4.6a)."""
+"""Figures of an energy run: the cost of a bit, and the fate of release probabilities (cf. Fig. 4.1, 4.2a, 4.6a)."""
 
 import argparse
 from pathlib import Path

@@ -1,10 +1,11 @@
 """Time of one training step: plain PyTorch, plastic synapses, eight replicas, one mask per example.
 
-All variants run in turn in one process, so that a machine whose speed drifts slows them alike; medians are reported. A busy machine gets no
-verdict: there, wall time runs ahead of the time that the processor spent.
+All variants run in turn in one process, so that a machine whose speed drifts slows them alike; medians are reported.
+A busy machine gets no verdict: there, wall time runs ahead of the time that the processor spent.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -36,7 +37,7 @@ BUSY = 1.3
 def plain(device: torch.device) -> Callable[[], None]:
     """(a) The same network without release, and torch's own SGD."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(SIZES, SIZES[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(SIZES):
         layers += [nn.Linear(inputs, outputs, bias=False), nn.ReLU()]
     net = nn.Sequential(*layers[:-1]).to(device)
     optimiser = torch.optim.SGD(net.parameters(), lr=RULE["lr"])
@@ -144,6 +145,8 @@ def report(device: torch.device, turns: int) -> dict[str, object]:
         ratios["64 replicas / plastic"] = many
     if busy:
         print(f"no verdict: wall time is {wait:.1f} × processor time, so something else is running here.")
+    judged = device.type == "cpu" and not busy
+    verdict = all(ratios[name] <= bound for name, (_, bound) in BOUNDS.items()) if judged else None
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
@@ -154,7 +157,7 @@ def report(device: torch.device, turns: int) -> dict[str, object]:
         "seconds": seconds,
         "ratios": ratios,
         "wall_over_cpu": wait,
-        "verdict": None if busy else all(ratios[n] <= b for n, (_, b) in BOUNDS.items()) if device.type == "cpu" else None,
+        "verdict": verdict,
     }  # fmt: skip
 
 
@@ -169,8 +172,11 @@ def main() -> None:
         torch.set_num_threads(given.threads)
     found = [report(torch.device("cpu"), given.turns)]
     memory = {scope: peak_memory(scope) for scope in ("none", "batch", "sample")}
-    print(f"peak memory: batch scope {memory['batch']:.0f} MiB, sample scope {memory['sample']:.0f} MiB "
-          f"({memory['sample'] / memory['batch']:.2f} ×, at most 1.5); the libraries alone {memory['none']:.0f} MiB")  # fmt: skip
+    share = memory["sample"] / memory["batch"]
+    print(
+        f"peak memory: batch scope {memory['batch']:.0f} MiB, sample scope {memory['sample']:.0f} MiB ({share:.2f} ×,"
+    )
+    print(f"  at most 1.5); the libraries alone {memory['none']:.0f} MiB")
     found[0]["peak_memory_mib"] = memory
     if torch.cuda.is_available():
         found.append(report(torch.device("cuda"), given.turns))

@@ -27,9 +27,7 @@ EXPECTED = (
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
     """Open the folder of the run, and turn errors that a person can mend into messages."""
     try:
-        folder = records.create(
-            config.out, resolved(config), overwrite=config.overwrite, resume=config.resume
-        )
+        folder = records.create(config.out, resolved(config), overwrite=config.overwrite, resume=config.resume)
         try:
             experiment(config, Session(folder, config.checkpoint_every))
         except KeyboardInterrupt:

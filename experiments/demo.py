@@ -1,6 +1,7 @@
-"""Both stories of the package in a minute on two cores, on the bundled digits: energy, and learning without forgetting.
+"""Both stories of the package in a minute, on the bundled digits: energy, and learning without forgetting.
 
-The digits are few and small, so epochs, batches, rates and decays differ from the paper's; no number here is a published one.
+The digits are few and small, so epochs, batches, rates and decays differ from the paper's; no number here is a
+published one.
 """
 
 import sys
@@ -12,15 +13,14 @@ import lifelong
 import xarray
 from common import finish, run
 
-from synsim import tables
 from synsim.training import Session
 from synsim.training.command import RunConfig, option, parse
 
 # The figures are those of the analysis scripts, which lie beside this folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analysis import energy as energy_figures  # noqa: E402
-from analysis import lifelong as lifelong_figures  # noqa: E402
+from analysis import energy as energy_figures
+from analysis import lifelong as lifelong_figures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Bits per unit of energy of plastic, deterministic and fixed release (Fig. 4.1, 4.2a and 4.6a, b of the paper).
 
-Weight decays and seeds are replicas of one program. The published protocol takes 50 epochs; the default here is 10, and says so.
+Weight decays and seeds are replicas of one program. The published protocol takes 50 epochs; the default here is 10,
+and says so.
 """
 
 from dataclasses import dataclass
@@ -44,9 +45,7 @@ def method(config: Config, name: str, inputs: int, classes: int) -> tuple[nn.Mod
     sizes = [inputs, *config.hidden, classes]
     net = synsim.mlp(sizes, p=INITIAL[name], replicas=len(decays), device=config.device)
     initialised(net, config.seeds * len(config.decays), sweep=True)
-    rule = synsim.PresynapticSGD(
-        net, RATES[name], plastic=name == "plastic", weight_decay=decays, **CONSTANTS
-    )
+    rule = synsim.PresynapticSGD(net, RATES[name], plastic=name == "plastic", weight_decay=decays, **CONSTANTS)
     return net, rule
 
 
@@ -120,7 +119,7 @@ def measure(config: Config, session: Session) -> tuple[xarray.Dataset, list[tabl
 def experiment(config: Config, session: Session) -> None:
     """Run all models, print and keep the results."""
     finish(session, *measure(config, session))
-    print(f"{config.epochs} epochs (published: 50). The paper prints no numbers, only the order plastic, deterministic, fixed.")
+    print(f"{config.epochs} epochs (published: 50). The paper prints an order only: plastic, deterministic, fixed.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Learning tasks in sequence with and without presynaptic consolidation (Table 4.1, Fig. 4.4 and 4.8 of the paper).
 
-Two cores need about one minute for each method on Split MNIST with three seeds, and a quarter of an hour on Permuted MNIST.
+Two cores need about one minute for each method on Split MNIST with three seeds, and a quarter of an hour on
+Permuted MNIST.
 """
 
 from dataclasses import dataclass
@@ -55,7 +56,9 @@ class Config(RunConfig):
     tasks: int = option(10, "number of permuted tasks")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
-    lr: float | None = option(None, "learning rate of the presynaptic network, and of an unprotected one for which none is published")
+    lr: float | None = option(
+        None, "learning rate of the presynaptic network, and of an unprotected one for which none is published"
+    )
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
 
 
@@ -67,18 +70,14 @@ def learning_rate(config: Config) -> float:
 def network(config: Config, inputs: int, classes: int, p: float) -> nn.Module:
     """The paper's network, one replica per seed."""
     sizes = [inputs, *config.hidden, classes]
-    return synsim.mlp(
-        sizes, p=p, bias=config.bias, replicas=len(config.seeds), seed=config.seeds, device=config.device
-    )
+    return synsim.mlp(sizes, p=p, bias=config.bias, replicas=len(config.seeds), seed=config.seeds, device=config.device)
 
 
 def method(config: Config, name: str, inputs: int, classes: int) -> tuple[nn.Module, Optimizer]:
     """Network and optimiser of a method."""
     if name == "presynaptic":
         net = network(config, inputs, classes, P_INITIAL)
-        rule = synsim.PresynapticSGD(
-            net, learning_rate(config), modulate_lr=True, train_bias=False, **CONSTANTS
-        )
+        rule = synsim.PresynapticSGD(net, learning_rate(config), modulate_lr=True, train_bias=False, **CONSTANTS)
         return net, rule
     net = network(config, inputs, classes, 1.0)
     if name == "joint":

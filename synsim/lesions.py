@@ -81,7 +81,7 @@ def lesion_masks(scores: Mapping[str, Tensor], fraction: float, replicas: int | 
     ranks = torch.argsort(flat[:, shuffle], dim=1, stable=True)
     stays = torch.ones_like(flat, dtype=torch.bool)
     stays.scatter_(1, shuffle[ranks[:, : round(fraction * count)]], False)
-    parts = stays.split([score.numel() // lead for score in scores.values()], dim=1)
+    parts = torch.split(stays, [score.numel() // lead for score in scores.values()], dim=1)
     return {name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
@@ -119,9 +119,7 @@ def lesion_curve(
         Schug, Benzing & Steger 2021, Fig. 4.2b.
     """
     shares = torch.as_tensor(list(fractions), dtype=torch.float64)
-    require(
-        bool(((shares >= 0) & (shares <= 1)).all()), f"fractions must lie between 0 and 1, got {shares.tolist()}."
-    )
+    require(bool(((shares >= 0) & (shares <= 1)).all()), f"fractions must lie between 0 and 1, got {shares.tolist()}.")
     scores = lesion_scores(net, order, seed)
     copy = deepcopy(net)
     layers, replicas = synapses(copy), replicas_of(net)

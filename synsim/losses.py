@@ -45,6 +45,8 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
     Raises:
         ValueError: if the ranks or sizes do not fit, or a label is out of range.
+        IndexError: from torch, for any other reason.
+        RuntimeError: from torch, for any other reason.
     """
     try:
         return replica_cross_entropy(logits, y).sum()

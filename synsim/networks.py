@@ -1,5 +1,6 @@
 """Networks made of Bernoulli synapses: plain modules."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -45,7 +46,7 @@ def mlp(
     sizes = [whole(size, "every entry of sizes") for size in sizes]
     require(len(sizes) >= 2, f"sizes must name at least an input and an output width, got {sizes}.")
     modules: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layer = BernoulliLinear(
             inputs,
             outputs,

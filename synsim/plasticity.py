@@ -55,11 +55,10 @@ def probability_step(
         ValueError: if `bounds` is unknown.
     """
     require(bounds in BOUNDS, f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}.")
-    limits = {"dtype": p.dtype, "device": p.device}
-    low, high = torch.as_tensor(p_min, **limits), torch.as_tensor(p_max, **limits)
+    low, high, up, down = (torch.as_tensor(value).to(p) for value in (p_min, p_max, p_up, p_down))
     size = gradient.abs()
     grows = size >= g_lim if bounds == "soft" else size > g_lim
-    step = torch.where(grows, torch.as_tensor(p_up, **limits), -torch.as_tensor(p_down, **limits))
+    step = torch.where(grows, up, -down)
     if bounds == "soft":
         step = step * (high - p)
     if p_freeze is not None:
@@ -152,7 +151,7 @@ class PresynapticSGD(Optimizer):
     @torch.no_grad()
     def step(  # type: ignore[override]
         self,
-        closure: Callable[[], float] | None = None,
+        closure: Callable[[], float] | Mapping[str, Tensor] | None = None,
         *,
         penalty: Mapping[str, Tensor] | None = None,
     ) -> float | None:

@@ -41,8 +41,12 @@ STYLE = {
 
 
 def style() -> AbstractContextManager[None]:
-    """Settings of a paper figure, for a `with` statement; nothing global stays changed."""
-    return mpl.rc_context(STYLE)
+    """Settings of a paper figure, for a `with` statement; nothing global stays changed.
+
+    Returns:
+        A context manager.
+    """
+    return mpl.rc_context(STYLE)  # type: ignore[arg-type,unused-ignore]
 
 
 def figure(columns: int = 1, *, width: float | None = None, height: float = 2.4) -> tuple[Figure, list[Axes]]:

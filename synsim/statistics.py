@@ -130,9 +130,7 @@ def compare(
     """
     first, second = _array(a), _array(b)
     if first.ndim != 1 or second.ndim != 1:
-        raise ValueError(
-            f"a and b must be one number per replica, got shapes {first.shape} and {second.shape}."
-        )
+        raise ValueError(f"a and b must be one number per replica, got shapes {first.shape} and {second.shape}.")
     if paired:
         return _compare_pairs(first, second, level)
     x, y = summary(first), summary(second)

@@ -93,6 +93,14 @@ def test_dataset_round_trip_is_exact(tmp_path: Path) -> None:
     assert after.attrs["title"] == ""
 
 
+def test_attributes_never_change_values(tmp_path: Path) -> None:
+    attributes = {"units": "days since 2000-01-01", "scale_factor": 2.0, "add_offset": 1.0, "_FillValue": 3.0}
+    run = records.create(tmp_path, {})
+    run.save_record(xarray.Dataset({"x": ("a", [1.0, 2.0, 3.0], attributes)}))
+    assert records.open(tmp_path).dataset["x"].values.tolist() == [1.0, 2.0, 3.0]
+    assert records.open(tmp_path).dataset["x"].attrs == attributes
+
+
 def test_a_record_can_be_saved_again_from_what_was_read(tmp_path: Path) -> None:
     complete(tmp_path / "a")
     first = records.open(tmp_path / "a").dataset
@@ -194,9 +202,7 @@ def test_checkpoint_takes_views_shared_memory_and_gradients(tmp_path: Path) -> N
     run.save_checkpoint(odd, {})
     tensors = run.load_checkpoint()[0]
     for name, tensor in odd.items():
-        assert torch.equal(tensors[name].view(torch.int32), tensor.detach().contiguous().view(torch.int32)), (
-            name
-        )
+        assert torch.equal(tensors[name].view(torch.int32), tensor.detach().contiguous().view(torch.int32)), name
         assert not tensors[name].requires_grad
     tensors["weight"][0, 0] = 5.0  # what is read back is the caller's own
     assert tensors["same"][0, 0] == 0.0
@@ -314,9 +320,7 @@ def test_opening_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
         records.open(tmp_path / "absent")
     records.create(tmp_path / "new", {})
-    with pytest.raises(
-        FileNotFoundError, match=r"has no record.nc: the status of the run is 'running'.*--resume"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"has no record.nc: the status of the run is 'running'.*--resume"):
         records.open(tmp_path / "new")
 
 
@@ -393,9 +397,7 @@ def test_overwrite_removes_only_the_files_of_a_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("choice", [{}, {"resume": True}, {"overwrite": True}])
 def test_a_strangers_folder_is_refused_and_left_alone(tmp_path: Path, choice: dict[str, bool]) -> None:
     (tmp_path / "record.nc").write_text("precious")
-    with pytest.raises(
-        records.ForeignFolderError, match=r"holds no run.json \(it holds record.nc\).*another --out"
-    ):
+    with pytest.raises(records.ForeignFolderError, match=r"holds no run.json \(it holds record.nc\).*another --out"):
         records.create(tmp_path, CONFIG, **choice)
     (tmp_path / "run.json").write_text('{"scripts": {}}')
     with pytest.raises(records.ForeignFolderError, match="not the description of a synsim run"):
@@ -419,9 +421,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
-    done = subprocess.run(
-        ["git", *identity, "-C", folder, *arguments], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["git", *identity, "-C", folder, *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 

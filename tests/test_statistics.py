@@ -36,9 +36,7 @@ def test_summary_is_that_of_numpy_and_scipy(shape: tuple[int, ...]) -> None:
 
 def test_summary_along_another_axis() -> None:
     values = normal(4, 6, 3)
-    for ours, theirs in zip(
-        statistics.summary(values, 1), statistics.summary(values.swapaxes(0, 1)), strict=True
-    ):
+    for ours, theirs in zip(statistics.summary(values, 1), statistics.summary(values.swapaxes(0, 1)), strict=True):
         assert np.array_equal(ours, theirs)
     assert np.array_equal(statistics.summary(values, -1).mean, statistics.summary(values, 2).mean)
 

@@ -114,9 +114,7 @@ def fetch(
     return where
 
 
-def _file(
-    target: Path, remote: str, checksum: str, source: Source, mirrors: Sequence[str], progress: bool
-) -> None:
+def _file(target: Path, remote: str, checksum: str, source: Source, mirrors: Sequence[str], progress: bool) -> None:
     if target.is_file():
         found = _checksum(target, source)
         if found == checksum:

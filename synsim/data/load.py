@@ -35,7 +35,11 @@ class DataNotFoundError(FileNotFoundError):
 
 
 def available() -> tuple[str, ...]:
-    """Names that `load` knows."""
+    """Names that `load` knows.
+
+    Returns:
+        The names.
+    """
     return tuple(SCALES)
 
 
@@ -59,7 +63,11 @@ def known(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where `fetch` puts files unless told otherwise."""
+    """Where `fetch` puts files unless told otherwise.
+
+    Returns:
+        A folder of the user's cache.
+    """
     return Path(pooch.os_cache("synsim"))
 
 

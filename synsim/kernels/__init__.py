@@ -1,6 +1,7 @@
 """The two hot loops of a network: release and learning. The fastest path for the tensors at hand is chosen by itself.
 
-Tensors come in the shape of a layer's weight; the keys or constants, one row or column per replica, say how many replicas it holds.
+Tensors come in the shape of a layer's weight; the keys or constants, one row or column per replica, say how many
+replicas it holds.
 """
 
 from functools import cache
@@ -122,8 +123,8 @@ def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c
     chosen = path(weight) if p.is_contiguous() else "torch"
     if chosen == "torch":
         shape = (constants.table.shape[1], -1)
-        extra = None if penalty is None else penalty.reshape(shape)
-        reference.learn(weight.view(shape), p.view(shape), gradient.reshape(shape), extra, constants)
+        added = None if penalty is None else penalty.reshape(shape)
+        reference.learn(weight.view(shape), p.view(shape), gradient.reshape(shape), added, constants)
         return
     gradient = gradient.contiguous()
     penalty = None if penalty is None else penalty.to(weight).contiguous()
@@ -139,16 +140,12 @@ def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c
         if w.size < pool.GRAIN:
             cpu.learn(w, q, g, extra, table, plastic, hard, 0, w.size)
         else:
-            pool.split(
-                lambda start, stop: cpu.learn(w, q, g, extra, table, plastic, hard, start, stop), w.size, w.size
-            )
+            pool.split(lambda start, stop: cpu.learn(w, q, g, extra, table, plastic, hard, start, stop), w.size, w.size)
     # Autograd does not see writes made outside of torch; without this a later backward would be silently wrong.
     increment_version((weight, p) if constants.plastic else (weight,))
 
 
-def transmit(
-    x: Tensor, weight: Tensor, p: Tensor, word: np.ndarray, sites: int, example: int, draw: int
-) -> Tensor:
+def transmit(x: Tensor, weight: Tensor, p: Tensor, word: np.ndarray, sites: int, example: int, draw: int) -> Tensor:
     """Products of inputs and strengths with one mask per example, on the CPU.
 
     Args:

@@ -1,7 +1,7 @@
 """Fused kernels for CPUs: draw, compare and scale in one pass; strength and probability step in another.
 
-Each kernel is serial and releases the interpreter lock; `synsim.kernels.pool` runs several ranges of one at once. There is
-no fastmath, since it would break the checks for NaN, and every branch of an inner loop is written as a choice
+Each kernel is serial and releases the interpreter lock; `synsim.kernels.pool` runs several ranges of one at once. There
+is no fastmath, since it would break the checks for NaN, and every branch of an inner loop is written as a choice
 between two values so that the loops become vector instructions.
 """
 
@@ -20,7 +20,11 @@ CHUNK = 32
 # 32-bit words are kept in 64-bit lanes: a product of two is then one vector instruction, without any conversion.
 @njit(inline="always", **_OPTIONS)
 def philox(c0, c1, c2, c3, k0, k1):
-    """Philox 4x32-10 of one block; all arguments and results are uint64 below 2**32."""
+    """Philox 4x32-10 of one block.
+
+    Returns:
+        Four words; they and all arguments are uint64 below 2**32.
+    """
     for _ in range(10):
         first, second = (c0 & _WORD) * _M0, (c2 & _WORD) * _M1
         c0, c2 = (second >> _SHIFT) ^ c1 ^ k0, (first >> _SHIFT) ^ c3 ^ k1
@@ -36,9 +40,7 @@ def fill_bits(bits, count, tile, tile_step, example, example_step, site, draw, k
         base = uint64(tile + t * tile_step) * uint64(16)
         where = uint64(example + t * example_step)
         for lane in range(16):
-            c0, c1, c2, c3 = philox(
-                base + uint64(lane), uint64(site), where, uint64(draw), uint64(k0), uint64(k1)
-            )
+            c0, c1, c2, c3 = philox(base + uint64(lane), uint64(site), where, uint64(draw), uint64(k0), uint64(k1))
             i = t * 128 + lane
             bits[i], bits[i + 16] = uint16(c0 & _HALF), uint16(c0 >> _HALF_SHIFT)
             bits[i + 32], bits[i + 48] = uint16(c1 & _HALF), uint16(c1 >> _HALF_SHIFT)

@@ -42,7 +42,9 @@ def _release(weight, p, keys, out, count, n, sites, example, draw, BLOCK: tl.con
     threshold = q * 65536.0
     total = tl.zeros([BLOCK], tl.int32)
     for site in range(sites):
-        c0, c1, c2, c3 = _philox(block, zero + site.to(tl.uint32), zero + example.to(tl.uint32), zero + draw.to(tl.uint32), k0, k1)
+        c0, c1, c2, c3 = _philox(
+            block, zero + site.to(tl.uint32), zero + example.to(tl.uint32), zero + draw.to(tl.uint32), k0, k1
+        )
         word = tl.where(slot < 2, c0, tl.where(slot < 4, c1, tl.where(slot < 6, c2, c3)))
         bits = tl.where(slot % 2 == 0, word & 0xFFFF, word >> 16).to(q.dtype)
         total += (bits < threshold).to(tl.int32)
@@ -51,8 +53,19 @@ def _release(weight, p, keys, out, count, n, sites, example, draw, BLOCK: tl.con
 
 
 @triton.jit
-def _learn(weight, p, gradient, penalty, table, n, replicas, PENALTY: tl.constexpr, PLASTIC: tl.constexpr,
-           HARD: tl.constexpr, BLOCK: tl.constexpr):
+def _learn(
+    weight,
+    p,
+    gradient,
+    penalty,
+    table,
+    n,
+    replicas,
+    PENALTY: tl.constexpr,
+    PLASTIC: tl.constexpr,
+    HARD: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     r = tl.program_id(1)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -77,10 +90,7 @@ def _learn(weight, p, gradient, penalty, table, n, replicas, PENALTY: tl.constex
     tl.store(weight + at, w - lr * change, mask=inside)
     if PLASTIC:
         size = tl.abs(g)
-        if HARD:
-            step = tl.where(size > g_lim, p_up, -p_down)
-        else:
-            step = tl.where(size >= g_lim, p_up, -p_down)
+        step = tl.where(size > g_lim, p_up, -p_down) if HARD else tl.where(size >= g_lim, p_up, -p_down)
         step = tl.where(q >= p_freeze, 0.0, step)
         if not HARD:
             step = step * room

@@ -29,7 +29,16 @@ def count_releases(p: Tensor, keys: Tensor, sites: int, example: Tensor, draw: i
 
 
 def scale_of(count: Tensor, p: Tensor, sites: int) -> Tensor:
-    """Factor that turns an expected strength into the strength transmitted, count / (sites · p)."""
+    """Factor that turns an expected strength into the strength transmitted.
+
+    Args:
+        count: counts of releases.
+        p: release probabilities.
+        sites: release sites per synapse.
+
+    Returns:
+        count / (sites · p).
+    """
     return count.to(p.dtype) / (p * sites)
 
 

@@ -27,8 +27,8 @@ def energy(
     | "synaptic" | Σ abs(w̄) over all synapses, biases left out | strength | Schug et al. 2021, Methods |
     | "activity" | Σ of the outputs of all hidden units, mean over images and passes | rate | ibid., Fig. 4.6b |
 
-    The first is the mean strength transmitted if every presynaptic neuron spikes once: p · abs(m). The second needs images.
-    Plain `nn.Linear` and `nn.Conv2d` layers count as synapses that never fail.
+    The first is the mean strength transmitted if every presynaptic neuron spikes once: p · abs(m). The second needs
+    images. Plain `nn.Linear` and `nn.Conv2d` layers count as synapses that never fail.
 
     Args:
         net: the network. Hidden units are the outputs of its `nn.ReLU` modules.

@@ -26,9 +26,9 @@ def mutual_information(
     """Information I(Y; Z) in bits that the prediction Z carries about the class Y, from a single stochastic pass.
 
     "soft" is the published estimator: Z is a label drawn from the softmax, so with q(z | y) the mean softmax of the
-    images of class y and p(y) their share, I = Σ p(y) q(z | y) log2[q(z | y) / p(z)]. Its upper bound is the entropy of the classes,
-    log2 C for balanced ones. "argmax" takes Z as the most probable label, with the Miller-Madow correction of the entropies
-    (Miller 1955): +(K − 1) / 2N nats for K occupied cells.
+    images of class y and p(y) their share, I = Σ p(y) q(z | y) log2[q(z | y) / p(z)]. Its upper bound is the entropy of
+    the classes, log2 C for balanced ones. "argmax" takes Z as the most probable label, with the Miller-Madow correction
+    of the entropies (Miller 1955): +(K − 1) / 2N nats for K occupied cells.
 
     Args:
         net: the network.

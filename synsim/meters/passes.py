@@ -206,7 +206,9 @@ def _labels(net: nn.Module, probabilities: Tensor, y: Tensor) -> Tensor:
     return y
 
 
-def one_pass(net: nn.Module, x: Any, y: Tensor, block: int | None, seed: int, head: int | None) -> tuple[Tensor, Tensor]:
+def one_pass(
+    net: nn.Module, x: Any, y: Tensor, block: int | None, seed: int, head: int | None
+) -> tuple[Tensor, Tensor]:
     """Softmax of a single stochastic pass, and the labels.
 
     Args:

@@ -38,8 +38,7 @@ def write(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], path: Path) ->
             )
     # A copy each, since safetensors refuses tensors that share memory, and views of larger ones.
     values = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     meta = plain(meta, "meta")
     text = canonical({"meta": meta, "sha256": _digest(values, meta)})

@@ -43,9 +43,7 @@ def write(dataset: xarray.Dataset, path: Path) -> None:
     dataset = dataset.compute().drop_encoding()
     dataset = dataset.assign_attrs({ATTRIBUTE: sha256(dataset)})
     # Without a fill value, NaN is stored as it is and integers are never masked.
-    dataset.to_netcdf(
-        path, engine="h5netcdf", encoding={name: {"_FillValue": None} for name in dataset.variables}
-    )
+    dataset.to_netcdf(path, engine="h5netcdf", encoding={name: {"_FillValue": None} for name in dataset.variables})
     before, after = _digests(dataset), _digests(_decode(path.read_bytes()))
     lost = sorted(name for name in before if before[name] != after.get(name))
     if lost:
@@ -106,9 +104,7 @@ def _values(array: np.ndarray[Any, Any], name: str) -> tuple[str, bytes]:
     if array.dtype.kind in "OUT":
         items = array.ravel().tolist()
         if not all(isinstance(item, str) for item in items):
-            raise TypeError(
-                f"{name} holds objects other than text; records take bool, integer, float and text."
-            )
+            raise TypeError(f"{name} holds objects other than text; records take bool, integer, float and text.")
         return "text", canonical(items).encode()
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}; records take bool, integer, float and text.")

@@ -57,9 +57,7 @@ def resumed(path: Path, config: dict[str, Any], free: Sequence[str]) -> dict[str
     changed = _differences(run["config"], config)
     barred = {key: pair for key, pair in changed.items() if key not in free and key.split(".")[0] not in free}
     if barred:
-        lines = "\n".join(
-            f"  {key}: {old} in the run, {new} now" for key, (old, new) in sorted(barred.items())
-        )
+        lines = "\n".join(f"  {key}: {old} in the run, {new} now" for key, (old, new) in sorted(barred.items()))
         raise RunMismatchError(
             f"{path.parent} holds a run with another config:\n{lines}\n"
             "Give the same values to go on with it, use --overwrite to start anew, or another --out."
@@ -102,9 +100,7 @@ def read(path: Path) -> dict[str, Any]:
     if expected != found:
         raise DamagedRecordError(path, "its content does not fit the digest in it")
     if run.get("format") != FORMAT:
-        raise DamagedRecordError(
-            path, f"its format is {run.get('format')!r}, and this version reads {FORMAT!r}"
-        )
+        raise DamagedRecordError(path, f"its format is {run.get('format')!r}, and this version reads {FORMAT!r}")
     return run
 
 

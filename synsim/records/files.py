@@ -30,9 +30,7 @@ def sync(path: Path) -> None:
     Args:
         path: a file or a folder.
     """
-    if (
-        path.is_dir() and os.name == "nt"
-    ):  # Windows can't open folders, and keeps their entries in order itself
+    if path.is_dir() and os.name == "nt":  # Windows can't open folders, and keeps their entries in order itself
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
@@ -121,9 +119,7 @@ def plain(value: object, where: str = "the value") -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(
-                f"{where} is {value}; JSON has no such number. Use None, or save it as a tensor."
-            )
+            raise ValueError(f"{where} is {value}; JSON has no such number. Use None, or save it as a tensor.")
         return value
     if isinstance(value, Mapping):
         return {_text_key(key, where): plain(item, f"{where}[{key!r}]") for key, item in value.items()}
@@ -140,7 +136,5 @@ def plain(value: object, where: str = "the value") -> Any:
 def _text_key(key: object, where: str) -> str:
     # JSON would turn a key 3 into "3" without a word, and a resumed run would not find it again.
     if not isinstance(key, str):
-        raise TypeError(
-            f"{where} has the key {key!r}; keys must be text. Use str(key) and convert on reading."
-        )
+        raise TypeError(f"{where} has the key {key!r}; keys must be text. Use str(key) and convert on reading.")
     return key

@@ -13,7 +13,7 @@ from synsim.records.errors import DamagedRecordError
 from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """What a run left behind.
 
@@ -46,9 +46,7 @@ class Record:
         """
         path = self.path / CHECKPOINT
         if not path.exists():
-            raise FileNotFoundError(
-                f"{path} does not exist: the run (status {self.run['status']!r}) saved none."
-            )
+            raise FileNotFoundError(f"{path} does not exist: the run (status {self.run['status']!r}) saved none.")
         return checkpoint.read(path)
 
 
@@ -69,9 +67,7 @@ def open(folder: str | Path) -> Record:
     """
     path = Path(folder)
     if not (path / RUN).is_file():
-        raise FileNotFoundError(
-            f"{path} is not the folder of a run: no {RUN} in it. A run leaves {', '.join(NAMES)}."
-        )
+        raise FileNotFoundError(f"{path} is not the folder of a run: no {RUN} in it. A run leaves {', '.join(NAMES)}.")
     # Files first, then the list of their digests: it keeps an old digest until the new file is in place.
     record, table = _bytes(path / RECORD), _bytes(path / SUMMARY)
     run = description.read(path / RUN)

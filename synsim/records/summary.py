@@ -40,9 +40,7 @@ def read(data: bytes) -> list[dict[str, Any]]:
 def _row(row: Mapping[str, Any], index: int) -> dict[str, Any]:
     if set(row) != KEYS:
         missing, unknown = sorted(KEYS - set(row)), sorted(set(row) - KEYS)
-        raise ValueError(
-            f"rows[{index}] must have the keys {sorted(KEYS)}: missing {missing}, unknown {unknown}."
-        )
+        raise ValueError(f"rows[{index}] must have the keys {sorted(KEYS)}: missing {missing}, unknown {unknown}.")
     result = {key: plain(_finite(value), f"rows[{index}][{key!r}]") for key, value in row.items()}
     wrong = [key for key, value in result.items() if not _fits(key, value)]
     if wrong:

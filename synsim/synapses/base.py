@@ -5,7 +5,6 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from synsim import kernels, streams
 from synsim._checks import available_device, require, whole
 from synsim.kernels import reference
-from synsim.synapses.release import Release
+from synsim.synapses.release import release
 
 SCOPES = ("batch", "sample")
 LAST_DRAW = 2**32 - 1
@@ -213,7 +212,7 @@ class StochasticLayer(nn.Module):
         if transformed():
             return self._plain(1)[0]
         strength, count = self.draw()
-        return cast(Tensor, Release.apply(self.weight, strength, self.p, count, self.sites))
+        return release(self.weight, strength, self.p, count, self.sites)
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Draw the masks of one pass in batch scope, or take those that the view prescribes.
@@ -223,9 +222,7 @@ class StochasticLayer(nn.Module):
         """
         address = self.address
         keys, words = self._key(address.purpose)
-        strength, count = kernels.release(
-            self.weight, self.p, keys, words, self.sites, address.example, self._next()
-        )
+        strength, count = kernels.release(self.weight, self.p, keys, words, self.sites, address.example, self._next())
         self._mask = count
         return strength, count
 
@@ -239,7 +236,11 @@ class StochasticLayer(nn.Module):
         return scale.reshape(examples, *self.weight.shape) * self.weight
 
     def get_extra_state(self) -> Tensor:
-        """Seeds, name and number of draws as UTF-8 JSON bytes, a uint8 tensor: all that the streams need."""
+        """All that the streams need.
+
+        Returns:
+            Seeds, name and number of draws as UTF-8 JSON, a uint8 tensor.
+        """
         state = {"seeds": list(self._seeds), "name": self._name, "draw": self._draw}
         return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
 
@@ -262,7 +263,11 @@ class StochasticLayer(nn.Module):
         self._draw = read["draw"]
 
     def extra_repr(self) -> str:
-        """What `print(layer)` shows inside the brackets."""
+        """What `print(layer)` shows inside the brackets.
+
+        Returns:
+            Shape and settings.
+        """
         shape = "×".join(str(n) for n in self.weight.shape)
         return f"{shape}, sites={self.sites}, scope={self.scope!r}, bias={self.bias is not None}"
 
@@ -294,7 +299,11 @@ class StochasticLayer(nn.Module):
 
 
 def transformed() -> bool:
-    """Whether a torch.func transform (grad, vmap, jvp, functionalize) is active."""
+    """Whether a torch.func transform (grad, vmap, jvp, functionalize) is active.
+
+    Returns:
+        True inside a transform.
+    """
     # There is no public question for this; the answer decides which of two equal paths is taken.
     return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[no-any-return,attr-defined,unused-ignore]
 

@@ -1,7 +1,7 @@
 """Sample scope for any operation and device: masks of a few examples at a time, drawn again in the backward pass."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -90,9 +90,7 @@ class Chunked(torch.autograd.Function):
         return to_x, to_weight, None, None, None, None, None, None
 
 
-def _chunks(
-    count: int, p: Tensor, keys: Tensor, sites: int, example: int, draw: int
-) -> list[tuple[slice, Tensor]] | Any:
+def _chunks(count: int, p: Tensor, keys: Tensor, sites: int, example: int, draw: int) -> Iterator[tuple[slice, Tensor]]:
     # The reference makes several int64 words per synapse, hence the factor.
     size = max(1, BYTES // (p.numel() * p.element_size() * 16))
     for start in range(0, count, size):
@@ -101,3 +99,7 @@ def _chunks(
         counts = reference.count_releases(p.reshape(1, -1), keys, sites, index, draw)
         scale = reference.scale_of(counts, p.reshape(1, -1), sites)
         yield slice(start, stop), scale.reshape(stop - start, *p.shape)
+
+
+# Torch does not say what `apply` takes and returns.
+transmit_chunks = cast(Callable[..., Tensor], Chunked.apply)

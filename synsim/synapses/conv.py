@@ -1,7 +1,6 @@
 """Convolution of Bernoulli synapses."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from synsim._checks import require, whole
 from synsim.synapses.base import StochasticLayer, transformed
-from synsim.synapses.chunked import Chunked
+from synsim.synapses.chunked import transmit_chunks
 
 Pair = int | tuple[int, int]
 
@@ -104,17 +103,15 @@ class BernoulliConv2d(StochasticLayer):
         out = self._convolve(
             inputs.transpose(0, 1).flatten(1, 2), strength.flatten(0, 1), bias, self.groups * self.replicas
         )
-        return out.unflatten(1, (self.replicas, self.out_channels)).transpose(0, 1)
+        return out.reshape(out.shape[0], self.replicas, self.out_channels, *out.shape[2:]).transpose(0, 1)
 
     def _convolve(self, x: Tensor, strength: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         return F.conv2d(x, strength, bias, self.stride, self.padding, self.dilation, groups)
 
     def _one_each(self, x: Tensor, strength: Tensor) -> Tensor:
         # x [E, C, H, W], strength [E, O, C / groups, kH, kW]: the examples are groups of one image.
-        out = self._convolve(
-            x.flatten(0, 1).unsqueeze(0), strength.flatten(0, 1), None, self.groups * x.shape[0]
-        )
-        return out[0].unflatten(0, (x.shape[0], self.out_channels))
+        out = self._convolve(x.flatten(0, 1).unsqueeze(0), strength.flatten(0, 1), None, self.groups * x.shape[0])
+        return out[0].reshape(x.shape[0], self.out_channels, *out.shape[2:])
 
     def _per_example(self, x: Tensor) -> Tensor:
         replicas = self.replicas or 1
@@ -127,7 +124,7 @@ class BernoulliConv2d(StochasticLayer):
             keys, _ = self._key(self.address.purpose)
             weight, p = (t.reshape(replicas, *t.shape[-4:]) for t in (self.weight, self.p))
             address = (self.sites, self.address.example, self._next())
-            out = cast(Tensor, Chunked.apply(inputs, weight, p, keys, *address, self._one_each))
+            out = transmit_chunks(inputs, weight, p, keys, *address, self._one_each)
         if self.bias is not None:
             out = out + self.bias.reshape(replicas, 1, -1, 1, 1)
         return out if self.replicas is not None else out[0]

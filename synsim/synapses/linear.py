@@ -1,7 +1,6 @@
 """Linear layer of Bernoulli synapses."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -9,8 +8,8 @@ from torch import Tensor
 from synsim import kernels
 from synsim._checks import whole
 from synsim.synapses.base import StochasticLayer, transformed
-from synsim.synapses.chunked import Chunked
-from synsim.synapses.release import SampleLinear, Transmit, product
+from synsim.synapses.chunked import transmit_chunks
+from synsim.synapses.release import product, transmit, transmit_samples
 
 
 class BernoulliLinear(StochasticLayer):
@@ -79,7 +78,7 @@ class BernoulliLinear(StochasticLayer):
         strength, count = self.draw()
         if not torch.is_grad_enabled():
             return product(x, strength, self.bias)
-        return cast(Tensor, Transmit.apply(x, self.weight, self.bias, strength, self.p, count, self.sites))
+        return transmit(x, self.weight, self.bias, strength, self.p, count, self.sites)
 
     def _per_example(self, x: Tensor) -> Tensor:
         if transformed():
@@ -93,12 +92,9 @@ class BernoulliLinear(StochasticLayer):
             inputs = x if x.ndim == 3 else x.unsqueeze(0).expand(replicas, -1, -1)
             keys, words = self._key(self.address.purpose)
             if kernels.path(self.weight) == "numba":
-                result = SampleLinear.apply(inputs, weight, p, words, self.sites, self.address.example, draw)
+                out = transmit_samples(inputs, weight, p, words, self.sites, self.address.example, draw)
             else:
-                result = Chunked.apply(
-                    inputs, weight, p, keys, self.sites, self.address.example, draw, _one_each
-                )
-            out = cast(Tensor, result)
+                out = transmit_chunks(inputs, weight, p, keys, self.sites, self.address.example, draw, _one_each)
             out = out if self.replicas is not None else out[0]
         if self.bias is not None:
             out = out + self.bias.unsqueeze(-2)

@@ -1,6 +1,7 @@
 """Release as a differentiable function of the expected strength (protocol: eq. 4.1, 4.3)."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -53,8 +54,8 @@ class Release(torch.autograd.Function):
 class Transmit(torch.autograd.Function):
     """x, w̄ -> y of a linear layer whose mask is already drawn, in one node.
 
-    Torch's own derivative of a batched product lays the gradient of the weight out transposed; this one keeps the layout of the weight, in
-    which the kernels work.
+    Torch's own derivative of a batched product lays the gradient of the weight out transposed; this one keeps the
+    layout of the weight, in which the kernels work.
     """
 
     @staticmethod
@@ -167,9 +168,7 @@ class SampleLinear(torch.autograd.Function):
         ctx.address = (words, sites, example, draw)
         return torch.stack(
             [
-                kernels.transmit(
-                    x[r].detach(), weight[r].detach(), p[r], words[r], sites, example, draw
-                )
+                kernels.transmit(x[r].detach(), weight[r].detach(), p[r], words[r], sites, example, draw)
                 for r in range(weight.shape[0])
             ]
         )
@@ -197,3 +196,9 @@ class SampleLinear(torch.autograd.Function):
         to_x = [part for part, _ in parts if part is not None]
         to_weight = torch.stack([part for _, part in parts])
         return torch.stack(to_x) if to_x else None, to_weight, None, None, None, None, None, None
+
+
+# Torch does not say what `apply` takes and returns.
+release = cast(Callable[..., Tensor], Release.apply)
+transmit = cast(Callable[..., Tensor], Transmit.apply)
+transmit_samples = cast(Callable[..., Tensor], SampleLinear.apply)

@@ -52,11 +52,19 @@ class Examples:
     dtype: torch.dtype = torch.float32
 
     def __len__(self) -> int:
-        """Number of examples."""
+        """Number of examples.
+
+        Returns:
+            N, or T · N with pixel orders.
+        """
         return self.images.shape[0] * (1 if self.orders is None else self.orders.shape[-2])
 
     def __getitem__(self, index: slice) -> Tensor:
-        """Standardised images of a slice: [n, ...], or [R, n, ...] where every replica has its own pixel order."""
+        """Standardised images of a slice.
+
+        Returns:
+            [n, ...], or [R, n, ...] where every replica has its own pixel order.
+        """
         return self._pixels(torch.arange(len(self), device=self.images.device)[index])
 
     @property

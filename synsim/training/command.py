@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined,unused-ignore]
 
 from synsim._checks import available_device, require, whole
 
@@ -75,12 +75,12 @@ def parse(kind: type[Config], description: str, arguments: Sequence[str] | None 
     for field in dataclasses.fields(kind):
         _add(parser, field, hints[field.name])
     values = parser.parse_args(arguments)
-    given = {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
+    given: dict[str, Any] = {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
-        config = kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+        config = kind(**given)
     except ValueError as error:
         parser.error(str(error))
-        raise
     if config.threads is not None:
         torch.set_num_threads(whole(config.threads, "threads"))
     return config
@@ -95,7 +95,10 @@ def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> 
     inner = typing.get_args(hint)[0] if many else hint
     if isinstance(inner, types.UnionType):
         inner = next(part for part in typing.get_args(inner) if part is not type(None))
-    options: dict[str, Any] = {"type": inner, "default": list(field.default) if many else field.default}
+    options: dict[str, Any] = {
+        "type": inner,
+        "default": list(typing.cast("tuple[Any, ...]", field.default)) if many else field.default,
+    }
     if many:
         options["nargs"] = "+"
     if field.metadata.get("choices"):

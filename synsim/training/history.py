@@ -28,7 +28,11 @@ class Failure:
     step: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line for people.
+
+        Returns:
+            Replica, seed, task, epoch and step.
+        """
         return (
             f"replica {self.replica} (seed {self.seed}) failed in task {self.task!r}, epoch {self.epoch}, "
             f"step {self.step}: its loss or gradient was not finite. It was held at the state before that step."
@@ -83,7 +87,11 @@ class History:
         return History(tuple(seeds), tuple(trained), tuple(tested), epochs, per_epoch, accuracy)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All arrays, for a checkpoint."""
+        """All arrays, for a checkpoint.
+
+        Returns:
+            Name -> array.
+        """
         return {**{f"epoch/{name}": value for name, value in self.per_epoch.items()}, "accuracy": self.accuracy}
 
     def load(self, tensors: Mapping[str, Tensor], failures: Sequence[Mapping[str, object]]) -> None:
@@ -102,8 +110,8 @@ class History:
         """The arrays with labelled axes.
 
         Returns:
-            A dataset over replica, task (trained on, also called after_task), test_task and epoch. Accuracies lie in [0, 1], losses are nats,
-            seconds are wall time.
+            A dataset over replica, task (trained on, also called after_task), test_task and epoch. Accuracies lie in
+            [0, 1], losses are nats, seconds are wall time.
         """
         axes = ("replica", "task", "epoch")
         variables = {

@@ -112,9 +112,9 @@ def fit(
 ) -> History:
     """Train on tasks in sequence.
 
-    Each replica sees the examples in an order of its own, a function of its seed, the task and the epoch. After each epoch the
-    present task is tested, after each task all of `test`. A replica whose loss or gradient is not finite is held at the
-    state before that step; the others go on.
+    Each replica sees the examples in an order of its own, a function of its seed, the task and the epoch. After each
+    epoch the present task is tested, after each task all of `test`. A replica whose loss or gradient is not finite is
+    held at the state before that step; the others go on.
 
     Args:
         net: the network.
@@ -147,9 +147,10 @@ def fit(
     names = [[task.name for task in part] for part in (tasks, test)]
     run = _Run(net, optimiser, History.empty(seeds, names[0], names[1], epochs, list(probes or {})), store)
     run.resume()
-    options = {"samples": samples, "block": block}
     steps = [len(task.train) // batch for task in tasks]
-    done = sum(steps[: run.at[0]]) * epochs + (steps[run.at[0]] * run.at[1] + run.at[2] if run.at[0] < len(tasks) else 0)
+    done = sum(steps[: run.at[0]]) * epochs + (
+        steps[run.at[0]] * run.at[1] + run.at[2] if run.at[0] < len(tasks) else 0
+    )
     with tqdm(
         total=sum(steps) * epochs, initial=done, desc=progress, disable=progress is None, unit="step", mininterval=0.5
     ) as bar:
@@ -160,17 +161,21 @@ def fit(
                 _epoch(run, task, index, epoch, first, batch, penalty, bar)
                 last = epoch == epochs - 1
                 if test_every_epoch or last:
-                    found = accuracy(net, task.test, task.test.y, head=task.head, **options)
+                    found = _tested(net, task, samples, block)
                     run.history.per_epoch["test_accuracy"][:, index, epoch] = found.reshape(-1).cpu()
                 for name, probe in (probes or {}).items():
                     run.history.per_epoch[name][:, index, epoch] = probe(net, task).detach().reshape(-1).cpu().double()
                 if last:
                     for column, other in enumerate(test):
-                        found = accuracy(net, other.test, other.test.y, head=other.head, **options)
+                        found = _tested(net, other, samples, block)
                         run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
                 if store is not None and (last or store.due()):
                     run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
     return run.history
+
+
+def _tested(net: nn.Module, task: Task, samples: int, block: int | None) -> Tensor:
+    return accuracy(net, task.test, task.test.y, samples=samples, block=block, head=task.head)
 
 
 def _epoch(

@@ -127,7 +127,11 @@ class PhaseStore:
         self._last = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state saved last, or None."""
+        """The state saved last.
+
+        Returns:
+            Tensors and everything else, or None.
+        """
         return self._session.stored(self._name)
 
     def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -143,5 +147,9 @@ class PhaseStore:
         self._last = time.monotonic()
 
     def due(self) -> bool:
-        """Whether the time between checkpoints is over."""
+        """Whether the time between checkpoints is over.
+
+        Returns:
+            True if it is time to save.
+        """
         return time.monotonic() - self._last >= self._session.every

@@ -29,9 +29,7 @@ def pack(net: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[
     return tensors, numbers
 
 
-def unpack(
-    net: nn.Module, optimiser: Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]
-) -> None:
+def unpack(net: nn.Module, optimiser: Optimizer, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
     """Bring network and optimiser back to a saved state.
 
     Args:

@@ -1,0 +1,84 @@
+"""The command line: what it accepts, and what it says to mistakes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from synsim import records
+from synsim.training.command import RunConfig, parse, resolved
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def script(name, *arguments):
+    line = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=250, check=False)
+
+
+def test_defaults_and_lists():
+    config = parse(RunConfig, "", ["--seeds", "3", "5", "--epochs", "2"])
+    assert config.seeds == (3, 5)
+    assert resolved(config)["seeds"] == [3, 5]
+    assert config.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "3", "3"], "a seed must be given once"),
+        (["--seeds", "-1"], "seed must be a whole number"),
+        (["--epochs", "0"], "epochs must be a whole number"),
+        (["--device", "cuda:99"], "is not there"),
+        (["--nonsense", "1"], "nonsense"),
+        (["--epochs", "many"], "epochs"),
+    ],
+)
+def test_mistakes(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        parse(RunConfig, "", arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_key_in_a_config_file(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("epochs: 3\nepoch: 2\n")
+    with pytest.raises(SystemExit):
+        parse(RunConfig, "", ["--config", str(tmp_path / "config.yaml")])
+    assert "epoch" in capsys.readouterr().err
+
+
+def test_a_config_file(tmp_path):
+    (tmp_path / "config.yaml").write_text("epochs: 3\nseeds: [4, 5]\n")
+    config = parse(RunConfig, "", ["--config", str(tmp_path / "config.yaml"), "--epochs", "7"])
+    assert (config.epochs, config.seeds) == (7, (4, 5))
+
+
+@pytest.mark.parametrize("name", ["demo", "energy", "lifelong"])
+def test_help_names_the_common_options(name):
+    done = script(name, "--help")
+    assert done.returncode == 0, done.stderr
+    for option in ("data", "data-dir", "seeds", "device", "threads", "out", "resume", "epochs"):
+        assert f"--{option}" in done.stdout
+
+
+def test_missing_data_says_where_and_how(tmp_path):
+    done = script("lifelong", "--data", "mnist", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for part in (str(tmp_path), "train-images-idx3-ubyte", "synsim.data.fetch", "--data-dir"):
+        assert part in done.stderr
+
+
+def test_demo_in_short(tmp_path):
+    out = tmp_path / "demo"
+    done = script("demo", "--epochs", "2", "--seeds", "1", "2", "--quiet", "--out", str(out), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    assert {"method", "metric", "mean", "sem", "n", "published"} <= rows[0].keys()
+    assert all(row["n"] == 2 for row in rows)
+    assert records.open(out).dataset.energy_information.size > 0
+    for name in ("energy", "lifelong"):
+        for suffix in (".pdf", ".png", ".json"):
+            assert (out / "figures" / f"{name}{suffix}").stat().st_size > 0

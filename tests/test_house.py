@@ -1,0 +1,102 @@
+"""The arrows between the rooms go one way, and the house keeps its promises."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import synsim
+
+ROOT = Path(synsim.__file__).resolve().parent.parent
+
+# What each room of the package may import from others. A room missing here is a new room: decide where it stands.
+ALLOWED = {
+    "_checks": set(),
+    "streams": set(),
+    "losses": set(),
+    "kernels": {"streams"},
+    "synapses": {"kernels", "streams", "_checks"},
+    "networks": {"synapses", "_checks"},
+    "plasticity": {"kernels", "networks", "synapses", "_checks"},
+    "data": {"_checks"},
+    "tasks": {"streams", "_checks"},
+    "meters": {"networks", "synapses", "_checks"},
+    "lesions": {"meters", "networks", "synapses", "streams", "_checks"},
+    "records": set(),
+    "statistics": set(),
+    "tables": {"statistics"},
+    "plots": {"statistics"},
+    "training": {"losses", "meters", "networks", "plasticity", "records", "tasks", "_checks"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
+    return found
+
+
+def rooms(names: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("synsim.")} - {"__version__"}
+
+
+def files(room: str) -> list[Path]:
+    base = ROOT / "synsim" / room
+    return sorted(base.rglob("*.py")) if base.is_dir() else [base.with_suffix(".py")]
+
+
+def test_every_room_is_known():
+    there = {path.stem for path in (ROOT / "synsim").iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert there - {"__init__", "__pycache__"} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_arrows_go_one_way(room):
+    for path in files(room):
+        found = rooms(imports(path)) - {room}
+        assert found <= ALLOWED[room], f"{path.name} imports {sorted(found - ALLOWED[room])}"
+
+
+def test_the_arrows_have_no_circle():
+    done: set[str] = set()
+    while len(done) < len(ALLOWED):
+        free = {room for room, needs in ALLOWED.items() if room not in done and needs <= done}
+        assert free, f"a circle among {sorted(set(ALLOWED) - done)}"
+        done |= free
+
+
+def test_the_library_knows_no_experiment_and_analysis_does_not_train():
+    for path in (ROOT / "synsim").rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & {"experiments", "analysis"}, path
+    for path in (ROOT / "analysis").glob("*.py"):
+        assert rooms(imports(path)) <= {"records", "statistics", "plots", "tables"}, path
+
+
+def test_no_pickle_anywhere():
+    for folder in ("synsim", "experiments", "analysis"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not re.search(r"\bimport pickle\b|torch\.load\(|allow_pickle=True", path.read_text()), path
+
+
+def test_citation_and_changelog_name_the_version():
+    for name in ("CITATION.cff", "CHANGELOG.md"):
+        assert synsim.__version__ in (ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks, "the README has no example"
+    exec(compile(blocks[0], "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out
+
+
+def test_the_map_of_the_readme_names_every_room():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [room for room in ALLOWED if not room.startswith("_") and room not in text]
+    assert not missing
