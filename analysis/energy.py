@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from synsim import plots, records, statistics, tables
 
+SHORT = {"deterministic": "determin.", "fixed": "fixed"}
 LABELS = {"plastic": "plastic", "deterministic": "deterministic", "fixed": "fixed release"}
 
 
@@ -32,9 +33,9 @@ def information_against_energy(ax: Axes, dataset: xarray.Dataset) -> Axes:
         bits, cost = statistics.summary(part.information.values), statistics.summary(part.energy.values)
         ax.errorbar(cost.mean, bits.mean, xerr=cost.sem, yerr=bits.sem, capsize=2, label=LABELS.get(name, name),
                     color=plots.COLOURS[number], marker=plots.MARKERS[number])  # fmt: skip
-    ax.set_xscale("log")
     ax.set(xlabel="synaptic energy Σ|w̄| (strength)", ylabel="mutual information (bits)")
-    ax.legend(loc="lower right")
+    ax.ticklabel_format(axis="x", scilimits=(-3, 4), useMathText=True)
+    plots.legend_above(ax)
     return ax
 
 
@@ -43,8 +44,8 @@ def best_ratio(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     end, best = last(dataset), best_decays(dataset)
     ratio = 1000 * end.information / end.energy
     samples = {name: ratio.sel(model=name, decay=decay).values for name, decay in best.items()}
-    plots.bars(ax, [f"{LABELS.get(n, n)}\ndecay {best[n]:g}" for n in samples], list(samples.values()))
-    ax.set_ylabel("bits per energy (10⁻³ bits / strength)")
+    plots.bars(ax, [f"{SHORT.get(n, n)}\n{best[n]:g}" for n in samples], list(samples.values()))
+    ax.set(xlabel="model, and its best weight decay", ylabel="10⁻³ bits per unit of energy")
     names = list(samples)
     top = max(float(values.max()) for values in samples.values())
     ax.set_ylim(0, top * (1.1 + 0.11 * len(names)))
@@ -66,7 +67,7 @@ def probabilities(ax: Axes, dataset: xarray.Dataset, model: str = "plastic") -> 
     ax.axvline(0.9, color="0.4", linestyle="--", linewidth=0.8)
     ax.set_yscale("log")
     ax.set(xlabel="release probability p", ylabel="synapses (%)", xlim=(0, 1))
-    ax.legend(loc="upper center")
+    plots.legend_above(ax)
     return ax
 
 
@@ -81,7 +82,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         else:
             axes[2].set_axis_off()
         for letter, ax in zip("abc", axes, strict=True):
-            ax.set_title(letter, loc="left", fontweight="bold")
+            plots.letter(ax, letter)
         end = last(dataset)
         for name in ("information", "energy", "mean_p"):
             data[name] = end[name].transpose("model", "decay", "seed", ...).values

@@ -31,7 +31,7 @@ def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
         values = accuracy.sel(model=name, after_task=names).transpose("replica", "after_task").values
         plots.curve(ax, np.arange(1, len(names) + 1), values, LABELS.get(name, name).replace("\n", " "), number)
     ax.set(xlabel="tasks learned", ylabel="accuracy on task 1 (%)", xticks=range(1, len(names) + 1))
-    ax.legend(loc="best")
+    plots.legend_above(ax)
     return ax
 
 
@@ -74,14 +74,14 @@ def consolidation(ax: Axes, dataset: xarray.Dataset) -> Axes:
     part = dataset.sel(model="presynaptic", task=names).where(~dataset.failed.sel(model="presynaptic"))
     epochs = len(dataset.epoch)
     x = np.arange(1, len(names) * epochs + 1) / epochs
-    for number, (name, label) in enumerate((("mean_p", "mean p"), ("frozen_share", "frozen share"))):
+    for number, (name, label) in enumerate((("mean_p", "mean release probability"), ("frozen_share", "share frozen"))):
         values = part[name].transpose("replica", "task", "epoch").values.reshape(len(dataset.replica), -1)
         found = statistics.summary(values)
         ax.plot(x, found.mean, color=plots.COLOURS[number + 2], label=label)
         error = np.nan_to_num(found.sem)
         ax.fill_between(x, found.mean - error, found.mean + error, color=plots.COLOURS[number + 2], alpha=0.2)
-    ax.set(xlabel="tasks learned", ylabel="share or probability", ylim=(0, None))
-    ax.legend(loc="best")
+    ax.set(xlabel="tasks learned", ylabel="probability, share of synapses", ylim=(0, None))
+    plots.legend_above(ax)
     return ax
 
 
@@ -96,7 +96,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         if shown == 3:
             consolidation(axes[2], dataset)
         for letter, ax in zip("abc", axes, strict=False):
-            ax.set_title(letter, loc="left", fontweight="bold")
+            plots.letter(ax, letter)
         data["accuracy"] = dataset.accuracy.values
         data["axes"] = list(dataset.accuracy.dims)
         return plots.save(made, folder / "lifelong", data)

@@ -28,7 +28,7 @@ class Config(RunConfig):
     """Options of this experiment."""
 
     data: str = option("digits", "data set", ("digits",))
-    epochs: int = option(60, "passes over the digits in the energy part; a split task takes two thirds as many")
+    epochs: int = option(60, "passes over the digits in the energy part; a split task takes a third more")
     out: str = option("runs/demo", "folder of the run")
 
 
@@ -39,8 +39,8 @@ def parts(config: Config) -> tuple[energy.Config, lifelong.Config]:
         for name in ("data", "data_dir", "seeds", "device", "threads", "out", "checkpoint_every", "quiet")
     }
     first = energy.Config(**shared, epochs=config.epochs, batch=20, decays=(0.02, 0.05))
-    split = max(1, config.epochs * 2 // 3)
-    second = lifelong.Config(**shared, epochs=split, batch=20, lr=0.003, methods=("presynaptic", "none"))
+    split = max(1, config.epochs * 4 // 3)
+    second = lifelong.Config(**shared, epochs=split, batch=20, lr=0.002, methods=("presynaptic", "none"))
     return first, second
 
 

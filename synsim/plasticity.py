@@ -55,7 +55,9 @@ def probability_step(
         ValueError: if `bounds` is unknown.
     """
     require(bounds in BOUNDS, f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}.")
-    low, high, up, down = (torch.as_tensor(value).to(p) for value in (p_min, p_max, p_up, p_down))
+    low, high, up, down = (
+        torch.as_tensor(value, dtype=p.dtype, device=p.device) for value in (p_min, p_max, p_up, p_down)
+    )
     size = gradient.abs()
     grows = size >= g_lim if bounds == "soft" else size > g_lim
     step = torch.where(grows, up, -down)

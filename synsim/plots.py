@@ -158,6 +158,33 @@ def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Ax
     return ax
 
 
+def legend_above(ax: Axes) -> Axes:
+    """The legend over the panel, where it hides no data.
+
+    Args:
+        ax: axes whose curves have labels.
+
+    Returns:
+        The axes.
+    """
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2, handlelength=1.4)
+    return ax
+
+
+def letter(ax: Axes, name: str) -> Axes:
+    """The letter of a panel, over its left edge.
+
+    Args:
+        ax: axes of the panel.
+        name: such as "a".
+
+    Returns:
+        The axes.
+    """
+    ax.annotate(name, (0, 1), (-24, 14), xycoords="axes fraction", textcoords="offset points", fontweight="bold")
+    return ax
+
+
 def histogram(ax: Axes, centres: ArrayLike, shares: ArrayLike, label: str, number: int = 0) -> Axes:
     """Shares per bin as steps, mean over replicas.
 

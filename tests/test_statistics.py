@@ -281,6 +281,14 @@ def test_the_effect_interval_inverts_the_noncentral_distribution() -> None:
     assert stats.nct.cdf(found.t, 18, found.g_interval.high / unit) == pytest.approx(0.05)
 
 
+def test_the_effect_interval_of_welch_has_the_degrees_of_freedom_of_the_test() -> None:
+    a, b = normal(4) + 1, 3 * normal(9, seed=1)
+    found = statistics.compare(a, b, equal_variance=False)
+    unit = math.hypot(stats.sem(a), stats.sem(b)) / math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
+    for end, tail in zip(found.g_interval, (0.975, 0.025), strict=True):
+        assert stats.nct.cdf(found.t, found.df, end / unit) == pytest.approx(tail, abs=1e-7)
+
+
 def test_the_effect_interval_without_any_difference() -> None:
     found = statistics.compare([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     reach = stats.norm.ppf(0.975) * math.sqrt(2 / 3)  # T = 0 iff Z = -shift
