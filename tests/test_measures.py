@@ -84,7 +84,7 @@ def images(count=230, lead=()):
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
 def test_the_measure_does_not_depend_on_chunks(scope, monkeypatch):
-    net, (x, y) = network(scope=scope), images()
+    net, (x, _) = network(scope=scope), images()
     whole = meters.class_probabilities(net, x, samples=3, block=100)
     monkeypatch.setattr("synsim.meters.passes.CHUNK", 37)
     assert torch.allclose(meters.class_probabilities(net, x, samples=3, block=100), whole, rtol=1e-12)
@@ -137,7 +137,7 @@ def test_measuring_leaves_the_network_as_it_was():
 
 
 def test_views_hold_while_measuring():
-    net, (x, y) = network(), images()
+    net, (x, _) = network(), images()
     with synsim.expected(net):
         found = meters.class_probabilities(net, x, samples=5)
         assert torch.allclose(found, net(x).softmax(-1), rtol=1e-12)
@@ -147,10 +147,10 @@ def test_views_hold_while_measuring():
 
 def test_synaptic_energy_is_the_sum_of_expected_strengths():
     net = network(replicas=2)
-    expected = [sum(float(layer.weight[r].abs().sum()) for layer in (net[0], net[2])) for r in range(2)]
+    expected = [sum(float(layer.weight[r].detach().abs().sum()) for layer in (net[0], net[2])) for r in range(2)]
     assert meters.energy(net).tolist() == pytest.approx(expected, rel=1e-12)
     plain = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-    expected = float(plain[0].weight.double().abs().sum() + plain[2].weight.double().abs().sum())
+    expected = float(plain[0].weight.detach().double().abs().sum() + plain[2].weight.detach().double().abs().sum())
     assert float(meters.energy(plain)) == pytest.approx(expected, rel=1e-12)
 
 
