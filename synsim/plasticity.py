@@ -17,6 +17,7 @@ from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, synapses
 
 BOUNDS = ("soft", "hard")
+_IN_TABLE = ("lr", "weight_decay", "p_up", "p_down", "g_lim", "p_min", "p_max")
 
 
 def probability_step(
@@ -149,6 +150,7 @@ class PresynapticSGD(Optimizer):
         self._others = {name: parameter for name, parameter in named if id(parameter) not in owners}
         super().__init__([parameter for _, parameter in named], settings)
         self._table: tuple[list[Any], Tensor] | None = None
+        self._kept: list[Any] = []
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -182,7 +184,7 @@ class PresynapticSGD(Optimizer):
         for name, layer in self._layers.items():
             weight = layer.weight
             if weight.grad is not None:
-                kernels.learn(weight.detach(), layer.p, weight.grad, penalty.get(name), constants)
+                kernels.learn(weight.detach(), layer.p, weight.grad, penalty.get(name), constants, layer.stream.arrays)
         if group["train_bias"]:
             for name, parameter in self._others.items():
                 if parameter.grad is not None:
@@ -193,16 +195,14 @@ class PresynapticSGD(Optimizer):
     def _constants(self, group: dict[str, Any]) -> Tensor:
         device = next(iter(self._layers.values())).weight.device
         freeze = 2.0 if group["p_freeze"] is None else group["p_freeze"]
-        values = [
-            *(group[name] for name in ("lr", "weight_decay", "p_up", "p_down", "g_lim", "p_min", "p_max")),
-            freeze,
-            float(group["modulate_lr"]),
-        ]
-        # Schedules may change a constant at any time; the table is made again only when one has.
-        if self._table is None or not _same(self._table[0], values) or self._table[1].device != device:
+        values = [*(group[name] for name in _IN_TABLE), freeze, float(group["modulate_lr"])]
+        # Schedules may change a constant at any time, a tensor even in place; the table is made again when one has.
+        now = [(id(v), v._version) if isinstance(v, Tensor) else v for v in values]
+        if self._table is None or self._table[0] != now or self._table[1].device != device:
             rows = [torch.as_tensor(value, dtype=torch.float64).expand(self._replicas or 1) for value in values]
-            kept = [value.clone() if isinstance(value, Tensor) else value for value in values]
-            self._table = (kept, torch.stack([row.cpu() for row in rows]).contiguous().to(device))
+            # The values are kept, so that none of their identities can pass to another tensor.
+            self._kept = values
+            self._table = (now, torch.stack([row.cpu() for row in rows]).contiguous().to(device))
         return self._table[1]
 
     def _check(self, penalty: Mapping[str, Tensor]) -> None:
@@ -218,18 +218,6 @@ class PresynapticSGD(Optimizer):
                 raise ValueError(
                     f"the penalty of {name!r} must have shape {list(parameter.shape)}, got {list(tensor.shape)}."
                 )
-
-
-def _same(before: list[Any], now: list[Any]) -> bool:
-    for old, new in zip(before, now, strict=True):
-        if isinstance(old, Tensor) != isinstance(new, Tensor):
-            return False
-        if isinstance(new, Tensor):
-            if not torch.equal(old, new.to(old.device)):
-                return False
-        elif old != new:
-            return False
-    return True
 
 
 def _descend(parameter: Tensor, gradient: Tensor, lr: float | Tensor) -> None:

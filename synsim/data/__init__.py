@@ -1,7 +1,8 @@
 """Data sets: one bundled, three read from the usual files, all as stored; and their download."""
 
 from synsim.data.dataset import Dataset
-from synsim.data.download import DownloadError, fetch
+from synsim.data.download import fetch
 from synsim.data.load import DataNotFoundError, available, load
+from synsim.data.transfer import DownloadError
 
 __all__ = ["DataNotFoundError", "Dataset", "DownloadError", "available", "fetch", "load"]

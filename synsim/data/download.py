@@ -1,183 +1,131 @@
-"""Download with several mirrors, checked by content, and never half written."""
+"""Download of data sets, verified by content."""
 
-import gzip
 import hashlib
-import os
+import shutil
 import tarfile
 import tempfile
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-import pooch
-import requests
+from synsim._checks import require
+from synsim.data.idx import read_bytes
+from synsim.data.load import known, roots
+from synsim.data.sources import SOURCES, Archive, Files
+from synsim.data.transfer import new_file, transfer
 
-from synsim.data.load import CIFAR_FILES, CIFAR_FOLDERS, IDX_FILES, cache_folder, known
-
-TIMEOUT = 30.0
-"""Seconds without an answer after which a mirror is given up."""
-
-
-class DownloadError(RuntimeError):
-    """No mirror delivered a file with the right content."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a data set comes from and how its content is known.
-
-    Attributes:
-        mirrors: base addresses, tried in order.
-        files: path below a mirror -> (path below the root, checksum).
-        algorithm: of the checksums.
-        unpacked: whether the checksum is that of the decompressed content.
-    """
-
-    mirrors: tuple[str, ...]
-    files: Mapping[str, tuple[str, str]]
-    algorithm: str = "sha256"
-    unpacked: bool = True
-
-
-def _idx(name: str, mirrors: Sequence[str], checksums: Sequence[str]) -> Source:
-    files = {f"{file}.gz": (f"{name}/{file}.gz", known) for file, known in zip(IDX_FILES, checksums, strict=True)}
-    return Source(tuple(mirrors), files)
-
-
-SOURCES = {
-    "mnist": _idx(
-        "mnist",
-        ["https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"],
-        [
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ],
-    ),
-    "fashion-mnist": _idx(
-        "fashion-mnist",
-        [
-            "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        ],
-        [
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ],
-    ),
-    "cifar10": Source(
-        ("https://www.cs.toronto.edu/~kriz/",),
-        {"cifar-10-binary.tar.gz": ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")},
-        algorithm="md5",
-        unpacked=False,
-    ),
-}
+RECORDED = "checksums.sha256"
+"""Beside the files of an archive, their checksums when they were unpacked, as `sha256sum --check` reads them."""
 
 
 def fetch(
-    name: str,
-    root: str | Path | None = None,
-    *,
-    mirrors: Sequence[str] | None = None,
-    progress: bool = True,
-    source: Source | None = None,
+    name: str, root: str | Path | None = None, *, mirrors: Sequence[str] | None = None, progress: bool = True
 ) -> Path:
-    """Download a data set, or do nothing if it is there already.
+    """Download a data set; what is there already and verified is not asked for again.
+
+    A file appears under its name at once and whole, or not at all. A file that is there with other content than the
+    original's is replaced, with a warning.
 
     Args:
-        name: "mnist", "fashion-mnist" or "cifar10" ("digits" is bundled).
-        root: folder to put it below; None: the cache.
-        mirrors: base addresses to try instead of the usual ones, in order.
+        name: "mnist", "fashion-mnist" or "cifar10"; "digits" is bundled, nothing is done.
+        root: folder to put it below. None: the folder that the environment variable SYNSIM_DATA names, else the cache.
+        mirrors: base addresses to try in order, instead of the usual ones; a file is asked for at base/<file name>.
         progress: whether to show progress bars.
-        source: files and checksums, for data sets of one's own.
 
     Returns:
         The root, to be given to `load`.
 
     Raises:
-        ValueError: if the data set is unknown.
+        ValueError: if the data set is unknown, or mirrors is not a sequence of at least one address.
         DownloadError: if no mirror delivered a file with the right content; it lists what each one did.
     """
-    where = cache_folder() if root is None else Path(root)
-    if source is None:
-        if known(name) == "digits":
-            return where
-        source = SOURCES[name]
-    for remote, (local, checksum) in source.files.items():
-        _file(where / local, remote, checksum, source, mirrors or source.mirrors, progress)
-    if name == "cifar10":
-        _unpack(where / "cifar-10-binary.tar.gz", where / CIFAR_FOLDERS[0])
+    known(name)
+    require(
+        mirrors is None or (not isinstance(mirrors, str) and len(mirrors) > 0),
+        f"mirrors must be a list of base addresses, or None for the usual ones, got {mirrors!r}.",
+    )
+    where = roots(root)[0]
+    if name == "digits":
+        return where
+    source = SOURCES[name]
+    folder = where / source.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(source, Files):
+        _fetch_files(source, folder, mirrors or source.mirrors, progress)
+    else:
+        _fetch_archive(source, folder, mirrors or source.mirrors, progress)
     return where
 
 
-def _file(target: Path, remote: str, checksum: str, source: Source, mirrors: Sequence[str], progress: bool) -> None:
-    if target.is_file():
-        found = _checksum(target, source)
-        if found == checksum:
-            return
-        print(f"{target}: its content is not that of {remote} ({source.algorithm} {found}); fetching it again.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    reasons = []
-    for mirror in mirrors:
-        url = mirror.rstrip("/") + "/" + remote
-        reason = _try(url, target, lambda path: _wrong(path, checksum, source), progress)
-        if reason is None:
-            return
-        reasons.append(f"{url}: {reason}")
-    listed = "\n  ".join(reasons)
-    raise DownloadError(
-        f"{target.name} could not be fetched:\n  {listed}\n"
-        f"Check the connection, give other addresses (mirrors=[...]), or put the file at {target} by hand."
-    )
+def _fetch_files(source: Files, folder: Path, mirrors: Sequence[str], progress: bool) -> None:
+    for name, checksum in source.sha256.items():
+        if not _is_there(folder / name, checksum):
+            transfer(folder / name, name, mirrors, partial(_wrong, checksum=checksum), progress)
 
 
-def _try(url: str, target: Path, wrong: Callable[[Path], str | None], progress: bool) -> str | None:
-    # What went wrong, or None. The target appears at once and whole, or not at all.
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+def _is_there(path: Path, checksum: str) -> bool:
+    # `load` reads the packed file first, so a plain one counts only where that is absent, and a wrong one is outdone.
+    existing = next((each for each in (path, path.with_suffix("")) if each.is_file()), None)
+    if existing is None:
+        return False
+    reason = _wrong(existing, checksum)
+    if reason is not None:
+        remedy = "it is fetched again" if existing == path else f"{path.name} is fetched, and read instead"
+        _report(f"{existing} is not the original file ({reason}); {remedy}.")
+    return reason is None
+
+
+def _wrong(path: Path, checksum: str) -> str | None:
     try:
-        downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
-        downloader(url, part, None)
-        reason = wrong(part)
-        if reason is None:
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            part.chmod(0o644)
-            part.replace(target)
-        return reason
-    except (requests.RequestException, OSError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
-    finally:
-        part.unlink(missing_ok=True)
+        found = hashlib.sha256(read_bytes(path)).hexdigest()
+    except ValueError as error:
+        return f"truncated or damaged: {error.__cause__}"
+    return None if found == checksum else f"SHA-256 of its content: expected {checksum}, got {found}"
 
 
-def _wrong(path: Path, checksum: str, source: Source) -> str | None:
-    found = _checksum(path, source)
-    if found == checksum:
-        return None
-    return f"{source.algorithm} of the content is {found}, expected {checksum} (cut short, or another file)"
-
-
-def _checksum(path: Path, source: Source) -> str:
-    digest = hashlib.new(source.algorithm, usedforsecurity=False)
-    unpack = source.unpacked and ".gz" in path.name
-    try:
-        with gzip.open(path) if unpack else path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        return f"none, the gzip stream is damaged: {error}"
-    return digest.hexdigest()
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    if all((folder / file).is_file() for file in CIFAR_FILES):
+def _fetch_archive(source: Archive, folder: Path, mirrors: Sequence[str], progress: bool) -> None:
+    if _are_there(folder, source.members):
         return
-    with tempfile.TemporaryDirectory(prefix=".cifar-", dir=archive.parent) as name, tarfile.open(archive) as packed:
-        packed.extractall(name, filter="data")
-        (Path(name) / CIFAR_FOLDERS[0]).replace(folder)
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as scratch:
+        archive = Path(scratch) / source.file
+        transfer(archive, source.file, mirrors, partial(_wrong_archive, md5=source.md5), progress)
+        lines = []
+        # Member by member and by name: nothing in an archive can choose where it is written.
+        with tarfile.open(archive) as packed:
+            for member, name in source.members.items():
+                content = packed.extractfile(member)
+                assert content is not None, member
+                with content, new_file(folder / name) as part:
+                    with part.open("wb") as file:
+                        shutil.copyfileobj(content, file)
+                    lines.append(f"{_digest(part, 'sha256')}  {name}\n")
+        with new_file(folder / RECORDED) as part:
+            part.write_text("".join(lines), encoding="utf-8")
+
+
+def _are_there(folder: Path, members: Mapping[str, str]) -> bool:
+    # The published checksum is that of the archive; what was taken out of it is held to the checksums noted then.
+    noted = folder / RECORDED
+    lines = noted.read_text(encoding="utf-8").splitlines() if noted.is_file() else []
+    recorded = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+    present = [folder / name for name in members.values() if (folder / name).is_file()]
+    changed = [path.name for path in present if recorded.get(path.name) != _digest(path, "sha256")]
+    if changed:
+        why = f"differ from {RECORDED}" if recorded else f"have no {RECORDED} to verify them by"
+        _report(f"{folder}: {', '.join(changed)} {why}; the original files are fetched again.")
+    return len(present) == len(members) and not changed
+
+
+def _wrong_archive(path: Path, md5: str) -> str | None:
+    found = _digest(path, "md5")
+    return None if found == md5 else f"MD5: expected {md5}, got {found}"
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _report(message: str) -> None:
+    warnings.warn(message, stacklevel=5)

@@ -1,15 +1,16 @@
-"""Data sets by name."""
+"""Data sets by name, and where their files are looked for."""
 
 import difflib
+import json
 import os
 from pathlib import Path
 
-import pooch
 import torch
+from torch import Tensor
 
 from synsim.data.cifar import read_cifar
 from synsim.data.dataset import Dataset
-from synsim.data.idx import read_idx
+from synsim.data.idx import read_pair
 
 IDX_FILES = (
     "train-images-idx3-ubyte",
@@ -19,6 +20,7 @@ IDX_FILES = (
 )
 CIFAR_FILES = (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin")
 CIFAR_FOLDERS = ("cifar-10-batches-bin", "cifar10")
+CLASSES = 10
 DIGITS_TRAIN = 1437
 
 SCALES = {
@@ -28,6 +30,8 @@ SCALES = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
 }
 """Mean and standard deviation of the training pixels, on the scale from 0 to 1."""
+
+Parts = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class DataNotFoundError(FileNotFoundError):
@@ -56,35 +60,28 @@ def known(name: str) -> str:
         ValueError: if there is no such data set.
     """
     if name not in SCALES:
-        close = difflib.get_close_matches(name, SCALES, n=1)
+        close = difflib.get_close_matches(str(name).lower(), SCALES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"unknown data set {name!r}; expected one of {', '.join(SCALES)}.{hint}")
     return name
 
 
-def cache_folder() -> Path:
-    """Where `fetch` puts files unless told otherwise.
-
-    Returns:
-        A folder of the user's cache.
-    """
-    return Path(pooch.os_cache("synsim"))
-
-
 def roots(root: str | Path | None) -> list[Path]:
-    """Folders to search, in order.
+    """Folders to search, in order; `fetch` writes to the first.
 
     Args:
         root: the only folder to search, or None.
 
     Returns:
-        That folder; or the one of $SYNSIM_DATA, else the cache and ./data.
+        That folder; or the one of $SYNSIM_DATA; or the user's cache and ./data.
     """
-    if root is not None:
-        return [Path(root)]
-    if os.environ.get("SYNSIM_DATA"):
-        return [Path(os.environ["SYNSIM_DATA"])]
-    return [cache_folder(), Path("data")]
+    # A folder named on purpose is the only one: falling back would read other files than those meant.
+    named = root if root is not None else os.environ.get("SYNSIM_DATA")
+    if named:
+        return [Path(named).expanduser()]
+    import pooch  # here: a fifth of a second that most imports of the package do not need
+
+    return [Path(pooch.os_cache("synsim")), Path("data")]
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
@@ -96,7 +93,8 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
             environment variable SYNSIM_DATA names, else the download cache, else ./data.
 
     Returns:
-        The data set, as stored.
+        The data set as stored, uint8: digits [N, 8, 8] with pixels from 0 to 16; MNIST and Fashion-MNIST [N, 28, 28]
+        and CIFAR-10 [N, 3, 32, 32] from 0 to 255.
 
     Raises:
         ValueError: if the name is unknown or a file is damaged.
@@ -109,10 +107,7 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
         parts = _cifar(root)
     else:
         parts = _idx(name, root)
-    return Dataset(name, *parts, classes=10, levels=16 if name == "digits" else 255, mean=mean, sd=sd)
-
-
-Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+    return Dataset(name, *parts, classes=CLASSES, levels=16 if name == "digits" else 255, mean=mean, sd=sd)
 
 
 def _digits() -> Parts:
@@ -125,41 +120,51 @@ def _digits() -> Parts:
 
 
 def _idx(name: str, root: str | Path | None) -> Parts:
-    for folder in roots(root):
-        found = [_either(folder / name / file) for file in IDX_FILES]
-        if all(path is not None for path in found):
-            images, labels, test_images, test_labels = (path for path in found if path is not None)
-            return (
-                read_idx(images, 3),
-                read_idx(labels, 1),
-                read_idx(test_images, 3),
-                read_idx(test_labels, 1),
-            )
-    raise _missing(name, root, [f"{name}/{file}[.gz]" for file in IDX_FILES])
-
-
-def _either(path: Path) -> Path | None:
-    packed = path.with_name(path.name + ".gz")
-    return path if path.is_file() else packed if packed.is_file() else None
+    paths = _find(name, root, (name,), IDX_FILES, packed=True)
+    return *read_pair(paths[0], paths[1], CLASSES), *read_pair(paths[2], paths[3], CLASSES)
 
 
 def _cifar(root: str | Path | None) -> Parts:
-    for folder in roots(root):
-        for inner in CIFAR_FOLDERS:
-            paths = [folder / inner / file for file in CIFAR_FILES]
-            if all(path.is_file() for path in paths):
-                read = [read_cifar(path) for path in paths]
-                train = [torch.cat([part[k] for part in read[:-1]]) for k in (0, 1)]
-                return train[0], train[1], *read[-1]
-    raise _missing("cifar10", root, [f"{CIFAR_FOLDERS[0]}/{file}" for file in CIFAR_FILES])
+    parts = [read_cifar(path, CLASSES) for path in _find("cifar10", root, CIFAR_FOLDERS, CIFAR_FILES, packed=False)]
+    x, y = zip(*parts, strict=True)
+    return torch.cat(x[:-1]), torch.cat(y[:-1]), x[-1], y[-1]
 
 
-def _missing(name: str, root: str | Path | None, files: list[str]) -> DataNotFoundError:
-    folders = ", ".join(str(folder) for folder in roots(root))
-    where = "" if root is None else f", {str(root)!r}"
+def _find(
+    name: str, root: str | Path | None, folders: tuple[str, ...], files: tuple[str, ...], packed: bool
+) -> list[Path]:
+    # All files of one folder, never a mixture of two.
+    searched = [base / folder for base in roots(root) for folder in folders]
+    missing = {}
+    for folder in searched:
+        found = [_either(folder / file, packed) for file in files]
+        if None not in found:
+            return [path for path in found if path is not None]
+        missing[folder] = [file for file, path in zip(files, found, strict=True) if path is None]
+    raise _not_found(name, root, missing, files, ".gz" if packed else "")
+
+
+def _either(path: Path, packed: bool) -> Path | None:
+    # The packed one first: it is the one that `fetch` verifies.
+    choices = [path.with_name(path.name + ".gz"), path] if packed else [path]
+    return next((choice for choice in choices if choice.is_file()), None)
+
+
+def _not_found(
+    name: str, root: str | Path | None, missing: dict[Path, list[str]], files: tuple[str, ...], ending: str
+) -> DataNotFoundError:
+    suffix = f"[{ending}]" if ending else ""
+    searched = "".join(
+        f"\n  {folder}: " + (f"{', '.join(names)} missing" if len(names) < len(files) else "none of them")
+        for folder, names in missing.items()
+    )
+    call = f"synsim.data.fetch({json.dumps(name)}"
+    call += ")" if root is None else f", {json.dumps(str(root), ensure_ascii=False)})"
     return DataNotFoundError(
-        f"the data set {name!r} was not found in {folders}. Looked for: {', '.join(files)}. Two ways to get it: "
-        f"(1) download it: python -c \"import synsim.data; synsim.data.fetch('{name}'{where})\"; "
-        "(2) put these files there by hand, or name the folder that has them (--data-dir, load(root=...), or the "
-        "environment variable SYNSIM_DATA)."
+        f"the data set {name!r} was not found.\n"
+        f"Looked for: {', '.join(file + suffix for file in files)}\nin:{searched}\nTwo ways to get it:\n"
+        f"  1. Download it: python -c 'import synsim; {call}'\n"
+        f"  2. Put these files into {next(iter(missing))} by hand; or, if another folder holds "
+        f"{next(iter(missing)).name}/ with them, name that folder by --data-dir, by load({json.dumps(name)}, root) "
+        "or by the environment variable SYNSIM_DATA."
     )

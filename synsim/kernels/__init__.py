@@ -15,7 +15,7 @@ from torch.autograd.graph import increment_version
 from synsim.kernels import cpu, cpu_sample, pool, reference
 from synsim.kernels.constants import NAMES, Constants
 
-__all__ = ["NAMES", "Constants", "backpropagate", "learn", "mask_gradient", "path", "release", "transmit"]
+__all__ = ["NAMES", "Arrays", "Constants", "backpropagate", "learn", "mask_gradient", "path", "release", "transmit"]
 
 _NUMBA_TYPES = (torch.float32, torch.float64)
 
@@ -38,15 +38,53 @@ def path(tensor: Tensor) -> str:
     Returns:
         "numba", "triton" or "torch".
     """
-    if tensor.device.type == "cpu" and tensor.dtype in _NUMBA_TYPES and tensor.is_contiguous():
+    if tensor.dtype not in _NUMBA_TYPES or not tensor.is_contiguous():
+        return "torch"
+    if tensor.is_cpu:
         return "numba"
-    if tensor.device.type == "cuda" and tensor.dtype in _NUMBA_TYPES and tensor.is_contiguous() and _triton():
-        return "triton"
-    return "torch"
+    return "triton" if tensor.is_cuda and _triton() else "torch"
+
+
+class Arrays:
+    """NumPy views of a layer's strengths and probabilities, [R, n], made again only when the tensors moved.
+
+    The views keep the memory alive, so its address can't pass to another tensor while they are kept.
+    """
+
+    __slots__ = ("_at", "_found")
+
+    def __init__(self) -> None:
+        self._at: tuple[int, int] = (0, 0)
+        self._found: tuple[np.ndarray, np.ndarray] | None = None
+
+    def of(self, weight: Tensor, p: Tensor, replicas: int) -> tuple[np.ndarray, np.ndarray]:
+        """The views.
+
+        Args:
+            weight: expected strengths on the CPU, contiguous.
+            p: release probabilities like `weight`, contiguous.
+            replicas: R.
+
+        Returns:
+            Views of both, [R, n].
+        """
+        at = (weight.data_ptr(), p.data_ptr())
+        if self._found is None or self._at != at:
+            shape = (replicas, -1)
+            self._found = weight.detach().numpy().reshape(shape), p.numpy().reshape(shape)
+            self._at = at
+        return self._found
 
 
 def release(
-    weight: Tensor, p: Tensor, keys: Tensor, words: np.ndarray, sites: int, example: int, draw: int
+    weight: Tensor,
+    p: Tensor,
+    keys: Tensor,
+    words: np.ndarray,
+    sites: int,
+    example: int,
+    draw: int,
+    arrays: Arrays | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw one mask per replica and apply it; see `synsim.kernels.reference.release`.
 
@@ -58,6 +96,7 @@ def release(
         sites: release sites per synapse.
         example: index of the example, block or time step.
         draw: number of the draw.
+        arrays: views kept by the caller.
 
     Returns:
         Strengths transmitted and counts of releases (uint8), both like `weight`.
@@ -74,7 +113,7 @@ def release(
         gpu.release(weight, p, keys, sites, example, draw, out, count)
         return out, count
     shape = (words.shape[0], -1)
-    w, q = weight.numpy().reshape(shape), p.numpy().reshape(shape)
+    w, q = (arrays or Arrays()).of(weight, p, shape[0])
     o, c = out.numpy().reshape(shape), count.numpy().reshape(shape)
     tiles = w.shape[0] * -(-w.shape[1] // 128)
     if w.size * sites < pool.GRAIN:
@@ -110,7 +149,14 @@ def mask_gradient(gradient: Tensor, p: Tensor, count: Tensor, sites: int) -> Ten
     return gradient
 
 
-def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, constants: Constants) -> None:
+def learn(
+    weight: Tensor,
+    p: Tensor,
+    gradient: Tensor,
+    penalty: Tensor | None,
+    constants: Constants,
+    arrays: Arrays | None = None,
+) -> None:
     """Move strengths and release probabilities in place; see `synsim.kernels.reference.learn`.
 
     Args:
@@ -119,6 +165,7 @@ def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c
         gradient: gradient of the task's loss like `weight`.
         penalty: gradient of a penalty like `weight`, or None.
         constants: the constants of the rule.
+        arrays: views kept by the caller.
     """
     chosen = path(weight) if p.is_contiguous() else "torch"
     if chosen == "torch":
@@ -134,7 +181,8 @@ def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c
         gpu.learn(weight, p, gradient, penalty, constants)
     else:
         shape = (constants.table.shape[1], -1)
-        w, q, g = weight.numpy().reshape(shape), p.numpy().reshape(shape), gradient.numpy().reshape(shape)
+        w, q = (arrays or Arrays()).of(weight, p, shape[0])
+        g = gradient.numpy().reshape(shape)
         extra = np.empty((0, 0), w.dtype) if penalty is None else penalty.numpy().reshape(shape)
         table, plastic, hard = constants.table.numpy(), constants.plastic, constants.hard
         if w.size < pool.GRAIN:

@@ -21,6 +21,33 @@ LAST_SEED = 2**63 - 1
 TILES = 2**32 // 16
 
 
+class Stream:
+    """Where a layer stands: its next draw, and the counts of releases of the latest one.
+
+    Apart from the module, whose own attributes are slow to set.
+    """
+
+    __slots__ = ("arrays", "counts", "draw")
+
+    def __init__(self) -> None:
+        self.draw = 0
+        self.counts: Tensor | None = None
+        self.arrays = kernels.Arrays()
+
+    def __deepcopy__(self, memo: object) -> "Stream":
+        """A stream that goes on alike; views of the old memory stay behind.
+
+        Args:
+            memo: of `copy.deepcopy`.
+
+        Returns:
+            The copy.
+        """
+        twin = Stream()
+        twin.draw, twin.counts = self.draw, None if self.counts is None else self.counts.clone()
+        return twin
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a layer takes its release bits from.
@@ -86,10 +113,9 @@ class StochasticLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(*lead, shape[0], device=place, dtype=dtype)) if bias else None
         self.register_buffer("p", _probabilities(p, self.weight, self.replicas))
         self.address = Address()
-        self._mask: Tensor | None = None
+        self.stream = Stream()
         self._keys: dict[tuple[str, torch.device], tuple[Tensor, np.ndarray]] = {}
         self._name = ""
-        self._draw = 0
         # Replicas of a layer built by hand differ, as those of a seeded one do.
         first = secrets.randbits(62)
         self._seeds = tuple(first + r for r in range(self.replicas or 1))
@@ -124,8 +150,7 @@ class StochasticLayer(nn.Module):
         for one in seeds:
             whole(one, "seed", 0)
             require(one <= LAST_SEED, f"seed must be below 2**63, got {one}.")
-        self._seeds, self._name, self._draw = tuple(seeds), name, 0
-        self._mask = None
+        self._seeds, self._name, self.stream = tuple(seeds), name, Stream()
         self._keys.clear()
 
     @property
@@ -136,7 +161,7 @@ class StochasticLayer(nn.Module):
     @property
     def draws(self) -> int:
         """How many draws were consumed since the streams were seeded."""
-        return self._draw
+        return self.stream.draw
 
     @property
     def strength(self) -> Tensor:
@@ -149,9 +174,10 @@ class StochasticLayer(nn.Module):
 
         None before the first forward pass, and for `scope="sample"`, where `draw_mask` recomputes masks.
         """
-        if self._mask is None:
+        counts = self.stream.counts
+        if counts is None:
             return None
-        mask = self._mask.to(self.weight.device).reshape(self.weight.shape)
+        mask = counts.to(self.weight.device).reshape(self.weight.shape)
         return mask.bool() if self.sites == 1 else mask
 
     def draw_mask(self, example: int = 0) -> Tensor:
@@ -175,15 +201,16 @@ class StochasticLayer(nn.Module):
         return count.bool() if self.sites == 1 else count
 
     def _latest(self) -> int:
-        return max(self._draw - 1, 0) if self.address.draw is None else self.address.draw
+        return max(self.stream.draw - 1, 0) if self.address.draw is None else self.address.draw
 
     def _next(self) -> int:
         if self.address.draw is not None:
             return self.address.draw
-        if self._draw > LAST_DRAW:
+        draw = self.stream.draw
+        if draw > LAST_DRAW:
             raise OverflowError("this layer has made 2**32 draws; give it another seed with synsim.seed.")
-        self._draw += 1
-        return self._draw - 1
+        self.stream.draw = draw + 1
+        return draw
 
     def _flat(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(self.replicas or 1, -1)
@@ -207,7 +234,7 @@ class StochasticLayer(nn.Module):
         """
         address = self.address
         if address.mean:
-            self._mask = torch.full_like(self.weight, self.sites, dtype=torch.uint8, requires_grad=False)
+            self.stream.counts = torch.full_like(self.weight, self.sites, dtype=torch.uint8, requires_grad=False)
             return self.weight
         if transformed():
             return self._plain(1)[0]
@@ -222,8 +249,10 @@ class StochasticLayer(nn.Module):
         """
         address = self.address
         keys, words = self._key(address.purpose)
-        strength, count = kernels.release(self.weight, self.p, keys, words, self.sites, address.example, self._next())
-        self._mask = count
+        strength, count = kernels.release(
+            self.weight, self.p, keys, words, self.sites, address.example, self._next(), self.stream.arrays
+        )
+        self.stream.counts = count
         return strength, count
 
     def _plain(self, examples: int) -> Tensor:
@@ -241,7 +270,7 @@ class StochasticLayer(nn.Module):
         Returns:
             Seeds, name and number of draws as UTF-8 JSON, a uint8 tensor.
         """
-        state = {"seeds": list(self._seeds), "name": self._name, "draw": self._draw}
+        state = {"seeds": list(self._seeds), "name": self._name, "draw": self.stream.draw}
         return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -260,7 +289,7 @@ class StochasticLayer(nn.Module):
                 "Build the network with the replicas it was saved with."
             )
         self.seed(read["seeds"], read["name"])
-        self._draw = read["draw"]
+        self.stream.draw = read["draw"]
 
     def extra_repr(self) -> str:
         """What `print(layer)` shows inside the brackets.

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from synsim import kernels
 
@@ -35,7 +34,6 @@ class Release(torch.autograd.Function):
         return strength.view_as(strength)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient with respect to the expected strength: 0 where nothing was released.
 
@@ -46,6 +44,7 @@ class Release(torch.autograd.Function):
         Returns:
             Gradient of the weight, and None for everything else.
         """
+        _once()
         p, count = ctx.saved_tensors
         # The gradient of the strengths transmitted is this node's alone, so it may be overwritten.
         return kernels.mask_gradient(gradient, p, count, ctx.sites), None, None, None, None
@@ -89,7 +88,6 @@ class Transmit(torch.autograd.Function):
         return product(x, strength, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of inputs, expected strengths and biases.
 
@@ -100,19 +98,37 @@ class Transmit(torch.autograd.Function):
         Returns:
             Gradients of x, weight and bias, and None for everything else.
         """
+        _once()
         x, strength, p, count = ctx.saved_tensors
         to_x = to_weight = to_bias = None
-        shared = x.ndim < strength.ndim
-        if ctx.needs_input_grad[0]:
-            to_x = gradient @ strength
-            to_x = to_x.sum(0) if shared else to_x
-        if ctx.needs_input_grad[1]:
-            inputs = x.expand(strength.shape[0], *x.shape) if shared else x
-            passed = gradient.transpose(-2, -1) @ inputs
-            to_weight = kernels.mask_gradient(passed, p, count, ctx.sites)
-        if ctx.needs_input_grad[2]:
+        wanted = ctx.needs_input_grad
+        if strength.ndim == 2:
+            if wanted[0]:
+                to_x = torch.mm(gradient, strength)
+            if wanted[1]:
+                to_weight = torch.mm(gradient.t(), x)
+        else:
+            shared = x.ndim == 2
+            if wanted[0]:
+                to_x = torch.bmm(gradient, strength)
+                to_x = to_x.sum(0) if shared else to_x
+            if wanted[1]:
+                inputs = x.expand(strength.shape[0], *x.shape) if shared else x
+                to_weight = torch.bmm(gradient.transpose(1, 2), inputs)
+        if to_weight is not None:
+            to_weight = kernels.mask_gradient(to_weight, p, count, ctx.sites)
+        if wanted[2]:
             to_bias = gradient.sum(-2)
         return to_x, to_weight, to_bias, None, None, None, None
+
+
+def _once() -> None:
+    # Autograd records what a backward pass does only if it may be differentiated again.
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "a stochastic layer can be differentiated once in this way (create_graph=True is not possible). "
+            "For higher derivatives use torch.func, inside which it takes plain torch operations."
+        )
 
 
 def product(x: Tensor, strength: Tensor, bias: Tensor | None) -> Tensor:
@@ -174,7 +190,6 @@ class SampleLinear(torch.autograd.Function):
         )
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of inputs and expected strengths; the masks are drawn again from their address.
 
@@ -185,6 +200,7 @@ class SampleLinear(torch.autograd.Function):
         Returns:
             Gradients of x and weight, and None for everything else.
         """
+        _once()
         x, weight, p = ctx.saved_tensors
         words, sites, example, draw = ctx.address
         parts = [

@@ -136,11 +136,11 @@ class Passes:
 @contextmanager
 def _addresses(net: nn.Module, change) -> Iterator[None]:  # type: ignore[no-untyped-def]
     layers = list(synapses(net).values())
-    before = [(layer.address, layer._mask) for layer in layers]
+    before = [(layer.address, layer.stream.counts) for layer in layers]
     try:
         for layer in layers:
             layer.address = change(layer.address, layer.draws)
         yield
     finally:
-        for layer, (address, mask) in zip(layers, before, strict=True):
-            layer.address, layer._mask = address, mask
+        for layer, (address, counts) in zip(layers, before, strict=True):
+            layer.address, layer.stream.counts = address, counts

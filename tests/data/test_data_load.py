@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 import torch
 
-import synsim.data
-from synsim.data import DataNotFoundError, Dataset, load
+from synsim.data import DataNotFoundError, Dataset, available, load
+from synsim.data.idx import read_bytes
 from synsim.data.load import CIFAR_FILES, IDX_FILES, SCALES
+from synsim.data.sources import SOURCES
 
 FILES = os.environ.get("SYNSIM_DATA")
 needs_files = pytest.mark.skipif(not FILES, reason="needs MNIST and Fashion-MNIST: set SYNSIM_DATA to their folder")
@@ -22,94 +24,146 @@ def idx(array: np.ndarray) -> bytes:
     return head + array.astype(np.uint8).tobytes()
 
 
-def write_mnist(root: Path, packed: bool, **changes: bytes) -> list[np.ndarray]:
+def write_mnist(root: Path, packed: bool = False, name: str = "mnist", **changes: bytes) -> list[np.ndarray]:
     generator = np.random.default_rng(0)
     arrays = [
         generator.integers(0, high, shape)
-        for high, shape in ((256, (7, 4, 5)), (10, (7,)), (256, (3, 4, 5)), (10, (3,)))
+        for high, shape in ((256, (7, 28, 28)), (10, (7,)), (256, (3, 28, 28)), (10, (3,)))
     ]
-    folder = root / "mnist"
+    folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(IDX_FILES, arrays, strict=True):
-        content = changes.get(name.split("-idx")[0].replace("-", "_"), idx(array))
-        path = folder / (name + (".gz" if packed else ""))
+    for file, array in zip(IDX_FILES, arrays, strict=True):
+        content = changes.get(file.split("-idx")[0].replace("-", "_"), idx(array))
+        path = folder / (file + (".gz" if packed else ""))
         path.write_bytes(gzip.compress(content) if packed else content)
     return arrays
 
 
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_idx_round_trip(tmp_path, packed):
-    arrays = write_mnist(tmp_path, packed)
-    data = load("mnist", tmp_path)
+def test_idx_round_trip(tmp_path, packed, name):
+    arrays = write_mnist(tmp_path, packed, name)
+    data = load(name, str(tmp_path))
     for tensor, array in zip((data.x_train, data.y_train, data.x_test, data.y_test), arrays, strict=True):
         assert tensor.dtype == torch.uint8
+        assert tensor.device.type == "cpu"
         assert (tensor.numpy() == array).all()
-    assert (data.classes, data.levels) == (10, 255)
+    assert (data.name, data.classes, data.levels) == (name, 10, 255)
+    assert (data.mean, data.sd) == SCALES[name]
 
 
+def test_what_is_read_can_be_written_to(tmp_path):
+    write_mnist(tmp_path)
+    data = load("mnist", tmp_path)
+    data.x_train.zero_()
+    assert int(load("mnist", tmp_path).x_train.max()) > 0
+
+
+def test_a_packed_name_with_unpacked_content_is_read(tmp_path):
+    write_mnist(tmp_path)
+    path = tmp_path / "mnist" / IDX_FILES[0]
+    path.rename(path.with_name(path.name + ".gz"))
+    assert len(load("mnist", tmp_path).x_train) == 7
+
+
+def test_the_packed_file_is_read_where_both_are_there(tmp_path):
+    write_mnist(tmp_path, packed=True)
+    (tmp_path / "mnist" / IDX_FILES[0]).write_bytes(b"damaged")
+    assert len(load("mnist", tmp_path).x_train) == 7
+
+
+IMAGES = np.zeros((7, 28, 28))
+
+
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
     ("part", "content", "message"),
     [
-        ("train_images", b"\0\0\x0d\3" + bytes(12), "expected an IDX file of unsigned bytes with 3 axes"),
-        ("train_images", b"", "an empty file"),
-        ("train_images", idx(np.zeros((7, 4, 5)))[:-1], "expected 156 bytes for shape"),
-        ("train_labels", idx(np.zeros((6,))), "one label per train image, got 7 images and 6 labels"),
-        ("t10k_labels", idx(np.array([1, 2, 10])), "test labels must lie from 0 to 9, got 10"),
+        ("train_images", b"\0\0\x0d\3" + bytes(12), r"3 axes \(magic 00000803\), got 00000d03"),
+        ("train_images", idx(np.zeros(7)), r"3 axes \(magic 00000803\), got 00000801"),
+        ("train_labels", idx(IMAGES), r"1 axes \(magic 00000801\), got 00000803"),
+        ("train_images", b"", "got an empty file"),
+        ("train_images", idx(IMAGES)[:11], "expected an IDX header of 16 bytes, got 11 bytes"),
+        ("train_images", idx(IMAGES)[:-1], r"expected 5504 bytes for shape \[7, 28, 28\], got 5503"),
+        ("t10k_images", idx(IMAGES) + b"\0", r"expected 5504 bytes for shape \[7, 28, 28\], got 5505"),
+        ("t10k_images", b"\0\0\x08\3" + b"\xff" * 12, r"for shape \[4294967295, 4294967295, 4294967295\], got 16"),
+        ("train_images", idx(np.zeros((0, 28, 28))), r"expected at least one image, got shape \[0, 28, 28\]"),
+        ("train_labels", idx(np.zeros(6)), "expected one label for each of the 7 images in train-images.*, got 6"),
+        ("t10k_labels", idx(np.array([1, 2, 10])), "expected labels from 0 to 9, got 10"),
     ],
 )
-def test_damaged_idx_files_are_refused(tmp_path, part, content, message):
-    write_mnist(tmp_path, False, **{part: content})
-    with pytest.raises(ValueError, match=message):
+def test_damaged_idx_files_are_refused_by_name(tmp_path, part, content, message, packed):
+    write_mnist(tmp_path, packed, **{part: content})
+    with pytest.raises(ValueError, match=f"{part.replace('_', '-')}-idx.*: .*{message}"):
         load("mnist", tmp_path)
 
 
-def test_a_gzip_file_cut_short_is_refused(tmp_path):
-    write_mnist(tmp_path, True)
+def test_train_and_test_images_of_different_sizes_are_refused(tmp_path):
+    write_mnist(tmp_path, t10k_images=idx(np.zeros((3, 8, 8))))
+    with pytest.raises(ValueError, match=r"test images of the training images' shape \[28, 28\], got \[8, 8\]"):
+        load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-20], lambda b: b[:5], lambda b: b[:100] + bytes(50) + b[150:], lambda b: b[:-8] + bytes(8)],
+    ids=["cut short", "header cut short", "overwritten", "wrong check sum"],
+)
+def test_damaged_gzip_files_are_refused(tmp_path, damage):
+    write_mnist(tmp_path, packed=True)
     path = tmp_path / "mnist" / f"{IDX_FILES[0]}.gz"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz: expected a whole gzip file"):
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz: expected a whole gzip file, got a damaged"):
         load("mnist", tmp_path)
 
 
-def write_cifar(root: Path) -> np.ndarray:
-    folder = root / "cifar-10-batches-bin"
-    folder.mkdir()
+def write_cifar(root: Path, folder: str = "cifar-10-batches-bin") -> np.ndarray:
+    (root / folder).mkdir()
     rows = np.random.default_rng(1).integers(0, 256, (6, 2, 3073), dtype=np.uint8)
     rows[:, :, 0] %= 10
     for name, part in zip(CIFAR_FILES, rows, strict=True):
-        (folder / name).write_bytes(part.tobytes())
+        (root / folder / name).write_bytes(part.tobytes())
     return rows
 
 
-def test_cifar_round_trip(tmp_path):
-    rows = write_cifar(tmp_path)
+@pytest.mark.parametrize("folder", ["cifar-10-batches-bin", "cifar10"])
+def test_cifar_round_trip(tmp_path, folder):
+    rows = write_cifar(tmp_path, folder)
     data = load("cifar10", tmp_path)
     assert data.x_train.shape == (10, 3, 32, 32)
     assert (data.x_train.flatten(1).numpy() == rows[:5].reshape(10, -1)[:, 1:]).all()
+    assert (data.y_train.numpy() == rows[:5, :, 0].reshape(-1)).all()
+    assert (data.x_test.flatten(1).numpy() == rows[5, :, 1:]).all()
     assert (data.y_test.numpy() == rows[5, :, 0]).all()
+    assert len(data.mean) == len(data.sd) == 3
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b: b[:-1], "expected a multiple of 3073 bytes"),
-        (lambda b: b"\x0b" + b[1:], "labels from 0 to 9, got 11"),
+        (lambda b: b[:-1], "expected records of 3073 bytes, got 6145 bytes: 1 records and 3072 bytes"),
+        (lambda b: b"", "expected records of 3073 bytes, got 0 bytes"),
+        (lambda b: b"\x0b" + b[1:], "expected labels from 0 to 9, got 11"),
     ],
 )
 def test_damaged_cifar_files_are_refused(tmp_path, change, message):
     write_cifar(tmp_path)
     path = tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin"
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"data_batch_3\.bin: {message}"):
         load("cifar10", tmp_path)
 
 
 def test_digits_are_bundled_in_stored_order():
-    data = load("digits")
+    from sklearn.datasets import load_digits
+
+    data, stored = load("digits"), load_digits()
     assert data.x_train.shape == (1437, 8, 8)
     assert data.x_test.shape == (360, 8, 8)
+    assert (torch.cat([data.x_train, data.x_test]).numpy() == stored.images).all()
+    assert (torch.cat([data.y_train, data.y_test]).numpy() == stored.target).all()
+    assert data.x_train.dtype == data.y_train.dtype == torch.uint8
     assert int(data.x_train.max()) == data.levels == 16
-    assert data.y_train[:10].tolist() == list(range(10))
 
 
 def test_the_scale_of_the_digits_is_that_of_their_training_part():
@@ -117,45 +171,121 @@ def test_the_scale_of_the_digits_is_that_of_their_training_part():
     assert SCALES["digits"] == ((round(float(pixels.mean()), 4),), (round(float(pixels.std(correction=0)), 4),))
 
 
-def test_unknown_names_get_a_hint():
-    with pytest.raises(ValueError, match="Did you mean 'fashion-mnist'"):
-        load("fashion_mnist")
+def test_names():
+    assert available() == ("digits", "mnist", "fashion-mnist", "cifar10")
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@pytest.mark.parametrize(
+    ("given", "meant"), [("fashion_mnist", "fashion-mnist"), ("MNIST", "mnist"), ("cifar-10", "cifar10")]
+)
+def test_unknown_names_get_a_hint(given, meant):
+    with pytest.raises(ValueError, match=f"one of digits, mnist, fashion-mnist, cifar10. Did you mean '{meant}'"):
+        load(given)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
 def test_missing_data_say_where_what_and_how(tmp_path, name):
     with pytest.raises(DataNotFoundError) as caught:
         load(name, tmp_path)
     text = str(caught.value)
-    assert str(tmp_path) in text
-    assert f"synsim.data.fetch('{name}'" in text
-    assert "--data-dir" in text
-    assert (IDX_FILES[0] if name == "mnist" else CIFAR_FILES[0]) in text
+    folder = "cifar-10-batches-bin" if name == "cifar10" else name
+    files = CIFAR_FILES if name == "cifar10" else [f"{file}[.gz]" for file in IDX_FILES]
+    call = f'synsim.data.fetch("{name}", "{tmp_path}")'
+    for part in (str(tmp_path / folder), *files, call, "--data-dir", "SYNSIM_DATA", "by hand"):
+        assert part in text
+    assert isinstance(caught.value, FileNotFoundError)
 
 
-def test_the_environment_names_the_folder(tmp_path, monkeypatch):
-    write_mnist(tmp_path, False)
-    monkeypatch.setenv("SYNSIM_DATA", str(tmp_path))
-    assert len(load("mnist").x_train) == 7
+def test_missing_data_without_a_root_name_every_folder_searched(tmp_path, monkeypatch):
+    monkeypatch.delenv("SYNSIM_DATA", raising=False)
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataNotFoundError) as caught:
+        load("mnist")
+    text = str(caught.value)
+    for part in (str(tmp_path / "cache" / "synsim" / "mnist"), str(Path("data") / "mnist")):
+        assert part in text
+    assert 'synsim.data.fetch("mnist")' in text
 
 
-def test_a_data_set_checks_its_parts():
-    x, y = torch.zeros(2, 3, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r"must be stored as uint8, got torch\.float32"):
-        Dataset("mine", x.float(), y, x, y, 10, 255, (0.0,), (1.0,))
-    with pytest.raises(ValueError, match="at least one test image"):
-        Dataset("mine", x, y, x[:0], y[:0], 10, 255, (0.0,), (1.0,))
+def test_the_files_that_are_missing_among_others_are_named(tmp_path):
+    write_mnist(tmp_path)
+    (tmp_path / "mnist" / IDX_FILES[3]).unlink()
+    with pytest.raises(DataNotFoundError, match=f"mnist: {IDX_FILES[3]} missing"):
+        load("mnist", tmp_path)
+
+
+def test_where_files_are_looked_for(tmp_path, monkeypatch):
+    named, cache, here, given = (tmp_path / part for part in ("named", "cache", "here", "given"))
+    for count, folder in enumerate((named, cache, here / "data", given), start=1):
+        write_mnist(folder, train_images=idx(IMAGES[:count]), train_labels=idx(np.zeros(count)))
+    here.joinpath("other").mkdir()
+    monkeypatch.setattr(pooch, "os_cache", lambda project: cache)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("SYNSIM_DATA", str(named))
+    assert len(load("mnist", given).x_train) == 4
+    assert len(load("mnist").x_train) == 1
+    monkeypatch.setenv("SYNSIM_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataNotFoundError, match="nowhere"):
+        load("mnist")
+    monkeypatch.setenv("SYNSIM_DATA", "")
+    assert len(load("mnist").x_train) == 2
+    (cache / "mnist" / IDX_FILES[2]).unlink()
+    assert len(load("mnist").x_train) == 3
+
+
+X, Y = torch.zeros(2, 3, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.uint8)
+RIGHT = {
+    "x_train": X,
+    "y_train": Y,
+    "x_test": X,
+    "y_test": Y,
+    "classes": 10,
+    "levels": 16,
+    "mean": (0.0,),
+    "sd": (1.0,),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x_train": X.float()}, r"train images must be stored as uint8, got torch\.float32"),
+        ({"y_test": Y.long()}, r"test labels must be stored as uint8, got torch\.int64"),
+        ({"x_train": X.flatten()}, r"\[N, H, W\] or \[N, C, H, W\] and the labels \[N\], got \[18\] and \[2\]"),
+        ({"x_test": X[:0], "y_test": Y[:0]}, "test part must hold at least one image"),
+        ({"y_train": Y[:1]}, "one label per image, got 2 images and 1 labels"),
+        ({"y_train": Y + 10}, "train labels must lie from 0 to 9, got 10"),
+        ({"x_test": X + 17}, "test pixels must lie from 0 to levels=16, got 17"),
+        ({"x_test": X[:, :2]}, r"training images' shape \[3, 3\], got \[2, 3\]"),
+        ({"mean": (0.0, 0.0)}, "a mean and a positive sd for each of 1 channels"),
+        ({"sd": (0.0,)}, "a mean and a positive sd for each of 1 channels"),
+    ],
+)
+def test_a_data_set_checks_its_parts(change, message):
+    Dataset("mine", **RIGHT)
+    with pytest.raises(ValueError, match=f"mine: .*{message}"):
+        Dataset("mine", **(RIGHT | change))
+
+
+def test_a_data_set_shows_its_sizes_not_its_pixels():
+    assert repr(Dataset("mine", **RIGHT)) == "Dataset('mine': 2 train and 2 test images of 3×3, 10 classes)"
 
 
 @needs_files
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_the_real_files(name):
-    data = load(name)
+    try:
+        data = load(name)
+    except DataNotFoundError as error:
+        pytest.skip(str(error))
     assert data.x_train.shape == (60000, 28, 28)
+    assert data.x_test.shape == (10000, 28, 28)
+    assert data.y_train.unique().tolist() == data.y_test.unique().tolist() == list(range(data.classes))
     pixels = data.x_train.double() / 255
-    assert abs(float(pixels.mean()) - data.mean[0]) < 1e-3
-    assert abs(float(pixels.std()) - data.sd[0]) < 1e-3
-    stored = dict(synsim.data.download.SOURCES[name].files.values())
-    for local, checksum in stored.items():
-        content = gzip.decompress((Path(FILES or "") / local).read_bytes())
-        assert hashlib.sha256(content).hexdigest() == checksum
+    assert float(pixels.mean()) == pytest.approx(data.mean[0], abs=6e-5)
+    assert float(pixels.std()) == pytest.approx(data.sd[0], abs=6e-5)
+    for file, checksum in SOURCES[name].sha256.items():
+        packed = Path(FILES or "") / name / file
+        path = packed if packed.is_file() else packed.with_suffix("")
+        assert hashlib.sha256(read_bytes(path)).hexdigest() == checksum
