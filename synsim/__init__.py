@@ -2,6 +2,9 @@
 
 __version__ = "0.1.0"
 
+from importlib import import_module
+from types import ModuleType
+
 from synsim import data as data
 from synsim import meters as meters
 from synsim import tasks as tasks
@@ -17,3 +20,12 @@ from synsim.synapses import expected as expected
 from synsim.synapses import frozen as frozen
 from synsim.synapses import seed as seed
 from synsim.synapses import synapses as synapses
+
+_LATER = ("plots", "records", "statistics", "tables", "training")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The rooms that need heavier libraries come with their first use."""
+    if name in _LATER:
+        return import_module(f"synsim.{name}")
+    raise AttributeError(f"module 'synsim' has no attribute {name!r}")

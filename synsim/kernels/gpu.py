@@ -25,7 +25,8 @@ def _philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@triton.jit
+# Counters change at every call; specialised values (1, multiples of 16) would compile the kernel again.
+@triton.jit(do_not_specialize=["sites", "example", "draw"])
 def _release(weight, p, keys, out, count, n, sites, example, draw, BLOCK: tl.constexpr):
     r = tl.program_id(1)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -43,12 +44,12 @@ def _release(weight, p, keys, out, count, n, sites, example, draw, BLOCK: tl.con
     total = tl.zeros([BLOCK], tl.int32)
     for site in range(sites):
         c0, c1, c2, c3 = _philox(
-            block, zero + site.to(tl.uint32), zero + example.to(tl.uint32), zero + draw.to(tl.uint32), k0, k1
+            block, (zero + site).to(tl.uint32), (zero + example).to(tl.uint32), (zero + draw).to(tl.uint32), k0, k1
         )
         word = tl.where(slot < 2, c0, tl.where(slot < 4, c1, tl.where(slot < 6, c2, c3)))
         bits = tl.where(slot % 2 == 0, word & 0xFFFF, word >> 16).to(q.dtype)
         total += (bits < threshold).to(tl.int32)
-    tl.store(out + at, w / (q * sites.to(q.dtype)) * total.to(q.dtype), mask=inside)
+    tl.store(out + at, w / (q * sites) * total.to(q.dtype), mask=inside)
     tl.store(count + at, total.to(tl.uint8), mask=inside)
 
 
