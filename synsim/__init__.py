@@ -25,7 +25,17 @@ _LATER = ("plots", "records", "statistics", "tables", "training")
 
 
 def __getattr__(name: str) -> ModuleType:
-    """The rooms that need heavier libraries come with their first use."""
+    """The rooms that need heavier libraries come with their first use.
+
+    Args:
+        name: of an attribute.
+
+    Returns:
+        The room.
+
+    Raises:
+        AttributeError: if there is no such room.
+    """
     if name in _LATER:
         return import_module(f"synsim.{name}")
     raise AttributeError(f"module 'synsim' has no attribute {name!r}")
