@@ -466,3 +466,13 @@ def test_records_know_nothing_else_of_synsim() -> None:
     for source in Path(records.__file__).parent.glob("*.py"):
         for module in re.findall(r"^\s*(?:from|import) (synsim\S*)", source.read_text(), re.M):
             assert module == "synsim" or module.startswith("synsim.records"), source
+
+
+def test_all_files_are_as_readable_as_any_new_file(tmp_path):
+    run = records.create(tmp_path / "run", {"seeds": [1]})
+    run.save_checkpoint({"a": torch.ones(2)}, {})
+    run.save_record(xarray.Dataset({"a": ("x", [1.0])}))
+    run.save_summary([])
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "run").iterdir()}
+    assert modes == {(tmp_path / "new").stat().st_mode}

@@ -51,7 +51,11 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        # Some writers make files for their owner alone; a run is as readable as its folder says.
+        temporary.chmod(mode)
         sync(temporary)
         temporary.replace(target)
     finally:
