@@ -49,7 +49,8 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         RuntimeError: from torch, for any other reason.
     """
     try:
-        return replica_cross_entropy(logits, y).sum()
+        losses = replica_cross_entropy(logits, y)
+        return losses.sum() if losses.ndim else losses
     except (IndexError, RuntimeError) as error:
         if y.numel() and (int(y.min()) < 0 or int(y.max()) >= logits.shape[-1]):
             raise ValueError(
