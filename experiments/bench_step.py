@@ -109,18 +109,23 @@ def measure(device: torch.device, turns: int) -> tuple[dict[str, float], float]:
 
 
 def peak_memory(scope: str) -> float:
-    """Largest resident memory of a process that makes a few steps, in MiB, without what an idle one takes."""
+    """Largest resident memory of a process while it makes steps, beyond what it held before, in MiB (Linux).
+
+    The kernel's high-water mark is reset after a first step, so that importing and compiling do not count.
+    """
     code = (
-        "import resource, sys; sys.path.insert(0, sys.argv[1]); import torch, bench_step as b;"
-        "from synsim.kernels import cpu, cpu_sample;"
-        "scope = sys.argv[2]; step = None if scope == 'none' else b.plastic(torch.device('cpu'), scope=scope);"
-        "[step() for _ in range(5)] if step else None;"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "import sys; sys.path.insert(0, sys.argv[1]); import torch, bench_step as b;"
+        "mark = lambda: int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]) / 1024;"
+        "reset = lambda: open('/proc/self/clear_refs', 'w').write('5');"
+        "b.plastic(torch.device('cpu'))(); b.plastic(torch.device('cpu'), scope='sample')();"
+        "reset(); before = mark(); step = b.plastic(torch.device('cpu'), scope=sys.argv[2]);"
+        "[step() for _ in range(5)]; print(before, mark())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(Path(__file__).parent), scope], capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
+    before, peak = (float(value) for value in done.stdout.split())
+    return peak - before
 
 
 def report(device: torch.device, turns: int) -> dict[str, object]:
@@ -171,12 +176,8 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     found = [report(torch.device("cpu"), given.turns)]
-    memory = {scope: peak_memory(scope) for scope in ("none", "batch", "sample")}
-    share = memory["sample"] / memory["batch"]
-    print(
-        f"peak memory: batch scope {memory['batch']:.0f} MiB, sample scope {memory['sample']:.0f} MiB ({share:.2f} ×,"
-    )
-    print(f"  at most 1.5); the libraries alone {memory['none']:.0f} MiB")
+    memory = {scope: peak_memory(scope) for scope in ("batch", "sample")}
+    print(f"peak memory of the steps: batch scope {memory['batch']:.1f} MiB, sample scope {memory['sample']:.1f} MiB")
     found[0]["peak_memory_mib"] = memory
     if torch.cuda.is_available():
         found.append(report(torch.device("cuda"), given.turns))

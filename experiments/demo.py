@@ -1,7 +1,8 @@
 """Both stories of the package in a minute, on the bundled digits: energy, and learning without forgetting.
 
 The digits are few and small, so epochs, batches, rates and decays differ from the paper's; no number here is a
-published one.
+published one. Those of the lifelong part are the best of eight settings on other seeds, where consolidation
+gained between −2 and +1.5 points: a small effect, and a selected one.
 """
 
 import sys
