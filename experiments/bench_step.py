@@ -109,16 +109,17 @@ def measure(device: torch.device, turns: int) -> tuple[dict[str, float], float]:
 
 
 def peak_memory(scope: str) -> float:
-    """Largest resident memory of a process while it makes steps, beyond what it held before, in MiB (Linux).
+    """Largest resident memory of a process while it trains 16 replicas, beyond what it held before, in MiB (Linux).
 
-    The kernel's high-water mark is reset after a first step, so that importing and compiling do not count.
+    The kernel's high-water mark is reset after a first step, so that importing and compiling do not count; 16 replicas,
+    so that what the allocator happens to have at hand does not count either.
     """
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import torch, bench_step as b;"
         "mark = lambda: int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]) / 1024;"
         "reset = lambda: open('/proc/self/clear_refs', 'w').write('5');"
         "b.plastic(torch.device('cpu'))(); b.plastic(torch.device('cpu'), scope='sample')();"
-        "reset(); before = mark(); step = b.plastic(torch.device('cpu'), scope=sys.argv[2]);"
+        "reset(); before = mark(); step = b.plastic(torch.device('cpu'), 16, sys.argv[2]);"
         "[step() for _ in range(5)]; print(before, mark())"
     )
     done = subprocess.run(
@@ -177,7 +178,8 @@ def main() -> None:
         torch.set_num_threads(given.threads)
     found = [report(torch.device("cpu"), given.turns)]
     memory = {scope: peak_memory(scope) for scope in ("batch", "sample")}
-    print(f"peak memory of the steps: batch scope {memory['batch']:.1f} MiB, sample scope {memory['sample']:.1f} MiB")
+    print("peak memory of steps of 16 replicas: "
+          f"batch scope {memory['batch']:.0f} MiB, sample scope {memory['sample']:.0f} MiB")  # fmt: skip
     found[0]["peak_memory_mib"] = memory
     if torch.cuda.is_available():
         found.append(report(torch.device("cuda"), given.turns))

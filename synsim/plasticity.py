@@ -183,8 +183,9 @@ class PresynapticSGD(Optimizer):
         constants = Constants(self._constants(group), group["plastic"], group["bounds"] == "hard")
         for name, layer in self._layers.items():
             weight = layer.weight
-            if weight.grad is not None:
-                kernels.learn(weight.detach(), layer.p, weight.grad, penalty.get(name), constants, layer.stream.arrays)
+            gradient = weight.grad
+            if gradient is not None:
+                kernels.learn(weight.detach(), layer.p, gradient, penalty.get(name), constants, layer.stream.arrays)
         if group["train_bias"]:
             for name, parameter in self._others.items():
                 if parameter.grad is not None:

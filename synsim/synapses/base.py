@@ -110,7 +110,8 @@ class StochasticLayer(nn.Module):
         require(math.prod(shape) < TILES * 8, f"a layer of shape {list(shape)} has more synapses than addresses.")
         lead = () if replicas is None else (replicas,)
         self.weight = nn.Parameter(torch.empty(*lead, *shape, device=place, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(*lead, shape[0], device=place, dtype=dtype)) if bias else None
+        offsets = nn.Parameter(torch.empty(*lead, shape[0], device=place, dtype=dtype)) if bias else None
+        self.register_parameter("bias", offsets)
         self.register_buffer("p", _probabilities(p, self.weight, self.replicas))
         self.address = Address()
         self.stream = Stream()
@@ -215,15 +216,15 @@ class StochasticLayer(nn.Module):
     def _flat(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(self.replicas or 1, -1)
 
-    def _key(self, purpose: str) -> tuple[Tensor, np.ndarray]:
-        at = (purpose, self.weight.device)
+    def _key(self, purpose: str, device: torch.device | None = None) -> tuple[Tensor, np.ndarray]:
+        at = (purpose, device or self.weight.device)
         found = self._keys.get(at)
         if found is None:
             # Meters make up purposes as they go; without a bound the cache would grow with them.
             if len(self._keys) > 16:
                 self._keys.clear()
             keys = streams.keys(purpose, self._seeds, self._name)
-            found = self._keys[at] = (keys.to(self.weight.device), keys.numpy().astype(np.uint32))
+            found = self._keys[at] = (keys.to(at[1]), keys.numpy().astype(np.uint32))
         return found
 
     def transmitted(self) -> Tensor:
@@ -247,12 +248,15 @@ class StochasticLayer(nn.Module):
         Returns:
             Strengths transmitted, apart from autograd, and counts of releases (uint8), both like `weight`.
         """
-        address = self.address
-        keys, words = self._key(address.purpose)
+        # Looked up in the tables of the module: its attributes are slow to read, and this runs at every pass.
+        weight, p, stream, address = self._parameters["weight"], self._buffers["p"], self.stream, self.address
+        assert weight is not None
+        assert p is not None
+        keys, words = self._key(address.purpose, weight.device)
         strength, count = kernels.release(
-            self.weight, self.p, keys, words, self.sites, address.example, self._next(), self.stream.arrays
+            weight, p, keys, words, self.sites, address.example, self._next(), stream.arrays
         )
-        self.stream.counts = count
+        stream.counts = count
         return strength, count
 
     def _plain(self, examples: int) -> Tensor:
@@ -320,7 +324,8 @@ class StochasticLayer(nn.Module):
                 f"got {list(x.shape)}."
                 + (" Flatten the images first (x.flatten(1))." if self.example_ndim == 1 and x.ndim > 2 else "")
             )
-        if x.dtype != self.weight.dtype:
+        weight = self._parameters["weight"]
+        if weight is not None and x.dtype != weight.dtype:
             raise ValueError(
                 f"layer {self._name or type(self).__name__!r} expects {self.weight.dtype}, got {x.dtype}. "
                 "Convert the inputs with x.to(dtype), scaled as for training."

@@ -76,9 +76,10 @@ class BernoulliLinear(StochasticLayer):
         if self.address.mean or transformed():
             return product(x, self.transmitted(), self.bias)
         strength, count = self.draw()
+        own = self._parameters
         if not torch.is_grad_enabled():
-            return product(x, strength, self.bias)
-        return transmit(x, self.weight, self.bias, strength, self.p, count, self.sites)
+            return product(x, strength, own["bias"])
+        return transmit(x, own["weight"], own["bias"], strength, self._buffers["p"], count, self.sites)
 
     def _per_example(self, x: Tensor) -> Tensor:
         if transformed():
