@@ -6,8 +6,10 @@ from importlib import import_module
 from types import ModuleType
 
 from synsim import data as data
+from synsim import importance as importance
 from synsim import meters as meters
 from synsim import tasks as tasks
+from synsim.importance import Step as Step
 from synsim.lesions import lesion_curve as lesion_curve
 from synsim.losses import cross_entropy as cross_entropy
 from synsim.networks import MultiHead as MultiHead

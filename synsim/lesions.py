@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import require
+from synsim.inputs import Images
 from synsim.meters import accuracy
-from synsim.meters.passes import Images
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, synapses
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
-from synsim.meters.passes import Images, passes
+from synsim.inputs import Images
+from synsim.meters.passes import passes
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
+from synsim.inputs import Images
 from synsim.meters.energy import energy
-from synsim.meters.passes import Images, one_pass
+from synsim.meters.passes import one_pass
 
 KINDS = ("soft", "argmax")
 

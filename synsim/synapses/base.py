@@ -261,12 +261,23 @@ class StochasticLayer(nn.Module):
 
     def _plain(self, examples: int) -> Tensor:
         # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer.
-        keys, _ = self._key(self.address.purpose)
-        p = self.p.detach()
-        index = self.address.example + torch.arange(examples, device=self.weight.device)
-        count = reference.count_releases(self._flat(p), keys, self.sites, index, self._latest())
-        scale = reference.scale_of(count, self._flat(p), self.sites)
-        return scale.reshape(examples, *self.weight.shape) * self.weight
+        return self.scales(examples).reshape(examples, *self.weight.shape) * self.weight
+
+    def scales(self, examples: int = 1) -> Tensor:
+        """Factors k / (N p) by which the latest draw scaled the expected strengths, from their address and present p.
+
+        Args:
+            examples: how many masks of successive examples (blocks in batch scope), the address' own first.
+
+        Returns:
+            [examples, R, *shape]; R = 1 without replicas.
+        """
+        address, p = self.address, self._flat(self.p.detach())
+        keys, _ = self._key(address.purpose)
+        index = address.example + torch.arange(examples, device=self.weight.device)
+        count = reference.count_releases(p, keys, self.sites, index, self._latest())
+        shape = self.weight.shape if self.replicas is None else self.weight.shape[1:]
+        return reference.scale_of(count, p, self.sites).reshape(examples, -1, *shape)
 
     def get_extra_state(self) -> Tensor:
         """All that the streams need.

@@ -1,0 +1,205 @@
+"""Sums over examples of a function of each example's own gradient."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from synsim._checks import require
+from synsim.curvature.capture import Layer, Tape, capture, closed, mask_of
+from synsim.curvature.measuring import Measurement
+from synsim.curvature.products import POWERS, linear_sums, magnitude, one_product, position_sums
+from synsim.inputs import Images, logits_of
+from synsim.networks import example_ndim, replicas_of
+from synsim.synapses import StochasticLayer, synapses
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""(output [..., B, C], labels [B] or [..., B]) -> a score per example [..., B]."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One gradient per example.
+
+    Attributes:
+        labels: of the score, int64 [B] or [R, B].
+        weight: of the example in the sum, [B] or [R, B]; None for 1.
+    """
+
+    labels: Tensor
+    weight: Tensor | None = None
+
+
+Terms = Callable[[Tensor, slice], Sequence[Term]]
+"""(output without autograd, rows of the chunk) -> the gradients wanted."""
+
+
+def sum_over_examples(
+    net: nn.Module,
+    images: Images,
+    score: Score,
+    terms: Terms,
+    measurement: Measurement,
+    *,
+    power: str = "square",
+    head: int | None = None,
+    memory: float = 64.0,
+) -> dict[str, Tensor]:
+    """Σ_b Σ_t weight_bt · f(∂ score(x_b, label_bt) / ∂θ), with f applied to the gradient of each single example.
+
+    Linear layers, convolutions and their stochastic kin have closed forms, which cost one backward pass per term and
+    chunk and one product per layer; any other network goes through `torch.func`, one gradient per example at a time
+    in memory-sized chunks.
+
+    Args:
+        net: any module, in the state in which it is to be measured.
+        images: N images.
+        score: what is differentiated.
+        terms: which labels and weights a chunk has.
+        measurement: the passes to make, from `measured`.
+        power: "square" or "absolute": f.
+        head: index of the head, or None.
+        memory: MiB that a chunk may take.
+
+    Returns:
+        Parameter name -> sum over examples, terms and passes, divided by the passes; shaped like the parameter, zero
+        for parameters that the pass does not use (inactive heads).
+
+    Raises:
+        ValueError: if a result is not finite, or a replica network shares a parameter among its replicas.
+    """
+    require(power in POWERS, f"power must be one of {', '.join(POWERS)}, got {power!r}.")
+    wanted = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+    require(bool(wanted), "the network has no parameter that requires a gradient.")
+    _refuse_shared(net, wanted)
+    sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in wanted.items()}
+    budget = int(memory * 2**20)
+    with capture(net) as tape, torch.no_grad():
+        next(iter(measurement.rows(1, 1)))
+        logits_of(net, images[0:1], head)
+        simple = closed(net, wanted, tape.calls)
+        width = _bytes_per_example(tape)
+    if simple:
+        for rows in measurement.rows(len(images), max(1, budget // width)):
+            _add_closed(sums, net, images[rows], rows, score, terms, power, head, budget)
+    else:
+        require(
+            all(layer.address.mean or layer.scope == "batch" for layer in synapses(net).values()),
+            "masks per example need layers with a closed form (linear and convolution, each used once). "
+            "Measure this network in the expected view.",
+        )
+        width = 3 * sum(parameter.numel() * parameter.element_size() for parameter in wanted.values())
+        for rows in measurement.rows(len(images), max(1, budget // width)):
+            _add_general(sums, net, images[rows], rows, score, terms, power, head)
+    for name, value in sums.items():
+        value /= measurement.draws
+        if not bool(value.isfinite().all()):
+            raise ValueError(
+                f"gradients of parameter {name!r} are not finite in {int((~value.isfinite()).sum())} places. "
+                "The network may have diverged; look at its weights and outputs."
+            )
+    return sums
+
+
+def _add_closed(
+    sums: dict[str, Tensor],
+    net: nn.Module,
+    x: Tensor,
+    rows: slice,
+    score: Score,
+    terms: Terms,
+    power: str,
+    head: int | None,
+    budget: int,
+) -> None:
+    modules = cast(dict[str, Layer], dict(net.named_modules()))
+    with capture(net) as tape:
+        with torch.enable_grad():
+            logits = logits_of(net, x, head)
+        names = [name for name in tape.uses if any(_join(name, own) in sums for own in ("weight", "bias"))]
+        outputs = [tape.uses[name].output for name in names]
+        masks = {name: mask_of(modules[name], rows.stop - rows.start) for name in names}
+        direct = {name for name in names if one_product(modules[name], tape.uses[name].input, masks[name])}
+        gathered: dict[str, Tensor] = {}
+        chosen = list(terms(logits.detach(), rows))
+        for number, term in enumerate(chosen):
+            with torch.enable_grad():
+                total = score(logits, term.labels).sum()
+            last = number == len(chosen) - 1
+            found_deltas = torch.autograd.grad(total, outputs, retain_graph=not last, allow_unused=True)
+            deltas = cast(tuple[Tensor | None, ...], found_deltas)
+            for name, delta in zip(names, deltas, strict=True):
+                if delta is None:
+                    continue
+                if name not in direct:
+                    found = position_sums(
+                        modules[name], tape.uses[name].input, delta, term.weight, masks[name], power, budget
+                    )
+                    _add(sums, name, found)
+                    continue
+                part = magnitude(delta, power)
+                if term.weight is not None:
+                    part = part * term.weight.unsqueeze(-1)
+                gathered[name] = part if name not in gathered else gathered[name].add_(part)
+        for name, summed in gathered.items():
+            _add(sums, name, linear_sums(modules[name], tape.uses[name].input, summed, masks[name], power))
+
+
+def _add_general(
+    sums: dict[str, Tensor], net: nn.Module, x: Tensor, rows: slice, score: Score, terms: Terms, power: str,
+    head: int | None,
+) -> None:  # fmt: skip
+    replicas, axes = replicas_of(net), example_ndim(net)
+    lead = replicas is not None and axes is not None and x.ndim == axes + 2
+    axis = 1 if lead else 0
+    parameters = {name: dict(net.named_parameters())[name].detach() for name in sums}
+    inputs = {} if head is None else {"head": head}
+    with torch.no_grad():
+        chosen = terms(logits_of(net, x, head), rows)
+
+    def total(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        out = functional_call(net, values, (image.unsqueeze(axis),), inputs)
+        return score(out, label.unsqueeze(-1)).sum()
+
+    for term in chosen:
+        each = vmap(grad(total), in_dims=(None, axis, term.labels.ndim - 1), randomness="different")
+        for name, gradient in each(parameters, x, term.labels).items():
+            weight = term.weight
+            value = magnitude(gradient, power)
+            if weight is not None:
+                weight = weight.t() if weight.ndim == 2 else weight
+                value = value * weight.reshape(*weight.shape, *[1] * (value.ndim - weight.ndim))
+            sums[name] += value.sum(0)
+
+
+def _add(sums: dict[str, Tensor], layer: str, found: dict[str, Tensor]) -> None:
+    for own, value in found.items():
+        name = _join(layer, own)
+        if name in sums:
+            sums[name] += value
+
+
+def _join(layer: str, own: str) -> str:
+    return f"{layer}.{own}" if layer else own
+
+
+def _bytes_per_example(tape: Tape) -> int:
+    width = 1024
+    for use in tape.uses.values():
+        width += use.input.element_size() * (use.input.numel() + 4 * use.output.numel())
+    return width
+
+
+def _refuse_shared(net: nn.Module, wanted: Mapping[str, Tensor]) -> None:
+    if replicas_of(net) is None:
+        return
+    own = {id(parameter) for layer in synapses(net).values() for parameter in layer.parameters(recurse=False)}
+    shared = sorted(name for name, parameter in wanted.items() if id(parameter) not in own)
+    require(
+        not shared,
+        f"parameter {shared[:1]} belongs to a plain layer that all replicas share, so its gradient mixes them. "
+        f"Use {StochasticLayer.__name__}s with p=1 throughout.",
+    )

@@ -1,0 +1,97 @@
+"""Gradients of mean responses and of whole batches: plain backward passes, in which examples add up."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from synsim.curvature.measuring import Measurement
+from synsim.inputs import Images, logits_of
+from synsim.losses import replica_cross_entropy
+
+
+def parameters_of(net: nn.Module) -> dict[str, Tensor]:
+    """The parameters that are trained.
+
+    Args:
+        net: any module.
+
+    Returns:
+        Name -> parameter.
+    """
+    return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+
+
+def gradients(total: Tensor, parameters: dict[str, Tensor], keep: bool = False) -> dict[str, Tensor]:
+    """Gradients of a number, zero where it does not depend on a parameter.
+
+    Args:
+        total: a number.
+        parameters: name -> parameter.
+        keep: whether the graph is needed again.
+
+    Returns:
+        Name -> gradient.
+    """
+    found = torch.autograd.grad(total, list(parameters.values()), retain_graph=keep, allow_unused=True)
+    pairs = zip(parameters.items(), found, strict=True)
+    return {name: torch.zeros_like(value) if one is None else one for (name, value), one in pairs}
+
+
+def mean_response_gradients(
+    net: nn.Module, images: Images, measurement: Measurement, directions: Tensor | None, head: int | None, chunk: int
+) -> Iterator[dict[str, Tensor]]:
+    """Gradients of the mean output along given directions (Algorithm 1 of the sliced Cramér paper).
+
+    Args:
+        net: any module, in the state in which it is to be measured.
+        images: N images.
+        measurement: the passes to make.
+        directions: [L, K] in the space of the K outputs, or None for the K unit vectors.
+        head: index of the head, or None.
+        chunk: images per pass.
+
+    Yields:
+        For every direction: parameter name -> gradient of (direction · mean output).
+    """
+    parameters = parameters_of(net)
+    totals: list[dict[str, Tensor]] = []
+    for rows in measurement.rows(len(images), chunk):
+        with torch.enable_grad():
+            output = logits_of(net, images[rows], head)
+            mean = output.sum(-2) / (len(images) * measurement.draws)
+            along = mean if directions is None else mean @ directions.to(mean).t()
+            numbers = along.reshape(-1, along.shape[-1]).sum(0).unbind()
+        for index, number in enumerate(numbers):
+            part = gradients(number, parameters, keep=index < len(numbers) - 1)
+            if index == len(totals):
+                totals.append(part)
+            else:
+                for name, value in part.items():
+                    totals[index][name] += value
+    yield from totals
+
+
+def batch_gradients(
+    net: nn.Module, images: Images, y: Tensor, measurement: Measurement, head: int | None, batch: int
+) -> Iterator[dict[str, Tensor]]:
+    """Gradients of the mean cross-entropy of successive batches; the last, incomplete one is dropped.
+
+    Args:
+        net: any module, in the state in which it is to be measured.
+        images: N images.
+        y: labels [N] or [R, N].
+        measurement: the passes to make.
+        head: index of the head, or None.
+        batch: examples per batch.
+
+    Yields:
+        Parameter name -> gradient of the mean over the batch.
+    """
+    parameters = parameters_of(net)
+    for rows in measurement.rows(len(images), batch):
+        if rows.stop - rows.start < min(batch, len(images)):
+            continue
+        with torch.enable_grad():
+            loss = replica_cross_entropy(logits_of(net, images[rows], head), y[..., rows]).sum()
+        yield gradients(loss, parameters)

@@ -1,0 +1,240 @@
+"""The Fisher diagonal in every variant, and its absolute and square-root relatives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from synsim._checks import require, whole
+from synsim.curvature import Term, batch_gradients, measured, sum_over_examples
+from synsim.importance.base import Importance
+from synsim.importance.selection import View, sampled_labels, seeds_of, select, true_labels
+from synsim.inputs import Images
+
+LABELS = ("exact", "sampled", "predicted", "empirical")
+CONVENTIONS = ("mean", "sum", "scaled")
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    """ℓ(x, y) = −log p(y | x) of every example, in nats.
+
+    Args:
+        logits: [B, C] or [R, B, C].
+        labels: [B] or [R, B].
+
+    Returns:
+        [B] or [R, B].
+    """
+    index = labels.expand(logits.shape[:-1]).unsqueeze(-1)
+    return -logits.log_softmax(-1).gather(-1, index).squeeze(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options(View):
+    labels: str = "exact"
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.labels in LABELS, f"labels must be one of {', '.join(LABELS)}, got {self.labels!r}.")
+        whole(self.draws, "draws")
+
+
+class Fisher(Importance):
+    """Diagonal of the Fisher information: (1/N) Σ_x Σ_y q_x(y) · g(x, y)², squared example by example.
+
+    g(x, y) is the gradient of −log p(y | x). labels="exact": q_x = p_x, the network's own output, C backward passes
+    per chunk; "sampled": labels drawn from p_x (`draws` per image); "predicted": the most probable label;
+    "empirical": the true label. Source: protocols of Kirkpatrick et al. 2017 (EWC) and Benzing 2022, section 3.
+
+    Args:
+        labels: "exact", "sampled", "predicted" or "empirical".
+        images: images to use, drawn at random; None: all.
+        draws: labels drawn per image (labels="sampled").
+        view: "expected" measures the mean field; "sampled" the mean over `samples` stochastic passes.
+        samples: stochastic passes in the sampled view.
+        block: images that share a mask in the sampled view.
+        memory: MiB that a chunk may take.
+        seed: of images, labels and masks.
+    """
+
+    name = "fisher"
+    power = "square"
+
+    def __init__(self, **options: object) -> None:
+        self.options = _Options(**options)  # type: ignore[arg-type]
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Measure the diagonal.
+
+        Args:
+            net: the network.
+            x: images.
+            y: true labels, needed for labels="empirical".
+            head: index of the active head.
+
+        Returns:
+            Parameter name -> importance, shaped like the parameter.
+        """
+        chosen, y = select(net, x, y, self.options)
+        seeds, count = seeds_of(net, self.options.seed), len(chosen)
+
+        def terms(logits: Tensor, rows: slice) -> Sequence[Term]:
+            probabilities = logits.softmax(-1)
+            lead = logits.shape[:-1]
+            if self.options.labels == "exact":
+                classes = range(logits.shape[-1])
+                every = torch.zeros(lead, dtype=torch.int64, device=logits.device)
+                return [Term(every + c, probabilities[..., c]) for c in classes]
+            if self.options.labels == "predicted":
+                return [Term(probabilities.argmax(-1))]
+            if self.options.labels == "empirical":
+                own = true_labels(y, logits.shape[-1], "labels='empirical'")[..., rows]
+                return [Term(own.to(logits.device).expand(lead))]
+            share = torch.full(lead, 1 / self.options.draws, dtype=logits.dtype, device=logits.device)
+            name = f"importance/{self.options.seed}"
+            return [
+                Term(sampled_labels(probabilities, seeds, name, rows, count, draw), share)
+                for draw in range(self.options.draws)
+            ]
+
+        with measured(
+            net, self.options.view, self.options.samples, self.options.block, self.options.seed
+        ) as measurement:
+            sums = sum_over_examples(
+                net, chosen, negative_log_likelihood, terms, measurement,
+                power=self.power, head=head, memory=self.options.memory,
+            )  # fmt: skip
+        return {name: value.div_(count) for name, value in sums.items()}
+
+
+class AbsoluteFisher(Fisher):
+    """Absolute Fisher: (1/N) Σ_x Σ_y q_x(y) · |g(x, y)| (Benzing 2022, Table 3.3); options as for `fisher`.
+
+    For normal gradients whose noise exceeds their mean it is √(2/π) · √F.
+    """
+
+    name = "absolute-fisher"
+    power = "absolute"
+
+
+class SqrtFisher(Fisher):
+    """Square root of the Fisher diagonal of a task, taken before tasks are added; options as for `fisher`."""
+
+    name = "sqrt-fisher"
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Measure the root of the diagonal.
+
+        Args:
+            net: the network.
+            x: images.
+            y: true labels, needed for labels="empirical".
+            head: index of the active head.
+
+        Returns:
+            Parameter name -> importance, shaped like the parameter.
+        """
+        return {name: value.sqrt_() for name, value in super().estimate(net, x, y, head=head).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BatchedOptions(View):
+    batch: int = 128
+    convention: str = "mean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole(self.batch, "batch")
+        require(
+            self.convention in CONVENTIONS,
+            f"convention must be one of {', '.join(CONVENTIONS)}, got {self.convention!r}.",
+        )
+
+
+class FisherBatched(Importance):
+    """What libraries often compute in place of the empirical Fisher: the square of each batch's gradient.
+
+    convention="mean": (1/M) Σ_B (mean gradient)², about 1/b of the empirical Fisher where noise dominates;
+    "sum": (1/M) Σ_B (summed gradient)²; "scaled": b · (1/M) Σ_B (mean gradient)², about the empirical Fisher (the
+    Batch-EF of Benzing 2022). Batches are drawn without replacement; an incomplete last one is dropped.
+
+    Args:
+        batch: examples b per batch.
+        convention: "mean", "sum" or "scaled".
+        images: images to use, drawn at random; None: all.
+        view: "expected" or "sampled".
+        samples: stochastic passes in the sampled view.
+        block: ignored: a batch has one mask.
+        memory: ignored: a batch is one pass.
+        seed: of images and masks.
+    """
+
+    name = "fisher-batched"
+
+    def __init__(self, **options: object) -> None:
+        self.options = _BatchedOptions(**options)  # type: ignore[arg-type]
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Measure the squares.
+
+        Args:
+            net: the network.
+            x: images.
+            y: true labels.
+            head: index of the active head.
+
+        Returns:
+            Parameter name -> importance, shaped like the parameter.
+        """
+        options = self.options
+        chosen, y = select(net, x, y, options)
+        with torch.no_grad(), measured(net, options.view, 1, options.block, options.seed) as measurement:
+            measurement_rows = measurement.rows(1, 1)
+            next(iter(measurement_rows))
+            classes = _outputs(net, chosen, head)
+        y = true_labels(y, classes, "fisher-batched")
+        y = y.to(next(net.parameters()).device)
+        total: dict[str, Tensor] = {}
+        count = 0
+        with measured(net, options.view, options.samples, options.batch, options.seed) as measurement:
+            for gradient in batch_gradients(net, chosen, y, measurement, head, options.batch):
+                count += 1
+                for name, value in gradient.items():
+                    total[name] = value.square() if name not in total else total[name].addcmul_(value, value)
+        size = min(options.batch, len(chosen))
+        scale = {"mean": 1.0, "sum": float(size) ** 2, "scaled": float(size)}[options.convention] / count
+        return finite({name: value * scale for name, value in total.items()})
+
+
+def _outputs(net: nn.Module, images: Images, head: int | None) -> int:
+    out: Tensor = net(images[0:1]) if head is None else net(images[0:1], head=head)
+    return out.shape[-1]
+
+
+def finite(importance: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Refuse importances that are not finite.
+
+    Args:
+        importance: name -> tensor.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: if a value is not finite; the message names the parameter.
+    """
+    for name, value in importance.items():
+        if not bool(value.isfinite().all()):
+            raise ValueError(
+                f"the importance of parameter {name!r} is not finite in {int((~value.isfinite()).sum())} places. "
+                "The network may have diverged; look at its weights and gradients."
+            )
+    return importance

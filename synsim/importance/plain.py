@@ -1,0 +1,89 @@
+"""Importances that need no gradient: release probability, size, and none at all."""
+
+import torch
+from torch import Tensor, nn
+
+from synsim._checks import require
+from synsim.importance.base import Importance
+from synsim.inputs import Images
+from synsim.synapses import synapses
+
+
+class ReleaseProbability(Importance):
+    """The release probability that a synapse has learned (Schug, Benzing & Steger 2021).
+
+    Parameters without one (biases) get 0. No data are needed.
+    """
+
+    name = "release-probability"
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images | None = None, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Read the release probabilities.
+
+        Args:
+            net: a network with stochastic layers.
+            x: not used.
+            y: not used.
+            head: not used.
+
+        Returns:
+            Parameter name -> p, shaped like the parameter.
+
+        Raises:
+            ValueError: if the network has no stochastic layer.
+        """
+        layers = {id(layer.weight): layer for layer in synapses(net).values()}
+        require(bool(layers), "release-probability needs a network with stochastic layers, got none.")
+        return {
+            name: layers[id(parameter)].p.clone() if id(parameter) in layers else torch.zeros_like(parameter.detach())
+            for name, parameter in net.named_parameters()
+        }
+
+
+class Magnitude(Importance):
+    """Size of a parameter after the task, |w|. No data are needed."""
+
+    name = "magnitude"
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images | None = None, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Read the sizes.
+
+        Args:
+            net: the network.
+            x: not used.
+            y: not used.
+            head: not used.
+
+        Returns:
+            Parameter name -> |w|, shaped like the parameter.
+        """
+        return {name: parameter.detach().abs() for name, parameter in net.named_parameters()}
+
+
+class Uniform(Importance):
+    """The same importance, 1, for every parameter (the "L2" baseline). No data are needed.
+
+    Added over tasks it grows with their number; with accumulate="last" it stays as it is.
+    """
+
+    name = "uniform"
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images | None = None, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Ones.
+
+        Args:
+            net: the network.
+            x: not used.
+            y: not used.
+            head: not used.
+
+        Returns:
+            Parameter name -> 1, shaped like the parameter.
+        """
+        return {name: torch.ones_like(parameter.detach()) for name, parameter in net.named_parameters()}

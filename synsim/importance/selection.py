@@ -1,0 +1,183 @@
+"""The images and labels an importance is measured on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from synsim import streams
+from synsim._checks import labels, require, whole
+from synsim.inputs import Images, as_images
+from synsim.networks import replicas_of
+from synsim.synapses import synapses
+
+
+@dataclass(frozen=True)
+class View:
+    """How an importance looks at a network.
+
+    Attributes:
+        images: how many images, drawn at random without replacement; None: all.
+        view: "expected" (mean field) or "sampled" (the mean over `samples` stochastic passes).
+        samples: passes in the sampled view.
+        block: images that share a mask in the sampled view.
+        memory: MiB that a chunk may take.
+        seed: of the choice of images, of sampled labels and of masks.
+    """
+
+    images: int | None = None
+    view: str = "expected"
+    samples: int = 10
+    block: int = 100
+    memory: float = 64.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a network."""
+        require(self.images is None or whole(self.images, "images") > 0, "")
+        require(self.view in ("expected", "sampled"), f"view must be expected or sampled, got {self.view!r}.")
+        whole(self.samples, "samples")
+        whole(self.block, "block")
+        whole(self.seed, "seed", 0)
+        require(self.memory > 0, f"memory must be positive (MiB), got {self.memory!r}.")
+
+
+def seeds_of(net: nn.Module, seed: int) -> tuple[int, ...]:
+    """Seeds for choices made while measuring: those of the replicas, so that each chooses the same alone.
+
+    Args:
+        net: any module.
+        seed: used for a network without stochastic layers.
+
+    Returns:
+        One seed per replica (one without replicas).
+    """
+    layer = next(iter(synapses(net).values()), None)
+    return (seed,) if layer is None else layer.seeds
+
+
+class Chosen:
+    """Images at chosen places of a larger set, seen through `len()` and slices.
+
+    Args:
+        images: the whole set.
+        index: int64 [n], or [R, n] for a choice of each replica's own.
+    """
+
+    def __init__(self, images: Images, index: Tensor) -> None:
+        self._images, self._index = images, index
+
+    def __len__(self) -> int:
+        """Number of images.
+
+        Returns:
+            n.
+        """
+        return self._index.shape[-1]
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Images of a slice.
+
+        Returns:
+            [n, ...] or [R, n, ...].
+        """
+        index = self._index[..., rows]
+        batch = getattr(self._images, "batch", None)
+        if batch is not None:
+            found: Tensor = batch(index)[0]
+            return found
+        everything = self._images[0 : len(self._images)]
+        if getattr(self._images, "axis", 0) == 1:
+            wide = index.expand(everything.shape[0], -1)
+            return torch.stack([own[at] for own, at in zip(everything, wide.to(everything.device), strict=True)])
+        return everything[index.to(everything.device)]
+
+
+def select(net: nn.Module, x: Tensor | Images, y: Tensor | None, view: View) -> tuple[Images, Tensor | None]:
+    """The images to measure on, and their labels.
+
+    Args:
+        net: the network.
+        x: all images.
+        y: all labels [N] or [R, N]; None: those of `x` if it has any.
+        view: how many images.
+
+    Returns:
+        Images and labels.
+
+    Raises:
+        ValueError: if there are no images, or fewer than asked for, or labels do not fit.
+    """
+    given = x
+    images = as_images(net, x)
+    if y is None and not isinstance(given, Tensor):
+        y = getattr(given, "y", None)
+    count, replicas = len(images), replicas_of(net)
+    if y is not None and y.shape not in ((count,), (replicas, count)):
+        raise ValueError(
+            f"y must hold one label per image, shape [{count}]"
+            + ("" if replicas is None else f" or [{replicas}, {count}]")
+            + f", got {list(y.shape)}."
+        )
+    if view.images is None or view.images == count:
+        return images, y
+    require(view.images <= count, f"images={view.images} were asked for, got a data set of {count}.")
+    orders = streams.permutation(streams.keys("order", seeds_of(net, view.seed), f"importance/{view.seed}"), count)
+    index = orders[:, : view.images]
+    index = index[0] if replicas is None else index
+    if y is not None:
+        y = y.gather(-1, index.to(y.device)) if y.ndim == index.ndim else y[index.to(y.device)]
+    return Chosen(images, index), y
+
+
+def true_labels(y: Tensor | None, classes: int, name: str) -> Tensor:
+    """Labels, checked.
+
+    Args:
+        y: labels or None.
+        classes: outputs of the network.
+        name: of the importance, for the message.
+
+    Returns:
+        int64 labels.
+
+    Raises:
+        ValueError: if there are none, or one is out of range.
+    """
+    require(y is not None, f"{name} needs the true labels: give y to estimate.")
+    assert y is not None
+    return labels(y, classes)
+
+
+def sampled_labels(
+    probabilities: Tensor, seeds: Sequence[int], name: str, rows: slice, count: int, draw: int
+) -> Tensor:
+    """Labels drawn from the network's own output, a function of seed, image and draw.
+
+    Args:
+        probabilities: [B, C] or [R, B, C].
+        seeds: one per replica.
+        name: tells streams apart.
+        rows: which of the images these are.
+        count: images in all.
+        draw: number of the draw.
+
+    Returns:
+        int64 [B] or [R, B].
+
+    Raises:
+        ValueError: if a probability is not finite; the message names the image.
+    """
+    bad = (~probabilities.isfinite()).any(-1)
+    if bool(bad.any()):
+        first = int(bad.reshape(-1, bad.shape[-1]).any(0).nonzero()[0])
+        raise ValueError(
+            f"the output for image {rows.start + first} is not finite, so no label can be drawn from it. "
+            "The network may have diverged; look at its weights."
+        )
+    numbers = streams.uniform(streams.keys("label", seeds, name), count, draw)[:, rows]
+    numbers = (numbers if probabilities.ndim == 3 else numbers[0]).to(probabilities.device)
+    below = probabilities.double().cumsum(-1)
+    # The last sum may fall short of 1 by rounding.
+    return (numbers.unsqueeze(-1) >= below[..., :-1]).sum(-1)

@@ -1,0 +1,108 @@
+"""Memory-aware synapses: how much the output moves with a parameter, without any labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from synsim._checks import require
+from synsim.curvature import Term, measured, sum_over_examples
+from synsim.importance.base import Importance
+from synsim.importance.selection import View, select
+from synsim.inputs import Images
+
+OUTPUTS = ("probabilities", "logits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options(View):
+    of: str = "probabilities"
+    squared: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.of in OUTPUTS, f"of must be one of {', '.join(OUTPUTS)}, got {self.of!r}.")
+
+
+class MAS(Importance):
+    """Memory-aware synapses: (1/N) Σ_x |∂‖f(x)‖² / ∂w| (Aljundi et al. 2018; Benzing 2022, Table 3.3).
+
+    Args:
+        of: f: "probabilities" (softmax, as in Benzing 2022) or "logits" (any output, also of an auto-encoder).
+        squared: square instead of the absolute value (the reading of the sliced Cramér paper, eq. 7).
+        images: images to use, drawn at random; None: all.
+        view: "expected" measures the mean field; "sampled" the mean over `samples` stochastic passes.
+        samples: stochastic passes in the sampled view.
+        block: images that share a mask in the sampled view.
+        memory: MiB that a chunk may take.
+        seed: of images and masks.
+    """
+
+    name = "mas"
+
+    def __init__(self, **options: object) -> None:
+        self.options = _Options(**options)  # type: ignore[arg-type]
+
+    def score(self, output: Tensor, labels: Tensor) -> Tensor:
+        """‖f‖² of every example.
+
+        Args:
+            output: of the network, [..., B, K].
+            labels: not used.
+
+        Returns:
+            [..., B].
+        """
+        return self._f(output).square().sum(-1)
+
+    def _f(self, output: Tensor) -> Tensor:
+        return output.softmax(-1) if self.options.of == "probabilities" else output
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Measure the sensitivities.
+
+        Args:
+            net: the network.
+            x: images.
+            y: not used.
+            head: index of the active head.
+
+        Returns:
+            Parameter name -> importance, shaped like the parameter.
+        """
+        options = self.options
+        chosen, _ = select(net, x, None, options)
+
+        def terms(output: Tensor, rows: slice) -> Sequence[Term]:
+            return [Term(torch.zeros(output.shape[:-1], dtype=torch.int64, device=output.device))]
+
+        with measured(net, options.view, options.samples, options.block, options.seed) as measurement:
+            sums = sum_over_examples(
+                net, chosen, self.score, terms, measurement,
+                power="square" if options.squared else "absolute", head=head, memory=options.memory,
+            )  # fmt: skip
+        return {name: value.div_(len(chosen)) for name, value in sums.items()}
+
+
+class MASMax(MAS):
+    """MAS of the largest output alone, MASX: (1/N) Σ_x |∂ (max_y f_y(x))² / ∂w|; options as for `mas`.
+
+    On probabilities it is about 2 p² |∂ log p / ∂w| of the predicted class (Benzing 2022).
+    """
+
+    name = "mas-max"
+
+    def score(self, output: Tensor, labels: Tensor) -> Tensor:
+        """(max f)² of every example.
+
+        Args:
+            output: of the network, [..., B, K].
+            labels: not used.
+
+        Returns:
+            [..., B].
+        """
+        return self._f(output).amax(-1).square()

@@ -1,0 +1,104 @@
+"""Sliced Cramér preservation: how much the mean response moves, whatever the direction."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from synsim import streams
+from synsim._checks import whole
+from synsim.curvature import mean_response_gradients, measured
+from synsim.importance.base import Importance
+from synsim.importance.fisher import finite
+from synsim.importance.selection import View, select
+from synsim.inputs import Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options(View):
+    slices: int | None = 100
+    chunk: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.slices is not None:
+            whole(self.slices, "slices")
+        whole(self.chunk, "chunk")
+
+
+class SlicedCramer(Importance):
+    """Sliced Cramér preservation: (1/L) Σ_l (∂ (ξ_l · φ̄) / ∂w)² (Kolouri et al. 2020, Algorithm 1).
+
+    φ̄ is the mean output over the images; the mean is inside the square, so that gradients of examples may cancel. The
+    directions ξ_l are uniform on the unit sphere; with slices=None their expectation is taken in closed form,
+    (1/K) Σ_k (∂φ̄_k / ∂w)², K backward passes for K outputs.
+
+    Args:
+        slices: directions L, or None for the closed expectation.
+        chunk: images per forward pass.
+        images: images to use, drawn at random; None: all.
+        view: "expected" measures the mean field; "sampled" takes the mean response over stochastic passes as well.
+        samples: stochastic passes in the sampled view.
+        block: images that share a mask in the sampled view.
+        memory: ignored: nothing is kept per example.
+        seed: of directions, images and masks.
+    """
+
+    name = "sliced-cramer"
+
+    def __init__(self, **options: object) -> None:
+        self.options = _Options(**options)  # type: ignore[arg-type]
+
+    def estimate(
+        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
+    ) -> dict[str, Tensor]:
+        """Measure the sensitivities.
+
+        Args:
+            net: the network.
+            x: images.
+            y: not used.
+            head: index of the active head.
+
+        Returns:
+            Parameter name -> importance, shaped like the parameter.
+        """
+        options = self.options
+        chosen, _ = select(net, x, None, options)
+        with measured(net, options.view, options.samples, options.block, options.seed) as measurement:
+            with torch.no_grad():
+                next(iter(measurement.rows(1, 1)))
+                outputs = (net(chosen[0:1]) if head is None else net(chosen[0:1], head=head)).shape[-1]
+            slices = None if options.slices is None else directions(options.slices, outputs, options.seed)
+            # With fewer outputs than slices, the gradients of the outputs are made once and combined.
+            along = slices if slices is not None and slices.shape[0] < outputs else None
+            parts = list(mean_response_gradients(net, chosen, measurement, along, head, options.chunk))
+        total = {}
+        for name in parts[0]:
+            stacked = torch.stack([part[name] for part in parts])
+            if slices is None or along is not None:
+                total[name] = stacked.square().mean(0)
+                continue
+            # (1/L) Σ_l (Σ_k ξ_lk g_k)² = Σ_kj g_k M_kj g_j with M = ΞᵀΞ / L: no tensor with an axis of slices.
+            metric = (slices.t() @ slices / slices.shape[0]).to(stacked)
+            total[name] = (stacked * torch.tensordot(metric, stacked, 1)).sum(0)
+        return finite(total)
+
+
+def directions(slices: int, outputs: int, seed: int) -> Tensor:
+    """Directions uniform on the unit sphere.
+
+    Args:
+        slices: how many.
+        outputs: dimension K.
+        seed: of the stream.
+
+    Returns:
+        float64 [slices, K], each row of length 1.
+    """
+    numbers = streams.uniform(streams.keys("label", [seed], "slices"), 2 * slices * outputs)[0]
+    first, second = numbers.reshape(2, slices, outputs)
+    normal = (-2 * (1 - first).log()).sqrt() * (2 * math.pi * second).cos()
+    found: Tensor = normal / normal.norm(dim=1, keepdim=True)
+    return found
