@@ -33,7 +33,19 @@ ALLOWED = {
     "statistics": set(),
     "tables": {"statistics"},
     "plots": {"statistics"},
-    "training": {"losses", "meters", "networks", "plasticity", "records", "tasks", "_checks"},
+    "training": {
+        "consolidation",
+        "curvature",
+        "importance",
+        "synapses",
+        "losses",
+        "meters",
+        "networks",
+        "plasticity",
+        "records",
+        "tasks",
+        "_checks",
+    },
 }
 
 

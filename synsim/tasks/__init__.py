@@ -1,7 +1,7 @@
 """Tasks of continual learning: images stay as stored on the device, and a batch is an index."""
 
 from synsim.tasks.examples import Examples
-from synsim.tasks.order import batches, epoch_order
+from synsim.tasks.order import batches, epoch_order, independent_order
 from synsim.tasks.scenarios import Task, joint, permuted, single, split
 
-__all__ = ["Examples", "Task", "batches", "epoch_order", "joint", "permuted", "single", "split"]
+__all__ = ["Examples", "Task", "batches", "epoch_order", "independent_order", "joint", "permuted", "single", "split"]

@@ -24,6 +24,21 @@ def epoch_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tens
     return streams.permutation(streams.keys("order", seeds, f"task/{task}"), count, draw=epoch)
 
 
+def independent_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tensor:
+    """Order of the examples from which the independent batches of an epoch come (SIU, SIB, SOS).
+
+    Args:
+        seeds: R seeds.
+        task: index of the task.
+        epoch: index of the epoch within the task.
+        count: examples.
+
+    Returns:
+        int64 [R, count], each row a permutation, independent of `epoch_order`.
+    """
+    return streams.permutation(streams.keys("order", seeds, f"independent/{task}"), count, draw=epoch)
+
+
 def batches(order: Tensor, size: int, start: int = 0) -> Iterator[Tensor]:
     """Mini-batches of an order; the last, incomplete one is dropped.
 

@@ -2,6 +2,7 @@
 
 from synsim.training.history import Failure, History
 from synsim.training.loop import Probe, TrainingFailedError, fit
+from synsim.training.protection import Protection
 from synsim.training.session import Phase, Session
 from synsim.training.step import train_step
 
@@ -10,6 +11,7 @@ __all__ = [
     "History",
     "Phase",
     "Probe",
+    "Protection",
     "Session",
     "TrainingFailedError",
     "fit",

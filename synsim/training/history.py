@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,7 @@ class History:
         per_epoch: name -> float64 [R, trained, epochs]; "seconds" is [trained, epochs].
         accuracy: float64 [R, trained, tested], test accuracy in [0, 1] after each task.
         failures: replicas that failed.
+        after_task: name -> float64 [R, trained, ...], measurements at the end of each task.
     """
 
     seeds: tuple[int, ...]
@@ -63,6 +65,7 @@ class History:
     per_epoch: dict[str, Tensor] = field(default_factory=dict)
     accuracy: Tensor = field(default_factory=lambda: torch.empty(0))
     failures: list[Failure] = field(default_factory=list)
+    after_task: dict[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def empty(
@@ -86,13 +89,28 @@ class History:
         accuracy = torch.full((len(seeds), len(trained), len(tested)), torch.nan, dtype=torch.float64)
         return History(tuple(seeds), tuple(trained), tuple(tested), epochs, per_epoch, accuracy)
 
+    def record(self, task: int, found: Mapping[str, Tensor]) -> None:
+        """Keep measurements made at the end of a task.
+
+        Args:
+            task: its index.
+            found: name -> [R, ...].
+        """
+        for name, value in found.items():
+            if name not in self.after_task:
+                shape = (value.shape[0], len(self.trained), *value.shape[1:])
+                self.after_task[name] = torch.full(shape, torch.nan, dtype=torch.float64)
+            self.after_task[name][:, task] = value
+
     def tensors(self) -> dict[str, Tensor]:
         """All arrays, for a checkpoint.
 
         Returns:
             Name -> array.
         """
-        return {**{f"epoch/{name}": value for name, value in self.per_epoch.items()}, "accuracy": self.accuracy}
+        epochs = {f"epoch/{name}": value for name, value in self.per_epoch.items()}
+        tasks = {f"after/{name}": value for name, value in self.after_task.items()}
+        return {**epochs, **tasks, "accuracy": self.accuracy}
 
     def load(self, tensors: Mapping[str, Tensor], failures: Sequence[Mapping[str, object]]) -> None:
         """Continue from a checkpoint.
@@ -104,6 +122,7 @@ class History:
         for name in self.per_epoch:
             self.per_epoch[name] = tensors[f"epoch/{name}"].clone()
         self.accuracy = tensors["accuracy"].clone()
+        self.after_task = {name[6:]: value.clone() for name, value in tensors.items() if name.startswith("after/")}
         self.failures = [Failure(**one) for one in failures]  # type: ignore[arg-type]
 
     def dataset(self) -> xarray.Dataset:
@@ -114,9 +133,12 @@ class History:
             [0, 1], losses are nats, seconds are wall time.
         """
         axes = ("replica", "task", "epoch")
-        variables = {
+        variables: dict[str, tuple[tuple[str, ...], Any]] = {
             name: (axes if value.ndim == 3 else axes[1:], value.numpy()) for name, value in self.per_epoch.items()
         }
+        for name, value in self.after_task.items():
+            own = tuple(f"{name}_{axis}" for axis in range(value.ndim - 2))
+            variables[name] = (("replica", "task", *own), value.numpy())
         failed = np.zeros(len(self.seeds), dtype=bool)
         for failure in self.failures:
             failed[failure.replica] = True

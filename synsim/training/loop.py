@@ -15,6 +15,7 @@ from synsim.meters import accuracy
 from synsim.networks import replicas_of
 from synsim.tasks import Task, batches, epoch_order
 from synsim.training.history import Failure, History
+from synsim.training.protection import Protection
 from synsim.training.state import pack, unpack
 from synsim.training.step import Held, Penalty, apply_step, finite_replicas, forward_backward
 
@@ -45,8 +46,11 @@ class TrainingFailedError(RuntimeError):
 
 class _Run:
     # The moving parts of one call of `fit`.
-    def __init__(self, net: nn.Module, optimiser: Optimizer, history: History, store: Store | None) -> None:
+    def __init__(
+        self, net: nn.Module, optimiser: Optimizer, history: History, store: Store | None, protection: Protection | None
+    ) -> None:
         self.net, self.optimiser, self.history, self.store = net, optimiser, history, store
+        self.protection = protection
         self.at = (0, 0, 0)
         lead = len(history.seeds)
         self.device = next(net.parameters()).device
@@ -63,6 +67,8 @@ class _Run:
         unpack(self.net, self.optimiser, tensors, meta["numbers"])
         self.history.load(tensors, meta["failures"])
         self.at = (meta["task"], meta["epoch"], meta["step"])
+        if self.protection is not None:
+            self.protection.load(self.net, tensors)
         self.sums = tensors["sums"].to(self.device)
         self.elapsed = meta["elapsed"]
         for failure in self.history.failures:
@@ -81,7 +87,8 @@ class _Run:
             "step": step,
             "elapsed": elapsed,
         }
-        self.store.save({**tensors, **self.history.tensors(), "sums": self.sums}, meta)
+        protected = {} if self.protection is None else self.protection.tensors()
+        self.store.save({**tensors, **protected, **self.history.tensors(), "sums": self.sums}, meta)
 
     def guard(self, losses: Tensor, task: str, epoch: int, step: int) -> None:
         finite = finite_replicas(self.net, losses)
@@ -106,6 +113,7 @@ def fit(
     block: int | None = 100,
     probes: Mapping[str, Probe] | None = None,
     penalty: Penalty | None = None,
+    protection: Protection | None = None,
     store: Store | None = None,
     progress: str | None = None,
     test_every_epoch: bool = True,
@@ -128,6 +136,7 @@ def fit(
         block: images that share a mask in a test.
         probes: further measurements after each epoch, by name.
         penalty: returns gradients of a penalty, keyed like `named_parameters()`.
+        protection: importances and the consolidation that they feed, in place of `penalty`.
         store: where checkpoints are kept, and what is resumed.
         progress: label of the progress bar, or None for no bar.
         test_every_epoch: whether the present task is tested after each epoch, not only at its end.
@@ -143,9 +152,12 @@ def fit(
     whole(epochs, "epochs")
     lead = replicas_of(net) or 1
     require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
+    require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
+    if protection is not None:
+        protection.check(tasks)
     test = tasks if test is None else test
     names = [[task.name for task in part] for part in (tasks, test)]
-    run = _Run(net, optimiser, History.empty(seeds, names[0], names[1], epochs, list(probes or {})), store)
+    run = _Run(net, optimiser, History.empty(seeds, names[0], names[1], epochs, list(probes or {})), store, protection)
     run.resume()
     steps = [len(task.train) // batch for task in tasks]
     done = sum(steps[: run.at[0]]) * epochs + (
@@ -156,6 +168,8 @@ def fit(
     ) as bar:
         for index in range(run.at[0], len(tasks)):
             task = tasks[index]
+            if protection is not None and not (index == run.at[0] and any(run.at[1:])):
+                protection.start(net, optimiser, index)
             for epoch in range(run.at[1] if index == run.at[0] else 0, epochs):
                 first = run.at[2] if (index, epoch) == run.at[:2] else 0
                 _epoch(run, task, index, epoch, first, batch, penalty, bar)
@@ -169,6 +183,8 @@ def fit(
                     for column, other in enumerate(test):
                         found = _tested(net, other, samples, block)
                         run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
+                    if protection is not None:
+                        run.history.record(index, protection.finish(net, task, index == len(tasks) - 1))
                 if store is not None and (last or store.due()):
                     run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
     return run.history
@@ -192,7 +208,11 @@ def _epoch(
         x, y = task.batch(rows[0] if alone else rows)
         losses, right = forward_backward(run.net, run.optimiser, x, y, task.head)
         run.guard(losses, task.name, epoch, step)
-        apply_step(run.net, run.optimiser, penalty)
+        if run.protection is None:
+            apply_step(run.net, run.optimiser, penalty)
+        else:
+            at = (index, epoch, step, epoch * (len(task.train) // batch) + step)
+            run.protection.step(run.net, run.optimiser, task, run.history.seeds, at, batch)
         run.held.restore()
         run.sums += torch.stack([losses, right]).double()
         bar.update(1)

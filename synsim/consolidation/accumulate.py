@@ -1,0 +1,48 @@
+"""How the importances of successive tasks become one."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from synsim._checks import require
+
+RULES = ("sum", "decayed", "average", "last")
+
+
+class Accumulation:
+    """λ over tasks, from the importances λ_k of each.
+
+    "sum": λ ← λ + λ_k (Huszár 2018; SI, EWC of Benzing 2022). "decayed": λ ← γ λ + λ_k (online EWC, Schwarz et al.
+    2018); γ acts here, once, and nowhere else. "average": λ ← α λ_k + (1 − α) λ (EWC++, Chaudhry et al. 2018), after
+    the first task λ_1. "last": λ ← λ_k.
+
+    Args:
+        rule: one of these.
+        decay: γ of "decayed", or α of "average".
+    """
+
+    def __init__(self, rule: str = "sum", decay: float | None = None) -> None:
+        require(rule in RULES, f"accumulate must be one of {', '.join(RULES)}, got {rule!r}.")
+        needs = rule in ("decayed", "average")
+        require(needs == (decay is not None), f"decay belongs to 'decayed' and 'average', got {decay!r} with {rule!r}.")
+        require(decay is None or 0 <= decay <= 1, f"decay must lie in [0, 1], got {decay!r}.")
+        self.rule, self.decay = rule, decay
+
+    def add(self, total: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The importances after one more task.
+
+        Args:
+            total: those before; empty before the first task.
+            new: those of the task.
+
+        Returns:
+            Parameter name -> importance.
+        """
+        if not total or self.rule == "last":
+            return {name: value.clone() for name, value in new.items()}
+        decay = 1.0 if self.decay is None else self.decay
+        kept, added = {"sum": (1.0, 1.0), "decayed": (decay, 1.0), "average": (1 - decay, decay)}[self.rule]
+        found = {name: value * kept for name, value in total.items()}
+        for name, value in new.items():
+            found[name] = found[name].add_(value, alpha=added) if name in found else added * value
+        return found

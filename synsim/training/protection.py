@@ -1,0 +1,246 @@
+"""Learning under protection: importances observed or measured, and the consolidation that they feed."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from synsim._checks import require
+from synsim.consolidation import Consolidation
+from synsim.curvature import measured
+from synsim.curvature.means import gradients, parameters_of
+from synsim.importance import Importance, Step
+from synsim.losses import replica_cross_entropy
+from synsim.networks import replicas_of
+from synsim.synapses import evaluation
+from synsim.tasks import Task, batches, independent_order
+from synsim.training.step import apply_step, forward_backward
+
+FULL_CHUNK = 1000
+Found = Mapping[str, Mapping[str, Tensor]]
+AfterTask = Callable[[nn.Module, Task, Found], Tensor]
+"""(network, task, importances by name) -> a measurement [...] or [R, ...], of one shape for all tasks."""
+
+
+class Protection:
+    """What protects old tasks while new ones are learned, and what is recorded besides.
+
+    Args:
+        importance: measured or accumulated for every task; needed with a consolidation.
+        consolidation: what is done with it; None: nothing.
+        watch: further importances by name, observed without any influence on training.
+        after_task: measurements at the end of each task, by name; they see the importances of that task: those of
+            `watch`, and "importance", the one that feeds the consolidation.
+        reset_optimiser: whether the optimiser's state (Adam's moments) starts anew with each task.
+        reinitialise: gives the network fresh parameters at the start of task k > 0: (network, k).
+    """
+
+    def __init__(
+        self,
+        importance: Importance | None = None,
+        consolidation: Consolidation | None = None,
+        *,
+        watch: Mapping[str, Importance] | None = None,
+        after_task: Mapping[str, AfterTask] | None = None,
+        reset_optimiser: bool = False,
+        reinitialise: Callable[[nn.Module, int], None] | None = None,
+    ) -> None:
+        require(
+            consolidation is None or importance is not None,
+            "a consolidation needs an importance: give synsim.importance.make(...).",
+        )
+        names = dict(watch or {})
+        require("importance" not in names, "'importance' is the name of the importance that protects.")
+        self.consolidation = consolidation
+        self.all = names if importance is None else {**names, "importance": importance}
+        self.after_task = dict(after_task or {})
+        self.reset_optimiser, self.reinitialise = reset_optimiser, reinitialise
+        self._accumulated = {name: one for name, one in self.all.items() if one.accumulated}
+        self._order: tuple[tuple[int, int], Tensor] | None = None
+
+    def start(self, net: nn.Module, optimiser: Optimizer, index: int) -> None:
+        """Begin a task.
+
+        Args:
+            net: the network.
+            optimiser: its optimiser.
+            index: of the task.
+        """
+        if index and self.reinitialise is not None:
+            self.reinitialise(net, index)
+        if self.reset_optimiser:
+            optimiser.state.clear()
+        for one in self._accumulated.values():
+            one.start(net)
+
+    def step(
+        self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
+        batch: int,
+    ) -> None:  # fmt: skip
+        """Move the parameters by the task's gradient at hand, protected, and let the importances observe it.
+
+        Args:
+            net: the network after its backward pass.
+            optimiser: its optimiser.
+            task: the present task.
+            seeds: one per replica.
+            at: index of the task, epoch, step within the epoch, step within the task.
+            batch: examples per step.
+        """
+        rates = {} if self.consolidation is None else self.consolidation.rate(net)
+        if not self._accumulated and not rates:
+            apply_step(net, optimiser, self._penalty(net))
+            return
+        parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        extra = self._extra(net, optimiser, task, seeds, at, batch)
+        for name, parameter in parameters.items():
+            parameter.grad = gradient.get(name)
+        before = {name: p.detach().clone() for name, p in parameters.items()}
+        apply_step(net, optimiser, self._penalty(net))
+        with torch.no_grad():
+            for name, rate in rates.items():
+                # lerp is exact at both ends: a rate of 1 changes nothing, a rate of 0 leaves the parameter in place.
+                parameters[name].copy_(torch.lerp(before[name], parameters[name], rate))
+            if self._accumulated:
+                delta = {name: p.detach() - before[name] for name, p in parameters.items()}
+                found = Step(at[3], gradient, delta, before, extra)
+                for one in self._accumulated.values():
+                    one.observe(net, found)
+
+    def _penalty(self, net: nn.Module) -> Callable[[], Mapping[str, Tensor]] | None:
+        if self.consolidation is None:
+            return None
+        gradient = self.consolidation.gradient(net)
+        return (lambda: gradient) if gradient else None
+
+    def _extra(
+        self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
+        batch: int,
+    ) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+        wanted: set[str] = set().union(*(one.wants(at[3]) for one in self._accumulated.values()))
+        extra = {}
+        if "independent" in wanted:
+            extra["independent"] = self._independent(net, optimiser, task, seeds, at, batch)
+        if "full" in wanted:
+            extra["full"] = full_gradient(net, task)
+        return extra
+
+    def _independent(
+        self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
+        batch: int,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        index, epoch, step, whole = at
+        if self._order is None or self._order[0] != (index, epoch):
+            device = next(net.parameters()).device
+            self._order = ((index, epoch), independent_order(seeds, index, epoch, len(task.train)).to(device))
+        rows = next(batches(self._order[1], batch, step))
+        x, y = task.batch(rows[0] if replicas_of(net) is None else rows)
+        # Masks of their own, by purpose and step, so that measuring does not move the training.
+        with evaluation(net, seed=1 + index) as passes:
+            passes.at(whole, 0, 0)
+            forward_backward(net, optimiser, x, y, task.head)
+        return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+    def finish(self, net: nn.Module, task: Task, last: bool) -> dict[str, Tensor]:
+        """End a task: importances, consolidation, measurements.
+
+        Args:
+            net: the network.
+            task: the task just learned.
+            last: whether no task follows; nothing is measured then that nobody would look at.
+
+        Returns:
+            Measurements by name, each with a leading axis R (1 without replicas).
+        """
+        found: dict[str, dict[str, Tensor]] = {}
+        if not last or self.after_task:
+            for name, one in self.all.items():
+                measured_now = one.value() if one.accumulated else one.estimate(net, task.train, None, head=task.head)
+                found[name] = measured_now
+        if self.consolidation is not None and not last:
+            self.consolidation.remember(net, found["importance"])
+        lead = replicas_of(net)
+        results = {name: measure(net, task, found).detach().double().cpu() for name, measure in self.after_task.items()}
+        return {name: value if lead else value.unsqueeze(0) for name, value in results.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State, for a checkpoint.
+
+        Returns:
+            Name -> tensor.
+        """
+        parts = {f"importance/{name}": one.state_dict() for name, one in self._accumulated.items()}
+        if self.consolidation is not None:
+            parts["consolidation"] = self.consolidation.state_dict()
+        return {f"protection/{part}//{name}": value for part, state in parts.items() for name, value in state.items()}
+
+    def load(self, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a checkpoint.
+
+        Args:
+            net: the network, already in its saved state.
+            tensors: of the checkpoint.
+        """
+
+        def part(name: str) -> dict[str, Any]:
+            lead, device = f"protection/{name}//", next(net.parameters()).device
+            return {key[len(lead) :]: value.to(device) for key, value in tensors.items() if key.startswith(lead)}
+
+        for name, one in self._accumulated.items():
+            state = part(f"importance/{name}")
+            if state:
+                one.start(net)
+                one.load_state_dict(state)
+        if self.consolidation is not None:
+            self.consolidation.load_state_dict(part("consolidation"))
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Warn of a stream in which a penalty cannot work.
+
+        Args:
+            tasks: the tasks to learn.
+        """
+        if self.consolidation is None or len(tasks) < 2 or any(task.head is not None for task in tasks):
+            return
+        seen: set[int] = set()
+        for task in tasks:
+            own = set(torch.unique(task.train.labels).tolist())
+            if seen and not own & seen:
+                warnings.warn(
+                    "every task has classes of its own on one shared output layer (class-incremental learning). "
+                    "Protecting parameters, as EWC, SI and MAS do, cannot work there: old classes are never contrasted "
+                    "with new ones (van de Ven, Tuytelaars & Tolias 2022, Nature Machine Intelligence 4, 1185). "
+                    "Use tasks with separate heads (heads='separate') or a shared label (heads='shared').",
+                    UserWarning,
+                    stacklevel=3,
+                )
+                return
+            seen |= own
+
+
+def full_gradient(net: nn.Module, task: Task) -> dict[str, Tensor]:
+    """Gradient of the mean loss over the whole training set, in the expected view and in evaluation mode.
+
+    Args:
+        net: the network; its gradients are left as they are.
+        task: the task.
+
+    Returns:
+        Parameter name -> gradient.
+    """
+    parameters = parameters_of(net)
+    total: dict[str, Tensor] = {}
+    count, y = len(task.train), task.train.y
+    with measured(net) as measurement:
+        for rows in measurement.rows(count, FULL_CHUNK):
+            with torch.enable_grad():
+                x = task.train[rows]
+                logits = net(x) if task.head is None else net(x, head=task.head)
+                loss = replica_cross_entropy(logits, y[rows]).sum() * ((rows.stop - rows.start) / count)
+            for name, value in gradients(loss, parameters).items():
+                total[name] = value if name not in total else total[name].add_(value)
+    return total
