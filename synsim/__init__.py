@@ -9,6 +9,7 @@ from synsim import data as data
 from synsim import importance as importance
 from synsim import meters as meters
 from synsim import tasks as tasks
+from synsim.bgd import BGD as BGD
 from synsim.importance import Step as Step
 from synsim.lesions import lesion_curve as lesion_curve
 from synsim.losses import cross_entropy as cross_entropy

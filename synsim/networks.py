@@ -1,14 +1,22 @@
 """Networks made of Bernoulli synapses: plain modules."""
 
 import itertools
+import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synsim import streams
 from synsim._checks import require, whole
-from synsim.synapses import BernoulliLinear, StochasticLayer, synapses
+from synsim.dropout import StreamDropout
+from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer, synapses
 from synsim.synapses.views import seeds_of
+
+SCHEMES = ("fan_in", "glorot")
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def mlp(
@@ -62,22 +70,133 @@ def mlp(
     return initialised(nn.Sequential(*modules[:-1]), seed)
 
 
-def initialised(net: nn.Sequential, seeds: int | Sequence[int], *, sweep: bool = False) -> nn.Sequential:
-    """Seed a network and draw its parameters anew from these seeds.
+def cnn(
+    classes: int = 10,
+    *,
+    heads: int | None = None,
+    p: float | Tensor | Sequence[float] = 0.25,
+    sites: int = 1,
+    scope: str = "batch",
+    replicas: int | None = None,
+    seed: int | Sequence[int] = 0,
+    dropout: bool = True,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """The small convolutional network of the Keras examples for CIFAR, of Bernoulli synapses; it returns logits.
+
+    3 × 3 convolutions that keep the size, to 32, 32, 64 and 64 channels, a pool of 2 × 2 after the second and the
+    fourth, a hidden layer of 512, and the head; ReLU after every layer but the head. All layers have biases, so that
+    p = 1 is the plain network. Weights start from U(±√(6 / (fan_in + fan_out))) (Glorot & Bengio 2010), biases at 0.
+
+    Args:
+        classes: outputs of a head.
+        heads: None for one head; a number for `MultiHead` with that many, one per task.
+        p: release probability at the start: a number, or [R].
+        sites: release sites per synapse.
+        scope: "batch": one mask per forward pass; "sample": one per example.
+        replicas: R independent networks in one.
+        seed: of weights, releases and dropout, as for `mlp`.
+        dropout: whether units drop out in training: 0.25 of them after each pool, 0.5 after the hidden layer.
+        device: where the tensors live.
+        dtype: their floating-point type.
+
+    Returns:
+        A Sequential whose synapses are called "conv1" to "conv4", "hidden" and "head"; with several heads a
+        `MultiHead`, where they are "trunk.conv1" … and "heads.0", …. Inputs [B, 3, 32, 32], or with replicas also
+        [R, B, 3, 32, 32]; logits [B, C] or [R, B, C].
+
+    Raises:
+        ValueError: if an argument does not fit.
+
+    Source:
+        The network of Zenke, Poole & Ganguli 2017 for CIFAR-10/100, from the Keras example cifar10_cnn.py.
+    """
+    whole(classes, "classes")
+    kind = {"p": p, "bias": True, "sites": sites, "scope": scope, "replicas": replicas, "device": device}
+    trunk = nn.Sequential()
+    channels = 3
+    for index, width in enumerate((32, 32, 64, 64), start=1):
+        trunk.add_module(f"conv{index}", BernoulliConv2d(channels, width, 3, padding=1, dtype=dtype, **kind))  # type: ignore[arg-type]
+        trunk.add_module(f"relu{index}", nn.ReLU())
+        channels = width
+        if index % 2 == 0:
+            trunk.add_module(f"pool{index // 2}", MaxPool(2))
+            if dropout:
+                trunk.add_module(f"drop{index // 2}", StreamDropout(0.25, replicas=replicas))
+    trunk.add_module("flatten", nn.Flatten(-3))
+    trunk.add_module("hidden", BernoulliLinear(channels * 8 * 8, 512, dtype=dtype, **kind))  # type: ignore[arg-type]
+    trunk.add_module("relu5", nn.ReLU())
+    if dropout:
+        trunk.add_module("drop3", StreamDropout(0.5, replicas=replicas))
+    last = [
+        BernoulliLinear(512, classes, dtype=dtype, **kind)  # type: ignore[arg-type]
+        for _ in range(1 if heads is None else whole(heads, "heads"))
+    ]
+    if heads is not None:
+        return initialised(MultiHead(trunk, last), seed, scheme="glorot")
+    trunk.add_module("head", last[0])
+    return initialised(trunk, seed, scheme="glorot")
+
+
+def initialised(net: Net, seeds: int | Sequence[int], *, sweep: bool = False, scheme: str = "fan_in") -> Net:
+    """Seed a network, its dropout included, and draw its parameters anew from these seeds.
 
     Args:
         net: a network of stochastic layers.
         seeds: one seed, or one per replica.
         sweep: allow a seed for several replicas, which then start alike and differ by their settings.
+        scheme: "fan_in": weights and biases from U(±1 / √fan_in), as torch does; "glorot": weights from
+            U(±√(6 / (fan_in + fan_out))), biases 0, as Keras does.
 
     Returns:
         The same network.
+
+    Raises:
+        ValueError: if the seeds do not fit, or the scheme is unknown.
     """
     chosen = seeds_of(seeds, replicas_of(net), again=sweep)
     for name, layer in synapses(net).items():
         layer.seed(chosen, name)
-        layer.reset_parameters()
+    for name, module in net.named_modules():
+        if isinstance(module, StreamDropout):
+            module.seed(chosen, name)
+    return redraw(net, scheme=scheme)
+
+
+def redraw(net: Net, *, scheme: str = "fan_in", bias: float = 0.0, draw: int = 0) -> Net:
+    """Draw the parameters of all stochastic layers anew from their seeds; release streams and probabilities stay.
+
+    Args:
+        net: a network of stochastic layers.
+        scheme: "fan_in" or "glorot", as for `initialised`.
+        bias: value of all biases with scheme="glorot".
+        draw: number of the draw; another one gives other values, such as the index of a task.
+
+    Returns:
+        The same network.
+
+    Raises:
+        ValueError: if the scheme is unknown.
+    """
+    require(scheme in SCHEMES, f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}.")
+    for name, layer in synapses(net).items():
+        if scheme == "glorot":
+            _glorot(layer, name, bias, draw)
+        else:
+            layer.reset_parameters(draw)
     return net
+
+
+@torch.no_grad()
+def _glorot(layer: StochasticLayer, name: str, bias: float, draw: int) -> None:
+    weight, seeds = layer.weight, layer.seeds
+    shape = weight.shape if layer.replicas is None else weight.shape[1:]
+    bound = math.sqrt(6 / ((shape[0] + shape[1]) * math.prod(shape[2:])))
+    drawn = streams.uniform(streams.keys("init", seeds, name), weight.numel() // len(seeds), draw)
+    weight.copy_(((2 * drawn - 1) * bound).reshape(weight.shape))
+    if layer.bias is not None:
+        layer.bias.fill_(bias)
 
 
 def replicas_of(net: nn.Module) -> int | None:
@@ -111,6 +230,33 @@ def example_ndim(net: nn.Module) -> int | None:
         if isinstance(module, nn.Flatten):
             return None
     return None
+
+
+class MaxPool(nn.Module):
+    """`nn.MaxPool2d` without padding, for images with or without a replica axis.
+
+    Args:
+        size: height and width of a pool, and its stride.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = whole(size, "size")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The largest value of every pool.
+
+        Args:
+            x: [B, C, H, W] or [R, B, C, H, W].
+
+        Returns:
+            [B, C, H', W'] or [R, B, C, H', W'].
+        """
+        if x.ndim < 5:
+            return F.max_pool2d(x, self.size)
+        # A convolution leaves the examples outermost in memory; in that order nothing is copied.
+        out = F.max_pool2d(x.transpose(0, 1).flatten(1, 2), self.size)
+        return out.reshape(out.shape[0], x.shape[0], x.shape[2], *out.shape[2:]).transpose(0, 1)
 
 
 class MultiHead(nn.Module):

@@ -19,8 +19,10 @@ ALLOWED = {
     "losses": set(),
     "kernels": {"streams"},
     "synapses": {"kernels", "streams", "_checks"},
-    "networks": {"synapses", "_checks"},
+    "networks": {"dropout", "streams", "synapses", "_checks"},
     "plasticity": {"kernels", "networks", "synapses", "_checks"},
+    "bgd": {"kernels", "networks", "streams", "synapses", "_checks"},
+    "dropout": {"kernels", "streams", "synapses", "_checks"},
     "data": {"_checks"},
     "tasks": {"streams", "_checks"},
     "inputs": {"networks", "_checks"},
@@ -34,18 +36,19 @@ ALLOWED = {
     "tables": {"statistics"},
     "plots": {"statistics"},
     "training": {
+        "bgd",
         "consolidation",
         "curvature",
         "importance",
-        "synapses",
         "losses",
         "meters",
         "networks",
         "plasticity",
         "records",
+        "synapses",
         "tasks",
         "_checks",
-    },
+    },  # fmt: skip
 }
 
 

@@ -122,18 +122,21 @@ class StochasticLayer(nn.Module):
         self._seeds = tuple(first + r for r in range(self.replicas or 1))
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, draw: int = 0) -> None:
         """Draw expected strengths and biases anew from U(−1/√fan_in, 1/√fan_in), from the layer's seed and name.
 
         This is torch's default for linear and convolution layers; the same values come on every device and in every
         precision. Release probabilities stay as they are.
+
+        Args:
+            draw: number of the draw; another one gives other values.
         """
         shape = self.weight.shape if self.replicas is None else self.weight.shape[1:]
         bound = 1 / math.sqrt(math.prod(shape[1:]))
         for parameter, name in ((self.weight, self._name), (self.bias, f"{self._name}.bias")):
             if parameter is not None:
                 count = parameter.numel() // len(self._seeds)
-                drawn = streams.uniform(streams.keys("init", self._seeds, name), count)
+                drawn = streams.uniform(streams.keys("init", self._seeds, name), count, draw)
                 with torch.no_grad():
                     parameter.copy_(((2 * drawn - 1) * bound).reshape(parameter.shape))
 

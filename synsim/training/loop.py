@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -89,6 +90,9 @@ class _Run:
         }
         protected = {} if self.protection is None else self.protection.tensors()
         self.store.save({**tensors, **protected, **self.history.tensors(), "sums": self.sums}, meta)
+
+    def failed(self) -> list[int]:
+        return [failure.replica for failure in self.history.failures]
 
     def guard(self, losses: Tensor, task: str, epoch: int, step: int) -> None:
         finite = finite_replicas(self.net, losses)
@@ -184,10 +188,15 @@ def fit(
                         found = _tested(net, other, samples, block)
                         run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
                     if protection is not None:
-                        run.history.record(index, protection.finish(net, task, index == len(tasks) - 1))
+                        last_task, failed = index == len(tasks) - 1, run.failed()
+                        run.history.record(index, protection.finish(net, task, last_task, failed))
                 if store is not None and (last or store.due()):
                     run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
     return run.history
+
+
+def _losses(net: nn.Module, optimiser: Optimizer, x: Tensor, y: Tensor, head: int | None) -> Tensor:
+    return forward_backward(net, optimiser, x, y, head)[0]
 
 
 def _tested(net: nn.Module, task: Task, samples: int, block: int | None) -> Tensor:
@@ -208,11 +217,12 @@ def _epoch(
         x, y = task.batch(rows[0] if alone else rows)
         losses, right = forward_backward(run.net, run.optimiser, x, y, task.head)
         run.guard(losses, task.name, epoch, step)
+        again = partial(_losses, run.net, run.optimiser, x, y, task.head)
         if run.protection is None:
-            apply_step(run.net, run.optimiser, penalty)
+            apply_step(run.net, run.optimiser, penalty, again)
         else:
             at = (index, epoch, step, epoch * (len(task.train) // batch) + step)
-            run.protection.step(run.net, run.optimiser, task, run.history.seeds, at, batch)
+            run.protection.step(run.net, run.optimiser, task, run.history.seeds, at, batch, again, run.failed())
         run.held.restore()
         run.sums += torch.stack([losses, right]).double()
         bar.update(1)

@@ -1,7 +1,8 @@
 """Learning under protection: importances observed or measured, and the consolidation that they feed."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ class Protection:
 
     def step(
         self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
-        batch: int,
+        batch: int, again: Callable[[], Tensor], failed: Sequence[int] = (),
     ) -> None:  # fmt: skip
         """Move the parameters by the task's gradient at hand, protected, and let the importances observe it.
 
@@ -89,10 +90,12 @@ class Protection:
             seeds: one per replica.
             at: index of the task, epoch, step within the epoch, step within the task.
             batch: examples per step.
+            again: computes losses and gradients of the batch anew (see `apply_step`).
+            failed: replicas that failed.
         """
         rates = {} if self.consolidation is None else self.consolidation.rate(net)
         if not self._accumulated and not rates:
-            apply_step(net, optimiser, self._penalty(net))
+            apply_step(net, optimiser, self._penalty(net), again)
             return
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
         gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
@@ -100,13 +103,15 @@ class Protection:
         for name, parameter in parameters.items():
             parameter.grad = gradient.get(name)
         before = {name: p.detach().clone() for name, p in parameters.items()}
-        apply_step(net, optimiser, self._penalty(net))
+        apply_step(net, optimiser, self._penalty(net), again)
         with torch.no_grad():
             for name, rate in rates.items():
                 # lerp is exact at both ends: a rate of 1 changes nothing, a rate of 0 leaves the parameter in place.
                 parameters[name].copy_(torch.lerp(before[name], parameters[name], rate))
             if self._accumulated:
                 delta = {name: p.detach() - before[name] for name, p in parameters.items()}
+                for part in (gradient, delta, *extra.values()) if failed else ():
+                    part.update({name: _without(value, failed) for name, value in part.items()})
                 found = Step(at[3], gradient, delta, before, extra)
                 for one in self._accumulated.values():
                     one.observe(net, found)
@@ -145,22 +150,23 @@ class Protection:
             forward_backward(net, optimiser, x, y, task.head)
         return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
-    def finish(self, net: nn.Module, task: Task, last: bool) -> dict[str, Tensor]:
+    def finish(self, net: nn.Module, task: Task, last: bool, failed: Sequence[int] = ()) -> dict[str, Tensor]:
         """End a task: importances, consolidation, measurements.
 
         Args:
             net: the network.
             task: the task just learned.
             last: whether no task follows; nothing is measured then that nobody would look at.
+            failed: replicas that failed; their importances mean nothing, and must not end the run of the others.
 
         Returns:
             Measurements by name, each with a leading axis R (1 without replicas).
         """
         found: dict[str, dict[str, Tensor]] = {}
         if not last or self.after_task:
-            for name, one in self.all.items():
-                measured_now = one.value() if one.accumulated else one.estimate(net, task.train, None, head=task.head)
-                found[name] = measured_now
+            with _at_zero(net, failed):
+                for name, one in self.all.items():
+                    found[name] = one.value() if one.accumulated else one.estimate(net, task.train, head=task.head)
         if self.consolidation is not None and not last:
             self.consolidation.remember(net, found["importance"])
         lead = replicas_of(net)
@@ -220,6 +226,25 @@ class Protection:
                 )
                 return
             seen |= own
+
+
+@contextmanager
+def _at_zero(net: nn.Module, failed: Sequence[int]) -> Iterator[None]:
+    # The weights of a replica that diverged may be so large that its gradients overflow.
+    kept = [(p.detach()[r], p.detach()[r].clone()) for p in net.parameters() for r in failed if replicas_of(net)]
+    try:
+        for place, _ in kept:
+            place.zero_()
+        yield
+    finally:
+        for place, value in kept:
+            place.copy_(value)
+
+
+def _without(value: Tensor, failed: Sequence[int]) -> Tensor:
+    value = value.clone()
+    value[list(failed)] = 0
+    return value
 
 
 def full_gradient(net: nn.Module, task: Task) -> dict[str, Tensor]:

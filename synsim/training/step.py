@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from synsim.bgd import BGD
 from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.plasticity import PresynapticSGD
@@ -36,15 +37,25 @@ def forward_backward(
     return losses.detach().reshape(-1), right.reshape(-1)
 
 
-def apply_step(net: nn.Module, optimiser: Optimizer, penalty: Penalty | None = None) -> None:
+def apply_step(
+    net: nn.Module, optimiser: Optimizer, penalty: Penalty | None = None, again: Callable[[], Tensor] | None = None
+) -> None:
     """Move the parameters by the gradients at hand; a penalty's gradient stays apart from the task's.
 
     Args:
         net: the network.
         optimiser: its optimiser.
         penalty: returns gradients keyed like `named_parameters()`.
+        again: computes losses and gradients of the batch anew, for an optimiser that looks at several weights (BGD).
+
+    Raises:
+        ValueError: if BGD is to be combined with a penalty.
     """
-    if penalty is None:
+    if isinstance(optimiser, BGD):
+        if penalty is not None:
+            raise ValueError("BGD protects by itself: train it without a penalty.")
+        optimiser.step(again)
+    elif penalty is None:
         optimiser.step()
     elif isinstance(optimiser, PresynapticSGD):
         optimiser.step(penalty=penalty())
@@ -79,7 +90,7 @@ def train_step(
         Mean cross-entropy (nats) and share of right answers before the step, [R] each ([1] without replicas).
     """
     found = forward_backward(net, optimiser, x, y, head)
-    apply_step(net, optimiser, penalty)
+    apply_step(net, optimiser, penalty, lambda: forward_backward(net, optimiser, x, y, head)[0])
     return found
 
 

@@ -1,0 +1,76 @@
+"""Standard normal numbers with an address: Numba on the CPU, plain torch elsewhere, the same bits."""
+
+from functools import cache
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from synsim.kernels import cpu_normal, pool
+from synsim.streams import release_bits
+
+__all__ = ["normals", "reference", "table"]
+
+
+@cache
+def table() -> np.ndarray:
+    """The normal number of every 16-bit number u: the quantile of (u + 1/2) / 65536, scaled to variance one.
+
+    Returns:
+        float32 [65536], ascending, antisymmetric; mean 0 and variance 1 up to the rounding to float32.
+    """
+    lower = ndtri((np.arange(32768) + 0.5) / 65536)
+    both = np.concatenate([lower, -lower[::-1]])
+    scaled: np.ndarray = (both / both.std()).astype(np.float32)
+    scaled.setflags(write=False)
+    return scaled
+
+
+@cache
+def _table_on(device: torch.device) -> Tensor:
+    return torch.from_numpy(table().copy()).to(device)
+
+
+def reference(keys: Tensor, count: int, draw: int, dtype: torch.dtype) -> Tensor:
+    """Standard normal numbers in plain torch: the meaning of `normals`.
+
+    Args:
+        keys: int64 [R, 2].
+        count: numbers per key.
+        draw: number of the draw; another one gives other numbers.
+        dtype: floating-point type of the result.
+
+    Returns:
+        [R, count] on the device of the keys.
+    """
+    first = torch.zeros(1, dtype=torch.int64)
+    bits = release_bits(keys, count, site=0, example=first, draw=draw)[0]
+    return _table_on(keys.device)[bits].to(dtype)
+
+
+def normals(keys: Tensor, words: np.ndarray, count: int, draw: int, dtype: torch.dtype) -> Tensor:
+    """Standard normal numbers of a stream, from 16 bits each (at most 4.33 in size); mean 0, variance 1.
+
+    Number i is that of synapse i in `synsim.streams.release_bits` at site 0 and example 0.
+
+    Args:
+        keys: int64 [R, 2] on the device wanted.
+        words: the same keys as uint32 NumPy array.
+        count: numbers per key.
+        draw: number of the draw; another one gives other numbers.
+        dtype: floating-point type of the result.
+
+    Returns:
+        [R, count] on the device of the keys.
+    """
+    if not keys.is_cpu or dtype not in (torch.float32, torch.float64):
+        return reference(keys, count, draw, dtype)
+    out = torch.empty(words.shape[0], count, dtype=dtype)
+    array, values = out.numpy(), table()
+    tiles = words.shape[0] * -(-count // 128)
+    if out.numel() < pool.GRAIN:
+        cpu_normal.normals(words, draw, values, array, 0, tiles)
+    else:
+        pool.split(lambda start, stop: cpu_normal.normals(words, draw, values, array, start, stop), tiles, out.numel())
+    return out
