@@ -48,7 +48,7 @@ ALLOWED = {
         "synapses",
         "tasks",
         "_checks",
-    },  # fmt: skip
+    },
 }
 
 
