@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import xarray
@@ -12,7 +14,7 @@ from synsim import records, tables
 from synsim.data import DataNotFoundError
 from synsim.tasks import Task
 from synsim.training import Phase, Session, TrainingFailedError
-from synsim.training.command import RunConfig, fail, resolved
+from synsim.training.command import RunConfig, fail, option, resolved
 
 # What a person can mend: their messages are for them, not for a traceback.
 EXPECTED = (
@@ -22,6 +24,35 @@ EXPECTED = (
     records.ForeignFolderError,
     TrainingFailedError,
 )
+
+
+Presets = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetConfig(RunConfig):
+    """Options of an experiment with presets: what is not given on the command line comes from the preset."""
+
+    PRESETS: ClassVar[Presets] = {}
+    preset: str = option("quick", "quick: minutes on two cores; paper: the published protocol", ("quick", "paper"))
+    epochs: int | None = option(None, "passes over each task (default: from the preset)")
+
+    def __post_init__(self) -> None:
+        """Fill in the preset."""
+        for name, value in self.PRESETS[self.preset].items():
+            if getattr(self, name) in (None, ()):
+                object.__setattr__(self, name, value)
+        super().__post_init__()
+
+    def reduced(self) -> str:
+        """What differs from the published protocol, for the table; empty if nothing does."""
+        paper, unset = self.PRESETS["paper"], (None, ())
+        parts = [
+            f"{name} {getattr(self, name)} (published: {value})"
+            for name, value in paper.items()
+            if getattr(self, name) != value and value not in unset
+        ]
+        return "; ".join(parts)
 
 
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:

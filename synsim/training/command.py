@@ -37,7 +37,7 @@ class RunConfig:
     seeds: tuple[int, ...] = option((2019, 2020, 2021), "one replica per seed")
     device: str = option("cpu", "torch device, such as cpu or cuda")
     threads: int | None = option(None, "threads of torch (default: all cores)")
-    epochs: int = option(10, "passes over each task")
+    epochs: int | None = option(10, "passes over each task")
     out: str = option("runs/run", "folder of the run")
     resume: bool = option(False, "go on with the run that the folder holds")
     overwrite: bool = option(False, "replace the run that the folder holds")
@@ -51,7 +51,8 @@ class RunConfig:
         require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
         for seed in self.seeds:
             whole(seed, "seed", 0)
-        whole(self.epochs, "epochs")
+        if self.epochs is not None:
+            whole(self.epochs, "epochs")
         available_device(self.device)
 
 

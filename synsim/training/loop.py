@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -110,7 +111,8 @@ def fit(
     tasks: Sequence[Task],
     *,
     seeds: Sequence[int],
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch: int = 100,
     test: Sequence[Task] | None = None,
     samples: int = 10,
@@ -134,6 +136,7 @@ def fit(
         tasks: tasks to train on, in order.
         seeds: one per replica (one without replicas), for the order of the examples.
         epochs: passes over each task.
+        steps: steps on each task, in place of epochs; the order is drawn anew whenever the examples are used up.
         batch: examples per step; the last, incomplete batch of an epoch is dropped.
         test: tasks to test on; None: those trained on.
         samples: stochastic passes per test.
@@ -153,7 +156,10 @@ def fit(
         TrainingFailedError: if every replica failed.
     """
     require(len(tasks) > 0, "expected at least one task, got none.")
-    whole(epochs, "epochs")
+    require((epochs is None) != (steps is None), "give either epochs or steps.")
+    per_epoch = [len(task.train) // batch for task in tasks]
+    counts = [whole(steps, "steps") if epochs is None else one * whole(epochs, "epochs") for one in per_epoch]
+    rounds = [max(1, -(-count // max(one, 1))) for count, one in zip(counts, per_epoch, strict=True)]
     lead = replicas_of(net) or 1
     require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
@@ -161,23 +167,25 @@ def fit(
         protection.check(tasks)
     test = tasks if test is None else test
     names = [[task.name for task in part] for part in (tasks, test)]
-    run = _Run(net, optimiser, History.empty(seeds, names[0], names[1], epochs, list(probes or {})), store, protection)
-    run.resume()
-    steps = [len(task.train) // batch for task in tasks]
-    done = sum(steps[: run.at[0]]) * epochs + (
-        steps[run.at[0]] * run.at[1] + run.at[2] if run.at[0] < len(tasks) else 0
+    run = _Run(
+        net, optimiser, History.empty(seeds, names[0], names[1], max(rounds), list(probes or {})), store, protection
     )
+    run.resume()
+    done = sum(counts[: run.at[0]])
+    if run.at[0] < len(tasks):
+        done += per_epoch[run.at[0]] * run.at[1] + run.at[2]
     with tqdm(
-        total=sum(steps) * epochs, initial=done, desc=progress, disable=progress is None, unit="step", mininterval=0.5
+        total=sum(counts), initial=done, desc=progress, disable=progress is None, unit="step", mininterval=0.5
     ) as bar:
         for index in range(run.at[0], len(tasks)):
             task = tasks[index]
             if protection is not None and not (index == run.at[0] and any(run.at[1:])):
                 protection.start(net, optimiser, index)
-            for epoch in range(run.at[1] if index == run.at[0] else 0, epochs):
+            for epoch in range(run.at[1] if index == run.at[0] else 0, rounds[index]):
                 first = run.at[2] if (index, epoch) == run.at[:2] else 0
-                _epoch(run, task, index, epoch, first, batch, penalty, bar)
-                last = epoch == epochs - 1
+                stop = counts[index] - epoch * per_epoch[index]
+                _epoch(run, task, index, epoch, (first, stop), batch, penalty, bar)
+                last = epoch == rounds[index] - 1
                 if test_every_epoch or last:
                     found = _tested(net, task, samples, block)
                     run.history.per_epoch["test_accuracy"][:, index, epoch] = found.reshape(-1).cpu()
@@ -204,8 +212,16 @@ def _tested(net: nn.Module, task: Task, samples: int, block: int | None) -> Tens
 
 
 def _epoch(
-    run: _Run, task: Task, index: int, epoch: int, first: int, batch: int, penalty: Penalty | None, bar: Any
+    run: _Run,
+    task: Task,
+    index: int,
+    epoch: int,
+    span: tuple[int, int],
+    batch: int,
+    penalty: Penalty | None,
+    bar: Any,
 ) -> None:
+    first, stop = span
     started = time.perf_counter()
     before = run.elapsed if first else 0.0
     if not first:
@@ -213,7 +229,7 @@ def _epoch(
     order = epoch_order(run.history.seeds, index, epoch, len(task.train)).to(run.device)
     alone = replicas_of(run.net) is None
     step = first
-    for step, rows in enumerate(batches(order, batch, first), start=first):
+    for step, rows in enumerate(islice(batches(order, batch, first), stop - first), start=first):
         x, y = task.batch(rows[0] if alone else rows)
         losses, right = forward_backward(run.net, run.optimiser, x, y, task.head)
         run.guard(losses, task.name, epoch, step)
