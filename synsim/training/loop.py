@@ -19,7 +19,7 @@ from synsim.tasks import Task, batches, epoch_order
 from synsim.training.history import Failure, History
 from synsim.training.protection import Protection
 from synsim.training.state import pack, unpack
-from synsim.training.step import Held, Penalty, apply_step, finite_replicas, forward_backward
+from synsim.training.step import Held, Objective, Penalty, apply_step, finite_replicas, forward_backward
 
 Probe = Callable[[nn.Module, Task], Tensor]
 """A measurement per epoch: (network, current task) -> a number or [R]."""
@@ -49,10 +49,16 @@ class TrainingFailedError(RuntimeError):
 class _Run:
     # The moving parts of one call of `fit`.
     def __init__(
-        self, net: nn.Module, optimiser: Optimizer, history: History, store: Store | None, protection: Protection | None
+        self,
+        net: nn.Module,
+        optimiser: Optimizer,
+        history: History,
+        store: Store | None,
+        protection: Protection | None,
+        objective: Objective | None,
     ) -> None:
         self.net, self.optimiser, self.history, self.store = net, optimiser, history, store
-        self.protection = protection
+        self.protection, self.objective = protection, objective
         self.at = (0, 0, 0)
         lead = len(history.seeds)
         self.device = next(net.parameters()).device
@@ -120,6 +126,8 @@ def fit(
     probes: Mapping[str, Probe] | None = None,
     penalty: Penalty | None = None,
     protection: Protection | None = None,
+    objective: Objective | None = None,
+    tested_by: Probe | None = None,
     store: Store | None = None,
     progress: str | None = None,
     test_every_epoch: bool = True,
@@ -144,6 +152,8 @@ def fit(
         probes: further measurements after each epoch, by name.
         penalty: returns gradients of a penalty, keyed like `named_parameters()`.
         protection: importances and the consolidation that they feed, in place of `penalty`.
+        objective: what is minimised: (output, images, labels) -> [R]; None: the cross-entropy.
+        tested_by: the test of a task, in place of the accuracy: (network, task) -> a number or [R].
         store: where checkpoints are kept, and what is resumed.
         progress: label of the progress bar, or None for no bar.
         test_every_epoch: whether the present task is tested after each epoch, not only at its end.
@@ -157,9 +167,14 @@ def fit(
     """
     require(len(tasks) > 0, "expected at least one task, got none.")
     require((epochs is None) != (steps is None), "give either epochs or steps.")
+    least = min(len(task.train) for task in tasks)
+    require(
+        least >= whole(batch, "batch"),
+        f"a batch of {batch} needs as many examples, got {least}. Choose a smaller batch.",
+    )
     per_epoch = [len(task.train) // batch for task in tasks]
     counts = [whole(steps, "steps") if epochs is None else one * whole(epochs, "epochs") for one in per_epoch]
-    rounds = [max(1, -(-count // max(one, 1))) for count, one in zip(counts, per_epoch, strict=True)]
+    rounds = [-(-count // one) for count, one in zip(counts, per_epoch, strict=True)]
     lead = replicas_of(net) or 1
     require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
@@ -167,10 +182,10 @@ def fit(
         protection.check(tasks)
     test = tasks if test is None else test
     names = [[task.name for task in part] for part in (tasks, test)]
-    run = _Run(
-        net, optimiser, History.empty(seeds, names[0], names[1], max(rounds), list(probes or {})), store, protection
-    )
+    empty = History.empty(seeds, names[0], names[1], max(rounds), list(probes or {}))
+    run = _Run(net, optimiser, empty, store, protection, objective)
     run.resume()
+    test_task = tested_by or partial(_tested, samples=samples, block=block)
     done = sum(counts[: run.at[0]])
     if run.at[0] < len(tasks):
         done += per_epoch[run.at[0]] * run.at[1] + run.at[2]
@@ -187,13 +202,13 @@ def fit(
                 _epoch(run, task, index, epoch, (first, stop), batch, penalty, bar)
                 last = epoch == rounds[index] - 1
                 if test_every_epoch or last:
-                    found = _tested(net, task, samples, block)
+                    found = test_task(net, task)
                     run.history.per_epoch["test_accuracy"][:, index, epoch] = found.reshape(-1).cpu()
                 for name, probe in (probes or {}).items():
                     run.history.per_epoch[name][:, index, epoch] = probe(net, task).detach().reshape(-1).cpu().double()
                 if last:
                     for column, other in enumerate(test):
-                        found = _tested(net, other, samples, block)
+                        found = test_task(net, other)
                         run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
                     if protection is not None:
                         last_task, failed = index == len(tasks) - 1, run.failed()
@@ -203,8 +218,10 @@ def fit(
     return run.history
 
 
-def _losses(net: nn.Module, optimiser: Optimizer, x: Tensor, y: Tensor, head: int | None) -> Tensor:
-    return forward_backward(net, optimiser, x, y, head)[0]
+def _losses(
+    net: nn.Module, optimiser: Optimizer, x: Tensor, y: Tensor, head: int | None, objective: Objective | None
+) -> Tensor:
+    return forward_backward(net, optimiser, x, y, head, objective)[0]
 
 
 def _tested(net: nn.Module, task: Task, samples: int, block: int | None) -> Tensor:
@@ -231,14 +248,16 @@ def _epoch(
     step = first
     for step, rows in enumerate(islice(batches(order, batch, first), stop - first), start=first):
         x, y = task.batch(rows[0] if alone else rows)
-        losses, right = forward_backward(run.net, run.optimiser, x, y, task.head)
+        losses, right = forward_backward(run.net, run.optimiser, x, y, task.head, run.objective)
         run.guard(losses, task.name, epoch, step)
-        again = partial(_losses, run.net, run.optimiser, x, y, task.head)
+        again = partial(_losses, run.net, run.optimiser, x, y, task.head, run.objective)
         if run.protection is None:
             apply_step(run.net, run.optimiser, penalty, again)
         else:
             at = (index, epoch, step, epoch * (len(task.train) // batch) + step)
-            run.protection.step(run.net, run.optimiser, task, run.history.seeds, at, batch, again, run.failed())
+            run.protection.step(
+                run.net, run.optimiser, task, run.history.seeds, at, batch, again, run.failed(), run.objective
+            )
         run.held.restore()
         run.sums += torch.stack([losses, right]).double()
         bar.update(1)

@@ -18,7 +18,7 @@ from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.synapses import evaluation
 from synsim.tasks import Task, batches, independent_order
-from synsim.training.step import apply_step, forward_backward
+from synsim.training.step import Objective, apply_step, forward_backward
 
 FULL_CHUNK = 1000
 Found = Mapping[str, Mapping[str, Tensor]]
@@ -80,6 +80,7 @@ class Protection:
     def step(
         self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
         batch: int, again: Callable[[], Tensor], failed: Sequence[int] = (),
+        objective: Objective | None = None,
     ) -> None:  # fmt: skip
         """Move the parameters by the task's gradient at hand, protected, and let the importances observe it.
 
@@ -92,6 +93,7 @@ class Protection:
             batch: examples per step.
             again: computes losses and gradients of the batch anew (see `apply_step`).
             failed: replicas that failed.
+            objective: what is minimised; None: the cross-entropy.
         """
         rates = {} if self.consolidation is None else self.consolidation.rate(net)
         if not self._accumulated and not rates:
@@ -99,7 +101,7 @@ class Protection:
             return
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
         gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-        extra = self._extra(net, optimiser, task, seeds, at, batch)
+        extra = self._extra(net, optimiser, task, seeds, at, batch, objective)
         for name, parameter in parameters.items():
             parameter.grad = gradient.get(name)
         before = {name: p.detach().clone() for name, p in parameters.items()}
@@ -124,19 +126,19 @@ class Protection:
 
     def _extra(
         self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
-        batch: int,
+        batch: int, objective: Objective | None,
     ) -> dict[str, dict[str, Tensor]]:  # fmt: skip
         wanted: set[str] = set().union(*(one.wants(at[3]) for one in self._accumulated.values()))
         extra = {}
         if "independent" in wanted:
-            extra["independent"] = self._independent(net, optimiser, task, seeds, at, batch)
+            extra["independent"] = self._independent(net, optimiser, task, seeds, at, batch, objective)
         if "full" in wanted:
-            extra["full"] = full_gradient(net, task)
+            extra["full"] = full_gradient(net, task, objective)
         return extra
 
     def _independent(
         self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
-        batch: int,
+        batch: int, objective: Objective | None,
     ) -> dict[str, Tensor]:  # fmt: skip
         index, epoch, step, whole = at
         if self._order is None or self._order[0] != (index, epoch):
@@ -147,7 +149,7 @@ class Protection:
         # Masks of their own, by purpose and step, so that measuring does not move the training.
         with evaluation(net, seed=1 + index) as passes:
             passes.at(whole, 0, 0)
-            forward_backward(net, optimiser, x, y, task.head)
+            forward_backward(net, optimiser, x, y, task.head, objective)
         return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
     def finish(self, net: nn.Module, task: Task, last: bool, failed: Sequence[int] = ()) -> dict[str, Tensor]:
@@ -247,12 +249,13 @@ def _without(value: Tensor, failed: Sequence[int]) -> Tensor:
     return value
 
 
-def full_gradient(net: nn.Module, task: Task) -> dict[str, Tensor]:
+def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None) -> dict[str, Tensor]:
     """Gradient of the mean loss over the whole training set, in the expected view and in evaluation mode.
 
     Args:
         net: the network; its gradients are left as they are.
         task: the task.
+        objective: what is minimised; None: the cross-entropy.
 
     Returns:
         Parameter name -> gradient.
@@ -265,7 +268,8 @@ def full_gradient(net: nn.Module, task: Task) -> dict[str, Tensor]:
             with torch.enable_grad():
                 x = task.train[rows]
                 logits = net(x) if task.head is None else net(x, head=task.head)
-                loss = replica_cross_entropy(logits, y[rows]).sum() * ((rows.stop - rows.start) / count)
+                losses = replica_cross_entropy(logits, y[rows]) if objective is None else objective(logits, x, y[rows])
+                loss = losses.sum() * ((rows.stop - rows.start) / count)
             for name, value in gradients(loss, parameters).items():
                 total[name] = value if name not in total else total[name].add_(value)
     return total

@@ -12,10 +12,17 @@ from synsim.networks import replicas_of
 from synsim.plasticity import PresynapticSGD
 
 Penalty = Callable[[], Mapping[str, Tensor]]
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(output of the network, images, labels) -> loss of every replica, [R] or a number."""
 
 
 def forward_backward(
-    net: nn.Module, optimiser: Optimizer, x: Tensor, y: Tensor, head: int | None = None
+    net: nn.Module,
+    optimiser: Optimizer,
+    x: Tensor,
+    y: Tensor,
+    head: int | None = None,
+    objective: Objective | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Losses, accuracies and gradients of one batch.
 
@@ -25,14 +32,18 @@ def forward_backward(
         x: images [B, ...] or [R, B, ...].
         y: labels [B] or [R, B].
         head: index of the head, or None.
+        objective: what is minimised; None: the cross-entropy.
 
     Returns:
-        Mean cross-entropy (nats) and share of right answers of this pass, [R] each ([1] without replicas).
+        Loss (mean cross-entropy in nats) and share of right answers of this pass, [R] each ([1] without replicas);
+        with another objective there are no answers, and the share is NaN.
     """
     optimiser.zero_grad()
     logits = net(x) if head is None else net(x, head=head)
-    losses = replica_cross_entropy(logits, y)
+    losses = replica_cross_entropy(logits, y) if objective is None else objective(logits, x, y)
     losses.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
+    if objective is not None:
+        return losses.detach().reshape(-1), torch.full_like(losses.detach().reshape(-1), torch.nan)
     right = (logits.detach().argmax(-1) == y).to(logits.dtype).mean(-1)
     return losses.detach().reshape(-1), right.reshape(-1)
 
