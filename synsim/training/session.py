@@ -45,6 +45,17 @@ class Session:
             self._tensors, self._meta = saved[0], saved[1]["phases"]
         self.failures: list[str] = []
 
+    def open(self, name: str) -> "PhaseStore":
+        """Checkpoints of a phase that does not go through `fit`.
+
+        Args:
+            name: of the phase.
+
+        Returns:
+            Where its state is kept.
+        """
+        return PhaseStore(self, name)
+
     def phase(self, name: str, net: nn.Module, train: Callable[["PhaseStore"], History]) -> Phase:
         """Run a phase, or take it from the checkpoint if it is finished.
 
