@@ -125,7 +125,7 @@ def train(config: Config, variant: str, seed: int, session: Session) -> xarray.D
             progress=None if config.quiet else f"{variant}, seed {seed}",
         )
 
-    phase = session.phase(f"{variant}/{seed}", net, go)
+    phase = session.phase(f"{variant}/{seed}", net, go, keep=False, sweep=True)
     found = phase.dataset[["accuracy", "failed"]].drop_vars(["seed", "replica"])
     seconds = np.nansum(phase.dataset.seconds.values) / len(strengths)
     sums = phase.dataset.get("importance_sum")

@@ -126,7 +126,7 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
             progress=None if config.quiet else name,
         )
 
-    return session.phase(name, net, go)
+    return session.phase(name, net, go, keep=False)
 
 
 def difference(values: dict[str, np.ndarray], plus: list[str], minus: list[str], label: str) -> tables.Row:

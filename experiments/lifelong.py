@@ -167,7 +167,7 @@ def train(config: Config, name: str, session: Session) -> list[Phase]:
             progress=None if config.quiet else name,
         )
 
-    phase = session.phase(name, net, go)
+    phase = session.phase(name, net, go, sweep=len(values) > 1)
     return [
         replace(phase, name=name if len(values) == 1 else f"{name} {value:g}", dataset=by_setting(phase, config, k))
         for k, value in enumerate(values)

@@ -1,12 +1,47 @@
 """Checks of arguments, with messages that say what was expected, what came, and what to do."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 Number = float | int | Tensor | Sequence[float]
+
+
+class NotFiniteError(ValueError):
+    """A measurement is NaN or infinite.
+
+    Attributes:
+        replicas: which replicas it happened in ([0] without replicas).
+    """
+
+    def __init__(self, message: str, replicas: Sequence[int]) -> None:
+        super().__init__(message)
+        self.replicas = tuple(replicas)
+
+
+def finite(values: Mapping[str, Tensor], what: str, replicas: int | None) -> None:
+    """Refuse values that are not finite.
+
+    Args:
+        values: parameter name -> tensor, [R, ...] with replicas.
+        what: what they are, for the message.
+        replicas: R, or None.
+
+    Raises:
+        NotFiniteError: if a value is NaN or infinite; the message names the parameter.
+    """
+    for name, value in values.items():
+        good = value.isfinite()
+        if not bool(good.all()):
+            bad = (~good).reshape(replicas or 1, -1).any(1).nonzero().flatten().tolist()
+            where = "" if replicas is None else f" of replicas {bad}"
+            raise NotFiniteError(
+                f"{what} of parameter {name!r} are not finite in {int((~good).sum())} places{where}. "
+                "The network may have diverged; look at its weights and outputs.",
+                bad,
+            )
 
 
 def require(condition: bool, message: str) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from synsim import _checks
-from synsim.networks import example_ndim
+from synsim.networks import example_ndim, replicas_of
 
 
 class Images(Protocol):
@@ -73,3 +73,17 @@ def logits_of(net: nn.Module, x: Tensor, head: int | None) -> Tensor:
     if out.ndim not in (2, 3):
         raise ValueError(f"the network must return logits [B, C] or [R, B, C], got shape {list(out.shape)}.")
     return out
+
+
+def has_replicas(net: nn.Module, x: Tensor) -> bool:
+    """Whether images come with an axis of replicas, each with images of its own.
+
+    Args:
+        net: the network that will see them.
+        x: images of one pass.
+
+    Returns:
+        True for [R, B, ...], False for [B, ...].
+    """
+    axes = example_ndim(net)
+    return axes is not None and replicas_of(net) is not None and x.ndim == axes + 2

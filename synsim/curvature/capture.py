@@ -1,7 +1,7 @@
 """One forward pass with the inputs and outputs of every layer at hand, from which gradients per example follow."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,11 +35,9 @@ class Tape:
 
     Attributes:
         uses: layer name -> its use.
-        calls: layer name -> how often it was called.
     """
 
     uses: dict[str, Use] = field(default_factory=dict)
-    calls: Counter[str] = field(default_factory=Counter)
 
 
 @contextmanager
@@ -57,11 +55,7 @@ def capture(net: nn.Module) -> Iterator[Tape]:
     wanted = [parameter for parameter in net.parameters() if parameter.requires_grad]
 
     def record(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            tape.calls[name] += 1
-            if not torch.is_grad_enabled():
-                tape.uses[name] = Use(inputs[0].detach(), output)
-                return None
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if not output.requires_grad:
                 output = output.detach().requires_grad_()
             tape.uses[name] = Use(inputs[0].detach(), output)
@@ -82,26 +76,56 @@ def capture(net: nn.Module) -> Iterator[Tape]:
             parameter.requires_grad_(True)
 
 
-def closed(net: nn.Module, trained: Mapping[str, Tensor], calls: Counter[str]) -> bool:
-    """Whether every trained parameter belongs to a known layer that a forward pass uses at most once.
+def closed(net: nn.Module, trained: Mapping[str, Tensor], run: Callable[[], Tensor]) -> tuple[bool, int]:
+    """Whether products of inputs and output gradients are the gradients per example, from one small pass.
+
+    That is so if every trained parameter belongs to a known layer, which is used at most once, on the batch itself,
+    and if no parameter has a way to the output around these layers.
 
     Args:
-        net: any module.
+        net: any module, with its parameters in autograd.
         trained: name -> parameter.
-        calls: of one forward pass, from a tape.
+        run: makes a forward pass of two images and returns the output.
 
     Returns:
-        True if the products of inputs and output gradients are the gradients per example.
+        The answer, and how many values the known layers take in and give out per example.
     """
     counted = {id(parameter) for parameter in trained.values()}
+    calls: Counter[str] = Counter()
+    width, fits = 0, True
+
+    def record(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            nonlocal width, fits
+            calls[name] += 1
+            width += (inputs[0].numel() + 4 * output.numel()) // 2
+            fits = fits and _examples(module, inputs[0]) == _examples(module, output) == 2
+            return output.detach()
+
+        return hook
+
+    layers = {name: module for name, module in net.named_modules() if type(module) in KNOWN}
+    handles = [module.register_forward_hook(record(name)) for name, module in layers.items()]
+    try:
+        with torch.enable_grad():
+            around = run().requires_grad
+    finally:
+        for handle in handles:
+            handle.remove()
     owners: Counter[int] = Counter()
+    simple = fits and not around
     for name, module in net.named_modules(remove_duplicate=False):
-        own = [id(parameter) for parameter in module.parameters(recurse=False) if id(parameter) in counted]
+        own = {key: id(p) for key, p in module.named_parameters(recurse=False) if id(p) in counted}
         known = type(module) in KNOWN and calls[name] <= 1 and getattr(module, "padding_mode", "zeros") == "zeros"
-        if own and not known:
-            return False
-        owners.update(own)
-    return all(count == 1 for count in owners.values())
+        simple = simple and (not own or (known and own.keys() <= {"weight", "bias"}))
+        owners.update(own.values())
+    return simple and all(count == 1 for count in owners.values()), width
+
+
+def _examples(layer: nn.Module, x: Tensor) -> int:
+    rank = 3 if isinstance(layer, nn.Conv2d | BernoulliConv2d) else 1
+    lead = isinstance(layer, StochasticLayer) and layer.replicas is not None and x.ndim == rank + 2
+    return x.shape[1 if lead else 0]
 
 
 def mask_of(layer: nn.Module, examples: int) -> Tensor | None:

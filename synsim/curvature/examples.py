@@ -1,6 +1,6 @@
 """Sums over examples of a function of each example's own gradient."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from synsim._checks import require
-from synsim.curvature.capture import Layer, Tape, capture, closed, mask_of
+from synsim._checks import finite, require
+from synsim.curvature.capture import Layer, capture, closed, mask_of
+from synsim.curvature.means import parameters_of
 from synsim.curvature.measuring import Measurement
 from synsim.curvature.products import POWERS, linear_sums, magnitude, one_product, position_sums
-from synsim.inputs import Images, logits_of
-from synsim.networks import example_ndim, replicas_of
-from synsim.synapses import StochasticLayer, synapses
+from synsim.inputs import Images, has_replicas, logits_of
+from synsim.networks import replicas_of
+from synsim.synapses import synapses
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """(output [..., B, C], labels [B] or [..., B]) -> a score per example [..., B]."""
@@ -69,21 +70,21 @@ def sum_over_examples(
         for parameters that the pass does not use (inactive heads).
 
     Raises:
-        ValueError: if a result is not finite, or a replica network shares a parameter among its replicas.
+        NotFiniteError: if a result is not finite; the message names the parameter.
+        ValueError: if a replica network shares a parameter among its replicas.
     """
     require(power in POWERS, f"power must be one of {', '.join(POWERS)}, got {power!r}.")
-    wanted = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
-    require(bool(wanted), "the network has no parameter that requires a gradient.")
-    _refuse_shared(net, wanted)
+    wanted = parameters_of(net)
     sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in wanted.items()}
     budget = int(memory * 2**20)
-    with capture(net) as tape, torch.no_grad():
+    axis = 1 if has_replicas(net, images[0:1]) else 0
+    with torch.no_grad():
+        two = images[0:2] if len(images) > 1 else torch.cat([images[0:1]] * 2, dim=axis)
         next(iter(measurement.rows(1, 1)))
-        logits_of(net, images[0:1], head)
-        simple = closed(net, wanted, tape.calls)
-        width = _bytes_per_example(tape)
+        simple, width = closed(net, wanted, lambda: logits_of(net, two, head))
     if simple:
-        for rows in measurement.rows(len(images), max(1, budget // width)):
+        each = 1024 + width * two.element_size()
+        for rows in measurement.rows(len(images), max(1, budget // each)):
             _add_closed(sums, net, images[rows], rows, score, terms, power, head, budget)
     else:
         require(
@@ -91,16 +92,12 @@ def sum_over_examples(
             "masks per example need layers with a closed form (linear and convolution, each used once). "
             "Measure this network in the expected view.",
         )
-        width = 3 * sum(parameter.numel() * parameter.element_size() for parameter in wanted.values())
-        for rows in measurement.rows(len(images), max(1, budget // width)):
-            _add_general(sums, net, images[rows], rows, score, terms, power, head)
-    for name, value in sums.items():
+        each = 3 * sum(parameter.numel() * parameter.element_size() for parameter in wanted.values())
+        for rows in measurement.rows(len(images), max(1, budget // each)):
+            _add_general(sums, net, images[rows], rows, score, terms, power, head, axis)
+    for value in sums.values():
         value /= measurement.draws
-        if not bool(value.isfinite().all()):
-            raise ValueError(
-                f"gradients of parameter {name!r} are not finite in {int((~value.isfinite()).sum())} places. "
-                "The network may have diverged; look at its weights and outputs."
-            )
+    finite(sums, "gradients", replicas_of(net))
     return sums
 
 
@@ -150,20 +147,26 @@ def _add_closed(
 
 def _add_general(
     sums: dict[str, Tensor], net: nn.Module, x: Tensor, rows: slice, score: Score, terms: Terms, power: str,
-    head: int | None,
+    head: int | None, axis: int,
 ) -> None:  # fmt: skip
-    replicas, axes = replicas_of(net), example_ndim(net)
-    lead = replicas is not None and axes is not None and x.ndim == axes + 2
-    axis = 1 if lead else 0
-    parameters = {name: dict(net.named_parameters())[name].detach() for name in sums}
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    # Each place that holds a parameter, once: torch itself loses a parameter whose module has two names.
+    places = {
+        _join(owner, own): names[id(parameter)]
+        for owner, module in net.named_modules()
+        for own, parameter in module.named_parameters(recurse=False)
+        if names[id(parameter)] in sums
+    }
     inputs = {} if head is None else {"head": head}
     with torch.no_grad():
         chosen = terms(logits_of(net, x, head), rows)
 
     def total(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        out = functional_call(net, values, (image.unsqueeze(axis),), inputs)
+        held = {place: values[name] for place, name in places.items()}
+        out = functional_call(net, held, (image.unsqueeze(axis),), inputs, tie_weights=False)
         return score(out, label.unsqueeze(-1)).sum()
 
+    parameters = {name: parameter.detach() for name, parameter in net.named_parameters() if name in sums}
     for term in chosen:
         each = vmap(grad(total), in_dims=(None, axis, term.labels.ndim - 1), randomness="different")
         for name, gradient in each(parameters, x, term.labels).items():
@@ -184,22 +187,3 @@ def _add(sums: dict[str, Tensor], layer: str, found: dict[str, Tensor]) -> None:
 
 def _join(layer: str, own: str) -> str:
     return f"{layer}.{own}" if layer else own
-
-
-def _bytes_per_example(tape: Tape) -> int:
-    width = 1024
-    for use in tape.uses.values():
-        width += use.input.element_size() * (use.input.numel() + 4 * use.output.numel())
-    return width
-
-
-def _refuse_shared(net: nn.Module, wanted: Mapping[str, Tensor]) -> None:
-    if replicas_of(net) is None:
-        return
-    own = {id(parameter) for layer in synapses(net).values() for parameter in layer.parameters(recurse=False)}
-    shared = sorted(name for name, parameter in wanted.items() if id(parameter) not in own)
-    require(
-        not shared,
-        f"parameter {shared[:1]} belongs to a plain layer that all replicas share, so its gradient mixes them. "
-        f"Use {StochasticLayer.__name__}s with p=1 throughout.",
-    )

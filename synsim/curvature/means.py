@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from synsim._checks import require
 from synsim.curvature.measuring import Measurement
 from synsim.inputs import Images, logits_of
 from synsim.losses import replica_cross_entropy
+from synsim.networks import replicas_of
+from synsim.synapses import synapses
 
 
 def parameters_of(net: nn.Module) -> dict[str, Tensor]:
@@ -18,8 +21,21 @@ def parameters_of(net: nn.Module) -> dict[str, Tensor]:
 
     Returns:
         Name -> parameter.
+
+    Raises:
+        ValueError: if there are none, or replicas share one, so that its gradient would mix them.
     """
-    return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+    wanted: dict[str, Tensor] = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    require(bool(wanted), "the network has no parameter that requires a gradient.")
+    if replicas_of(net) is not None:
+        own = {id(parameter) for layer in synapses(net).values() for parameter in layer.parameters(recurse=False)}
+        shared = sorted(name for name, parameter in wanted.items() if id(parameter) not in own)
+        require(
+            not shared,
+            f"parameter {shared[:1]} belongs to a plain layer that all replicas share, so its gradient mixes them. "
+            "Use stochastic layers with p=1 throughout.",
+        )
+    return wanted
 
 
 def gradients(total: Tensor, parameters: dict[str, Tensor], keep: bool = False) -> dict[str, Tensor]:

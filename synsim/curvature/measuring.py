@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 from torch import nn
 
@@ -19,8 +20,13 @@ class Measurement:
         draws: passes over all images; each has masks of its own.
     """
 
-    def __init__(self, draws: int, block: int | None, passes: Passes | None) -> None:
-        self.draws, self._block, self._passes = draws, block, passes
+    def __init__(self, draws: int, block: int | None, passes: Passes | None, net: nn.Module) -> None:
+        self.draws, self._passes = draws, passes
+        # In a view that was in force before, the masks of single examples go on from where its address stands.
+        self._following = [] if passes is not None else [
+            (layer, layer.address) for layer in synapses(net).values()
+            if layer.scope == "sample" and not layer.address.mean
+        ]  # fmt: skip
         shared = passes is not None and "batch" in passes.scopes
         self._limit = block if shared else None
 
@@ -40,6 +46,8 @@ class Measurement:
                 for low in range(start, min(count, start + block), size):
                     if self._passes is not None:
                         self._passes.at(draw, low // block if self._limit else 0, low)
+                    for layer, address in self._following:
+                        layer.address = replace(address, example=address.example + low)
                     yield slice(low, min(count, start + block, low + size))
 
 
@@ -71,15 +79,18 @@ def measured(
     layers = synapses(net).values()
     free = any(layer.address == Address() for layer in layers)
     training = {module: module.training for module in net.modules()}
+    before = {layer: layer.address for layer in layers}
     net.eval()
     try:
         if free and view == "sampled":
             with evaluation(net, seed) as passes:
-                yield Measurement(samples, block, passes)
+                yield Measurement(samples, block, passes, net)
         else:
             with expected(net) if free else nullcontext():
-                yield Measurement(1, None, None)
+                yield Measurement(1, None, None, net)
     finally:
+        for layer, address in before.items():
+            layer.address = address
         for module, mode in training.items():
             module.training = mode
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import require, whole
+from synsim._checks import finite, require, whole
 from synsim.curvature import Term, batch_gradients, measured, sum_over_examples
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, sampled_labels, seeds_of, select, true_labels
-from synsim.inputs import Images
+from synsim.inputs import Images, logits_of
+from synsim.networks import replicas_of
 
 LABELS = ("exact", "sampled", "predicted", "empirical")
 CONVENTIONS = ("mean", "sum", "scaled")
@@ -162,7 +163,8 @@ class FisherBatched(Importance):
 
     convention="mean": (1/M) Σ_B (mean gradient)², about 1/b of the empirical Fisher where noise dominates;
     "sum": (1/M) Σ_B (summed gradient)²; "scaled": b · (1/M) Σ_B (mean gradient)², about the empirical Fisher (the
-    Batch-EF of Benzing 2022). Batches are drawn without replacement; an incomplete last one is dropped.
+    Batch-EF of Benzing 2022). Batches are successive images, in random order with `images`; an incomplete last one is
+    dropped.
 
     Args:
         batch: examples b per batch.
@@ -197,8 +199,7 @@ class FisherBatched(Importance):
         options = self.options
         chosen, y = select(net, x, y, options)
         with torch.no_grad(), measured(net, options.view, 1, options.block, options.seed) as measurement:
-            measurement_rows = measurement.rows(1, 1)
-            next(iter(measurement_rows))
+            next(iter(measurement.rows(1, 1)))
             classes = _outputs(net, chosen, head)
         y = true_labels(y, classes, "fisher-batched")
         y = y.to(next(net.parameters()).device)
@@ -211,30 +212,10 @@ class FisherBatched(Importance):
                     total[name] = value.square() if name not in total else total[name].addcmul_(value, value)
         size = min(options.batch, len(chosen))
         scale = {"mean": 1.0, "sum": float(size) ** 2, "scaled": float(size)}[options.convention] / count
-        return finite({name: value * scale for name, value in total.items()})
+        found = {name: value * scale for name, value in total.items()}
+        finite(found, "squared gradients", replicas_of(net))
+        return found
 
 
 def _outputs(net: nn.Module, images: Images, head: int | None) -> int:
-    out: Tensor = net(images[0:1]) if head is None else net(images[0:1], head=head)
-    return out.shape[-1]
-
-
-def finite(importance: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Refuse importances that are not finite.
-
-    Args:
-        importance: name -> tensor.
-
-    Returns:
-        The same.
-
-    Raises:
-        ValueError: if a value is not finite; the message names the parameter.
-    """
-    for name, value in importance.items():
-        if not bool(value.isfinite().all()):
-            raise ValueError(
-                f"the importance of parameter {name!r} is not finite in {int((~value.isfinite()).sum())} places. "
-                "The network may have diverged; look at its weights and gradients."
-            )
-    return importance
+    return logits_of(net, images[0:1], head).shape[-1]

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import require, whole
+from synsim._checks import finite, require, whole
 from synsim.importance.base import Importance, Step, Tensors
+from synsim.networks import replicas_of
 
 
 class Accumulated(Importance):
@@ -69,7 +70,7 @@ class Accumulated(Importance):
             net: the network at the start of the task, after any re-initialisation.
         """
         self._net = net
-        self._first = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+        self._first = {name: p.detach().clone() for name, p in net.named_parameters() if p.requires_grad}
         self._sum = {name: torch.zeros_like(value) for name, value in self._first.items()}
 
     def observe(self, net: nn.Module, step: Step) -> None:
@@ -88,18 +89,22 @@ class Accumulated(Importance):
             return
         for kind in self.wants(step.index):
             require(kind in step.extra, f"{self.name} needs the {kind} gradient in Step.extra[{kind!r}], got none.")
-        for name, gradient in step.gradient.items():
-            known = self._sum.get(name)
-            if known is None or known.shape != gradient.shape:
-                expected = "no such parameter" if known is None else list(known.shape)
-                raise ValueError(
-                    f"{self.name}: the step has a gradient of {name!r} of shape {list(gradient.shape)}, the network "
-                    f"given to start has {expected}. Call start with the network that is trained."
-                )
+        for kind, tensors in {"gradient": step.gradient, "delta": step.delta, **step.extra}.items():
+            for name, value in tensors.items():
+                known = self._sum.get(name)
+                if known is None or known.shape != value.shape:
+                    self._refuse_step(kind, name, value)
         if self.decay is not None:
             for total in self._sum.values():
                 total.mul_(self.decay)
         self.add(step, 1.0 if self.decay is None else 1 - self.decay)
+
+    def _refuse_step(self, kind: str, name: str, value: Tensor) -> None:
+        expected = list(self._sum[name].shape) if name in self._sum else "no such parameter"
+        raise ValueError(
+            f"{self.name}: the step has a {kind} of {name!r} of shape {list(value.shape)}, the network given to start "
+            f"has {expected}. Call start with the network that is trained."
+        )
 
     def add(self, step: Step, weight: float) -> None:
         """Add the term of one step to the sums.
@@ -122,17 +127,15 @@ class Accumulated(Importance):
             Parameter name -> importance, shaped like the parameter.
 
         Raises:
-            ValueError: if nothing was started, or a sum is not finite; the message names the parameter.
+            NotFiniteError: if a sum is not finite; the message names the parameter.
+            ValueError: if nothing was started.
         """
         require(self._net is not None, f"{self.name}: call start before value.")
         assert self._net is not None
         parameters = dict(self._net.named_parameters())
-        found = {}
-        for name, total in self.sums.items():
-            require(
-                bool(total.isfinite().all()),
-                f"{self.name}: gradients of parameter {name!r} were not finite on the way.",
-            )
+        sums, found = self.sums, {}
+        finite(sums, f"{self.name}: gradients on the way", replicas_of(self._net))
+        for name, total in sums.items():
             result = total.clamp(min=0) if self.clip else total.clone()
             if self.rescale:
                 result /= (parameters[name].detach() - self._first[name]).square_().add_(self.xi)

@@ -39,6 +39,7 @@ class ReleaseProbability(Importance):
         return {
             name: layers[id(parameter)].p.clone() if id(parameter) in layers else torch.zeros_like(parameter.detach())
             for name, parameter in net.named_parameters()
+            if parameter.requires_grad
         }
 
 
@@ -61,7 +62,7 @@ class Magnitude(Importance):
         Returns:
             Parameter name -> |w|, shaped like the parameter.
         """
-        return {name: parameter.detach().abs() for name, parameter in net.named_parameters()}
+        return {name: p.detach().abs() for name, p in net.named_parameters() if p.requires_grad}
 
 
 class Uniform(Importance):
@@ -86,4 +87,4 @@ class Uniform(Importance):
         Returns:
             Parameter name -> 1, shaped like the parameter.
         """
-        return {name: torch.ones_like(parameter.detach()) for name, parameter in net.named_parameters()}
+        return {name: torch.ones_like(p.detach()) for name, p in net.named_parameters() if p.requires_grad}

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import labels, require, whole
-from synsim.inputs import Images, as_images
+from synsim._checks import NotFiniteError, labels, require, whole
+from synsim.inputs import Images, as_images, has_replicas
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
+
+READ = 1000
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,13 @@ class Chosen:
     Args:
         images: the whole set.
         index: int64 [n], or [R, n] for a choice of each replica's own.
+        lead: whether the images of the set have a replica axis.
     """
 
-    def __init__(self, images: Images, index: Tensor) -> None:
-        self._images, self._index = images, index
+    def __init__(self, images: Images, index: Tensor, lead: bool) -> None:
+        self._index = index
+        self._batch = getattr(images, "batch", None)
+        self._found = None if self._batch is not None else _gathered(images, index, lead)
 
     def __len__(self) -> int:
         """Number of images.
@@ -82,16 +86,30 @@ class Chosen:
         Returns:
             [n, ...] or [R, n, ...].
         """
-        index = self._index[..., rows]
-        batch = getattr(self._images, "batch", None)
-        if batch is not None:
-            found: Tensor = batch(index)[0]
-            return found
-        everything = self._images[0 : len(self._images)]
-        if getattr(self._images, "axis", 0) == 1:
-            wide = index.expand(everything.shape[0], -1)
-            return torch.stack([own[at] for own, at in zip(everything, wide.to(everything.device), strict=True)])
-        return everything[index.to(everything.device)]
+        found: Tensor
+        if self._found is None:
+            assert self._batch is not None
+            found = self._batch(self._index[..., rows])[0]
+        else:
+            found = self._found[rows] if self._index.ndim == 1 else self._found[:, rows]
+        return found
+
+
+def _gathered(images: Images, index: Tensor, lead: bool) -> Tensor:
+    # One walk over the set in blocks, so that no more than a block and the chosen images are held at a time.
+    order = index.reshape(-1, index.shape[-1])
+    found: Tensor | None = None
+    for start in range(0, len(images), READ):
+        block = images[start : start + READ]
+        size = block.shape[1 if lead else 0]
+        for r, own in enumerate(order.to(block.device)):
+            here = ((own >= start) & (own < start + size)).nonzero().flatten()
+            part = (block[r] if lead else block)[own[here] - start]
+            if found is None:
+                found = part.new_empty(*order.shape, *part.shape[1:])
+            found[r, here] = part
+    assert found is not None
+    return found if index.ndim == 2 else found[0]
 
 
 def select(net: nn.Module, x: Tensor | Images, y: Tensor | None, view: View) -> tuple[Images, Tensor | None]:
@@ -128,7 +146,7 @@ def select(net: nn.Module, x: Tensor | Images, y: Tensor | None, view: View) -> 
     index = index[0] if replicas is None else index
     if y is not None:
         y = y.gather(-1, index.to(y.device)) if y.ndim == index.ndim else y[index.to(y.device)]
-    return Chosen(images, index), y
+    return Chosen(images, index, has_replicas(net, images[0:1])), y
 
 
 def true_labels(y: Tensor | None, classes: int, name: str) -> Tensor:
@@ -167,14 +185,15 @@ def sampled_labels(
         int64 [B] or [R, B].
 
     Raises:
-        ValueError: if a probability is not finite; the message names the image.
+        NotFiniteError: if a probability is not finite; the message names the image.
     """
     bad = (~probabilities.isfinite()).any(-1)
     if bool(bad.any()):
         first = int(bad.reshape(-1, bad.shape[-1]).any(0).nonzero()[0])
-        raise ValueError(
+        raise NotFiniteError(
             f"the output for image {rows.start + first} is not finite, so no label can be drawn from it. "
-            "The network may have diverged; look at its weights."
+            "The network may have diverged; look at its weights.",
+            bad.reshape(-1, bad.shape[-1]).any(1).nonzero().flatten().tolist(),
         )
     numbers = streams.uniform(streams.keys("label", seeds, name), count, draw)[:, rows]
     numbers = (numbers if probabilities.ndim == 3 else numbers[0]).to(probabilities.device)

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import whole
+from synsim._checks import finite, whole
 from synsim.curvature import mean_response_gradients, measured
 from synsim.importance.base import Importance
-from synsim.importance.fisher import finite
 from synsim.importance.selection import View, select
-from synsim.inputs import Images
+from synsim.inputs import Images, logits_of
+from synsim.networks import replicas_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class SlicedCramer(Importance):
         with measured(net, options.view, options.samples, options.block, options.seed) as measurement:
             with torch.no_grad():
                 next(iter(measurement.rows(1, 1)))
-                outputs = (net(chosen[0:1]) if head is None else net(chosen[0:1], head=head)).shape[-1]
+                outputs = logits_of(net, chosen[0:1], head).shape[-1]
             slices = None if options.slices is None else directions(options.slices, outputs, options.seed)
             # With fewer outputs than slices, the gradients of the outputs are made once and combined.
             along = slices if slices is not None and slices.shape[0] < outputs else None
@@ -83,7 +83,8 @@ class SlicedCramer(Importance):
             # (1/L) Σ_l (Σ_k ξ_lk g_k)² = Σ_kj g_k M_kj g_j with M = ΞᵀΞ / L: no tensor with an axis of slices.
             metric = (slices.t() @ slices / slices.shape[0]).to(stacked)
             total[name] = (stacked * torch.tensordot(metric, stacked, 1)).sum(0)
-        return finite(total)
+        finite(total, "squared gradients", replicas_of(net))
+        return total
 
 
 def directions(slices: int, outputs: int, seed: int) -> Tensor:

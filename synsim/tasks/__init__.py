@@ -2,6 +2,17 @@
 
 from synsim.tasks.examples import Examples
 from synsim.tasks.order import batches, epoch_order, independent_order
-from synsim.tasks.scenarios import Task, joint, permuted, single, split
+from synsim.tasks.scenarios import Task, by_class, joint, permuted, single, split
 
-__all__ = ["Examples", "Task", "batches", "epoch_order", "independent_order", "joint", "permuted", "single", "split"]
+__all__ = [
+    "Examples",
+    "Task",
+    "batches",
+    "by_class",
+    "epoch_order",
+    "independent_order",
+    "joint",
+    "permuted",
+    "single",
+    "split",
+]

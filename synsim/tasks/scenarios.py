@@ -112,6 +112,44 @@ def split(
     return found
 
 
+def by_class(
+    data: Data,
+    *,
+    order: Sequence[int] | None = None,
+    pixels: str = "unit",
+    flat: bool = True,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> list[Task]:
+    """One class per task, for networks that learn to reproduce their input.
+
+    Args:
+        data: the data set.
+        order: the classes in the order of the tasks; None: 0, 1, 2, ….
+        pixels: "standard" or "unit".
+        flat: whether images become vectors.
+        device: where the images live.
+        dtype: type of the batches.
+
+    Returns:
+        One task per class; every label is 0.
+
+    Raises:
+        ValueError: if a class is unknown, given twice, or has no images.
+    """
+    chosen = list(range(data.classes)) if order is None else [int(label) for label in order]
+    require(len(set(chosen)) == len(chosen) > 0, f"every class may be given once, got {chosen}.")
+    unknown = [label for label in chosen if not 0 <= label < data.classes]
+    require(not unknown, f"classes must lie between 0 and {data.classes - 1}, got {unknown}.")
+    train, test = _both(data, pixels, flat, device, dtype)
+    found = []
+    for label in chosen:
+        parts = [_select(part, (label,)) for part in (train, test)]
+        require(all(len(part) > 0 for part in parts), f"the data set has no images of the class {label}.")
+        found.append(Task(str(label), parts[0], parts[1], 1))
+    return found
+
+
 def permuted(
     data: Data,
     *,

@@ -1,7 +1,7 @@
 """What a training run leaves behind, as arrays with labelled axes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,37 @@ class History:
         epochs = {f"epoch/{name}": value for name, value in self.per_epoch.items()}
         tasks = {f"after/{name}": value for name, value in self.after_task.items()}
         return {**epochs, **tasks, "accuracy": self.accuracy}
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the arrays, as JSON values; with `tensors` it gives a finished history back.
+
+        Returns:
+            Names, seeds and failures, marked as finished.
+        """
+        return {
+            "finished": True,
+            "seeds": list(self.seeds),
+            "trained": list(self.trained),
+            "tested": list(self.tested),
+            "epochs": self.epochs,
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+
+    @staticmethod
+    def restored(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "History":
+        """A finished history from a checkpoint.
+
+        Args:
+            tensors: of `tensors`.
+            about: of `description`.
+
+        Returns:
+            The history.
+        """
+        found = History(tuple(about["seeds"]), tuple(about["trained"]), tuple(about["tested"]), about["epochs"])
+        found.per_epoch = {name[6:]: value for name, value in tensors.items() if name.startswith("epoch/")}
+        found.load(tensors, about["failures"])
+        return found
 
     def load(self, tensors: Mapping[str, Tensor], failures: Sequence[Mapping[str, object]]) -> None:
         """Continue from a checkpoint.

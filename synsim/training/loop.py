@@ -103,10 +103,14 @@ class _Run:
 
     def guard(self, losses: Tensor, task: str, epoch: int, step: int) -> None:
         finite = finite_replicas(self.net, losses)
-        for replica in (self.alive & ~finite).nonzero().flatten().tolist():
-            self.alive[replica] = False
-            self.held.hold(replica)
-            self.history.failures.append(Failure(replica, self.history.seeds[replica], task, epoch, step))
+        self.fail(task, epoch, step, (self.alive & ~finite).nonzero().flatten().tolist())
+
+    def fail(self, task: str, epoch: int, step: int, replicas: Sequence[int]) -> None:
+        for replica in replicas:
+            if bool(self.alive[replica]):
+                self.alive[replica] = False
+                self.held.hold(replica)
+                self.history.failures.append(Failure(replica, self.history.seeds[replica], task, epoch, step))
         if not bool(self.alive.any()):
             raise TrainingFailedError(self.history.failures)
 
@@ -212,7 +216,8 @@ def fit(
                         run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
                     if protection is not None:
                         last_task, failed = index == len(tasks) - 1, run.failed()
-                        run.history.record(index, protection.finish(net, task, last_task, failed))
+                        fail = partial(run.fail, task.name, epoch, stop)
+                        run.history.record(index, protection.finish(net, task, last_task, failed, fail))
                 if store is not None and (last or store.due()):
                     run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
     return run.history

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim._checks import require
+from synsim._checks import NotFiniteError, finite, require
 from synsim.consolidation import Consolidation
 from synsim.curvature import measured
 from synsim.curvature.means import gradients, parameters_of
@@ -22,6 +22,7 @@ from synsim.training.step import Objective, apply_step, forward_backward
 
 FULL_CHUNK = 1000
 Found = Mapping[str, Mapping[str, Tensor]]
+Fail = Callable[[Sequence[int]], None]
 AfterTask = Callable[[nn.Module, Task, Found], Tensor]
 """(network, task, importances by name) -> a measurement [...] or [R, ...], of one shape for all tasks."""
 
@@ -152,7 +153,9 @@ class Protection:
             forward_backward(net, optimiser, x, y, task.head, objective)
         return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
-    def finish(self, net: nn.Module, task: Task, last: bool, failed: Sequence[int] = ()) -> dict[str, Tensor]:
+    def finish(
+        self, net: nn.Module, task: Task, last: bool, failed: Sequence[int] = (), fail: Fail | None = None
+    ) -> dict[str, Tensor]:
         """End a task: importances, consolidation, measurements.
 
         Args:
@@ -160,15 +163,25 @@ class Protection:
             task: the task just learned.
             last: whether no task follows; nothing is measured then that nobody would look at.
             failed: replicas that failed; their importances mean nothing, and must not end the run of the others.
+            fail: told of replicas that turn out to have diverged; None: that is an error.
 
         Returns:
             Measurements by name, each with a leading axis R (1 without replicas).
+
+        Raises:
+            NotFiniteError: if an importance is not finite and nobody is told of it.
         """
         found: dict[str, dict[str, Tensor]] = {}
         if not last or self.after_task:
-            with _at_zero(net, failed):
-                for name, one in self.all.items():
-                    found[name] = one.value() if one.accumulated else one.estimate(net, task.train, head=task.head)
+            for name, one in self.all.items():
+                try:
+                    found[name] = _measured(one, net, task, failed)
+                except NotFiniteError as error:
+                    if fail is None:
+                        raise
+                    fail(error.replicas)
+                    failed = [*failed, *error.replicas]
+                    found[name] = _measured(one, net, task, failed)
         if self.consolidation is not None and not last:
             self.consolidation.remember(net, found["importance"])
         lead = replicas_of(net)
@@ -228,6 +241,21 @@ class Protection:
                 )
                 return
             seen |= own
+
+
+def _measured(one: Importance, net: nn.Module, task: Task, failed: Sequence[int]) -> dict[str, Tensor]:
+    if one.accumulated:
+        if failed:
+            state = one.state_dict().items()
+            one.load_state_dict({name: _without(value, failed) if value.ndim > 1 else value for name, value in state})
+        found = one.value()
+    else:
+        with _at_zero(net, failed):
+            found = one.estimate(net, task.train, head=task.head)
+    if failed:
+        found = {name: _without(value, failed) for name, value in found.items()}
+    finite(found, "importances", replicas_of(net))
+    return found
 
 
 @contextmanager

@@ -56,13 +56,17 @@ class Session:
         """
         return PhaseStore(self, name)
 
-    def phase(self, name: str, net: nn.Module, train: Callable[["PhaseStore"], History]) -> Phase:
+    def phase(self, name: str, net: nn.Module, train: Callable[["PhaseStore"], History], *, keep: bool = True) -> Phase:
         """Run a phase, or take it from the checkpoint if it is finished.
 
         Args:
             name: its name.
             net: its network, built from the config; it ends up trained.
             train: calls `fit` with the store it is given.
+            keep: whether the trained network stays in the checkpoint. A run of many phases would carry all of their
+                networks along; with False only the measurements stay, and `Phase.state` is empty.
+            sweep: whether replicas try out settings, some of which may be too strong. That one of them diverges is then
+                a result, marked in the dataset, and does not make the run a failed one.
 
         Returns:
             The finished phase.
@@ -71,14 +75,24 @@ class Session:
             TrainingFailedError: if every replica failed; what is known is in the record then.
         """
         store = PhaseStore(self, name)
+        saved = self.stored(name)
+        if saved is not None and "finished" in saved[1]:
+            return self._finished(name, History.restored(*saved), {}, sweep)
         try:
             history = train(store)
         except TrainingFailedError as error:
             self.failures += [f"{name}: {failure}" for failure in error.failures]
             self.folder.finish("failed", failures=self.failures)
             raise
-        self.failures += [f"{name}: {failure}" for failure in history.failures]
-        return Phase(name, history.dataset(), {k: v.detach().clone() for k, v in net.state_dict().items()})
+        if not keep:
+            self.store(name, history.tensors(), history.description())
+        state = {k: v.detach().clone() for k, v in net.state_dict().items()} if keep else {}
+        return self._finished(name, history, state, sweep)
+
+    def _finished(self, name: str, history: History, state: dict[str, Tensor], sweep: bool) -> Phase:
+        if not sweep:
+            self.failures += [f"{name}: {failure}" for failure in history.failures]
+        return Phase(name, history.dataset(), state)
 
     def finish(self, dataset: xarray.Dataset, rows: Sequence[dict[str, Any]]) -> None:
         """Write record and summary, and mark the run as finished.
