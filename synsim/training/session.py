@@ -56,7 +56,15 @@ class Session:
         """
         return PhaseStore(self, name)
 
-    def phase(self, name: str, net: nn.Module, train: Callable[["PhaseStore"], History], *, keep: bool = True) -> Phase:
+    def phase(
+        self,
+        name: str,
+        net: nn.Module,
+        train: Callable[["PhaseStore"], History],
+        *,
+        keep: bool = True,
+        sweep: bool = False,
+    ) -> Phase:
         """Run a phase, or take it from the checkpoint if it is finished.
 
         Args:
