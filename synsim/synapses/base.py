@@ -27,12 +27,13 @@ class Stream:
     Apart from the module, whose own attributes are slow to set.
     """
 
-    __slots__ = ("arrays", "counts", "draw")
+    __slots__ = ("arrays", "counts", "draw", "reliable")
 
     def __init__(self) -> None:
         self.draw = 0
         self.counts: Tensor | None = None
         self.arrays = kernels.Arrays()
+        self.reliable: tuple[int, int] | None = None
 
     def __deepcopy__(self, memo: object) -> "Stream":
         """A stream that goes on alike; views of the old memory stay behind.
@@ -243,24 +244,43 @@ class StochasticLayer(nn.Module):
         if transformed():
             return self._plain(1)[0]
         strength, count = self.draw()
-        return release(self.weight, strength, self.p, count, self.sites)
+        return self.weight if count is None else release(self.weight, strength, self.p, count, self.sites)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass in batch scope, or take those that the view prescribes.
 
         Returns:
-            Strengths transmitted, apart from autograd, and counts of releases (uint8), both like `weight`.
+            Strengths transmitted, apart from autograd, and counts of releases (uint8), both like `weight`; None in
+            place of the counts if every synapse releases always, so that nothing had to be drawn.
         """
         # Looked up in the tables of the module: its attributes are slow to read, and this runs at every pass.
         weight, p, stream, address = self._parameters["weight"], self._buffers["p"], self.stream, self.address
         assert weight is not None
         assert p is not None
+        if self.sites == 1 and self._reliable(weight, p):
+            self._next()
+            stream.counts = torch.ones((), dtype=torch.uint8, device=weight.device).expand(weight.shape)
+            return weight.detach(), None
         keys, words = self._key(address.purpose, weight.device)
         strength, count = kernels.release(
             weight, p, keys, words, self.sites, address.example, self._next(), stream.arrays
         )
         stream.counts = count
         return strength, count
+
+    def _reliable(self, weight: Tensor, p: Tensor) -> bool:
+        # Whether p = 1 everywhere. A plastic p moves at every step; but for rare cases its first value tells then.
+        at = (p.data_ptr(), p._version)
+        if self.stream.reliable == at:
+            return True
+        # The views below keep the memory of p, so that no other tensor can come to its address unnoticed.
+        self.stream.reliable = None
+        if kernels.path(weight) != "numba" or not p.is_contiguous():
+            return False
+        if self.stream.arrays.of(weight, p, self.replicas or 1)[1][0, 0] != 1 or not bool((p == 1).all()):
+            return False
+        self.stream.reliable = at
+        return True
 
     def _plain(self, examples: int) -> Tensor:
         # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer.

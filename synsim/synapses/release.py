@@ -65,7 +65,7 @@ class Transmit(torch.autograd.Function):
         bias: Tensor | None,
         strength: Tensor,
         p: Tensor,
-        count: Tensor,
+        count: Tensor | None,
         sites: int,
     ) -> Tensor:
         """Transmit a batch.
@@ -77,7 +77,7 @@ class Transmit(torch.autograd.Function):
             bias: [O] or [R, O], or None.
             strength: strengths transmitted, like `weight`.
             p: release probabilities, like `weight`.
-            count: counts of releases, like `weight`.
+            count: counts of releases, like `weight`; None if every synapse releases always.
             sites: release sites per synapse.
 
         Returns:
@@ -115,7 +115,7 @@ class Transmit(torch.autograd.Function):
             if wanted[1]:
                 inputs = x.expand(strength.shape[0], *x.shape) if shared else x
                 to_weight = torch.bmm(gradient.transpose(1, 2), inputs)
-        if to_weight is not None:
+        if to_weight is not None and count is not None:
             to_weight = kernels.mask_gradient(to_weight, p, count, ctx.sites)
         if wanted[2]:
             to_bias = gradient.sum(-2)

@@ -10,7 +10,7 @@ from synsim._checks import available_device, require, whole
 from synsim.tasks.examples import Data, Examples, scaling
 from synsim.tasks.order import pixel_orders
 
-HEADS = ("shared", "separate")
+HEADS = ("shared", "separate", "incremental")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,8 @@ def split(
         data: the data set.
         pairs: classes of each task; None: successive pairs.
         heads: "shared": one output layer, the label is the position in the group (the parity for the usual pairs);
-            "separate": the same labels, and an output layer for each task.
+            "separate": the same labels, and an output layer for each task; "incremental": one output layer on which
+            every class keeps its own unit (class-incremental learning).
         pixels: "standard" or "unit".
         flat: whether images become vectors.
         device: where the images live.
@@ -108,7 +109,11 @@ def split(
         name = " ".join(str(label) for label in group)
         parts = [_select(part, group) for part in (train, test)]
         require(all(len(part) > 0 for part in parts), f"the data set has no images of the classes {name}.")
-        found.append(Task(name, parts[0], parts[1], len(group), index if heads == "separate" else None))
+        if heads == "incremental":
+            own = torch.tensor(group, device=parts[0].labels.device)
+            parts = [replace(part, labels=own[part.labels]) for part in parts]
+        units = data.classes if heads == "incremental" else len(group)
+        found.append(Task(name, parts[0], parts[1], units, index if heads == "separate" else None))
     return found
 
 
