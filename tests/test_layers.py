@@ -57,20 +57,22 @@ def test_with_p_of_one_it_is_conv2d_bit_for_bit(bias, options):
 @pytest.mark.parametrize("replicas", [None, 3])
 def test_outputs_and_gradients_are_those_of_the_mask(sites, replicas):
     layer = synsim.BernoulliLinear(8, 5, p=0.3, sites=sites, replicas=replicas, bias=True, dtype=torch.float64)
-    x = torch.randn(6, 8, dtype=torch.float64, requires_grad=True)
+    synsim.seed(layer, 5)
+    layer.reset_parameters()
+    x = torch.randn(6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(6)).requires_grad_()
     out = layer(x)
     out.square().sum().backward()
     mask = layer.mask.double().numpy()
     strengths = layer.weight.detach().numpy() * mask / (0.3 * sites)
     bias = layer.bias.detach().numpy()
     expected = np.einsum("bi,...oi->...bo", x.detach().numpy(), strengths) + bias[..., None, :]
-    np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-12, atol=1e-13)
     raw = np.einsum("...bo,bi->...oi", 2 * expected, x.detach().numpy())
-    np.testing.assert_allclose(layer.weight.grad.numpy(), raw * mask / (0.3 * sites), rtol=1e-12)
+    np.testing.assert_allclose(layer.weight.grad.numpy(), raw * mask / (0.3 * sites), rtol=1e-12, atol=1e-13)
     assert (layer.weight.grad.numpy()[mask == 0] == 0).all()
     back = np.einsum("...bo,...oi->...bi", 2 * expected, strengths)
-    np.testing.assert_allclose(x.grad.numpy(), back if replicas is None else back.sum(0), rtol=1e-12)
-    np.testing.assert_allclose(layer.strength.detach().numpy(), layer.weight.detach().numpy() / 0.3, rtol=1e-12)
+    np.testing.assert_allclose(x.grad.numpy(), back if replicas is None else back.sum(0), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(layer.strength.detach().numpy(), layer.weight.detach().numpy() / 0.3, rtol=1e-12, atol=1e-13)
 
 
 def sampled(layer, x, function):
