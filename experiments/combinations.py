@@ -44,8 +44,8 @@ class Config(PresetConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 1, "test_images": 500, "images": 500},
-        "paper": {"epochs": 10, "test_images": 2000, "images": 1000},
+        "quick": {"steps": 80, "test_images": 500, "images": 500},
+        "full": {"steps": 1200, "test_images": 2000, "images": 1000},
     }
     out: str = option("runs/combinations", "folder of the run")
     importances: tuple[str, ...] = option(importance.available(), "importances", importance.available())
@@ -54,6 +54,8 @@ class Config(PresetConfig):
     selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen; they are not reported")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
+    rate: float = option(RATE, "learning rate")
+    steps: int | None = option(None, "steps per task (default: from the preset)")
     images: int | None = option(None, "images for importances measured after a task (default: from the preset)")
     test_images: int | None = option(None, "test images per task (default: from the preset)")
 
@@ -131,8 +133,8 @@ def network(
     )
     initialised(net, seeds, sweep=True)
     if plain:
-        return net, torch.optim.SGD(net.parameters(), lr=RATE)
-    return net, synsim.PresynapticSGD(net, RATE, **CONSTANTS)
+        return net, torch.optim.SGD(net.parameters(), lr=config.rate)
+    return net, synsim.PresynapticSGD(net, config.rate, **CONSTANTS)
 
 
 def protection(config: Config, name: str, how: str, repeats: int, images: int) -> tuple[Protection, tuple[float, ...]]:
@@ -184,7 +186,7 @@ def train(config: Config, kind: str, name: str | None, how: str, session: Sessio
             optimiser,
             sequence,
             seeds=seeds * len(grid),
-            epochs=config.epochs,
+            steps=config.steps,
             batch=config.batch,
             protection=guard,
             tested_by=tested,
@@ -270,7 +272,7 @@ def experiment(config: Config, session: Session) -> None:
         variables[f"none_{variable}"] = (("kind", "seed"), np.stack([none[k][variable].values for k in config.kinds]))
     finish(session, xarray.Dataset(variables, coords={**axes, "seed": list(config.seeds)}), rows)
     print(
-        f"{config.epochs} epoch(s) per task at rate {RATE:g}; strengths chosen on seeds {list(config.selection)} among "
+        f"{config.steps} steps per task at rate {config.rate:g}; strengths chosen on seeds {list(config.selection)} of "
         f"{len(next(iter(GRIDS.values()))[1])} per consolidation; * marks a choice at the edge of the grid. "
         "Nobody has published this table."
     )

@@ -34,11 +34,15 @@ class PresetConfig(RunConfig):
     """Options of an experiment with presets: what is not given on the command line comes from the preset."""
 
     PRESETS: ClassVar[Presets] = {}
-    preset: str = option("quick", "quick: minutes on two cores; paper: the published protocol", ("quick", "paper"))
+    preset: str = option(
+        "quick", "quick: minutes on two cores; paper (or full): the whole protocol", ("quick", "paper", "full")
+    )
     epochs: int | None = option(None, "passes over each task (default: from the preset)")
 
     def __post_init__(self) -> None:
         """Fill in the preset."""
+        if self.preset not in self.PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(self.PRESETS)}, got {self.preset!r}.")
         for name, value in self.PRESETS[self.preset].items():
             if getattr(self, name) in (None, ()):
                 object.__setattr__(self, name, value)
@@ -46,7 +50,7 @@ class PresetConfig(RunConfig):
 
     def reduced(self) -> str:
         """What differs from the published protocol, for the table; empty if nothing does."""
-        paper, unset = self.PRESETS["paper"], (None, ())
+        paper, unset = self.PRESETS.get("paper", {}), (None, ())
         parts = [
             f"{name} {getattr(self, name)} (published: {value})"
             for name, value in paper.items()

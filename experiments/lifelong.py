@@ -41,7 +41,6 @@ UNPROTECTED = {
 # and --sigmas on seeds 1 and 2, which are not reported.
 EWC_RATE, EWC_IMAGES = 1e-3, 1000
 STRENGTHS = {"split": 100.0, "permuted": 20.0}
-BGD_DRAWS = 5
 SIGMAS = {"split": 0.02, "permuted": 0.05}
 
 # Mean and standard error of three runs, in per cent (Table 4.1).
@@ -93,6 +92,7 @@ class Config(RunConfig):
         None, "learning rate of the presynaptic network, and of an unprotected one for which none is published"
     )
     strengths: tuple[float, ...] = option((), "strengths λ of EWC; several are a search, as replicas of one program")
+    draws: int = option(5, "draws of the weights per step of BGD (its authors take 10)")
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
 
@@ -132,7 +132,7 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
         return net, optimisers[kind](net.parameters(), lr=rate), None
     each = torch.tensor(values, dtype=torch.float64).repeat_interleave(len(config.seeds))
     if name == "bgd":
-        return net, synsim.BGD(net, sigma=each, samples=BGD_DRAWS, scale=config.batch), None
+        return net, synsim.BGD(net, sigma=each, samples=config.draws, scale=config.batch), None
     protection = Protection(
         synsim.importance.make("fisher", images=min(EWC_IMAGES, *(len(task.train) for task in sequence))),
         synsim.consolidation.make("penalty", strength=each, factor=0.5),
