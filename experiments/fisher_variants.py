@@ -157,7 +157,7 @@ def rows_of(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     rows = []
     for name in config.variants:
         curve = final.sel(model=name).dropna("strength", how="all")
-        best = float(curve.mean("seed").idxmax("strength"))
+        best = float(curve.mean("seed", skipna=False).idxmax("strength"))
         label = "accuracy over all tasks, %" if name == "none" else f"accuracy at the best λ = {best:.3g}, %"
         rows.append(tables.row(name, label, curve.sel(strength=best).values, PUBLISHED[name]))
     for name in config.variants:

@@ -190,7 +190,7 @@ def rows_of(part: str, found: xarray.Dataset) -> list[tables.Row]:
     rows = [tables.row("none", f"{part}: {what}", final.isel(model=0).sel(strength=0.0).values)]
     for name in found.model.values:
         curve = final.sel(model=name).isel(strength=slice(1, None))
-        mean = curve.mean("seed")
+        mean = curve.mean("seed", skipna=False)
         best = float((mean.idxmax if part == "permuted" else mean.idxmin)("strength"))
         rows.append(tables.row(str(name), f"{part}: {what}, best λ = {best:g}", curve.sel(strength=best).values))
     return rows

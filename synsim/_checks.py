@@ -149,9 +149,9 @@ def images(x: Tensor, what: str = "x") -> None:
             f"{what} must hold floats, got {x.dtype}. Scale the images first (for instance x.float() / 255), "
             "or take batches from a task, which standardises them."
         )
-    # A sum is not finite as soon as one term is not, and costs one pass without a second tensor.
-    if not bool(x.detach().sum(dtype=torch.float64).isfinite()):
-        bad = int((~x.detach().isfinite()).sum())
+    # A sum is not finite as soon as one term is not, and costs one pass without a second tensor; it may also overflow.
+    bad = 0 if bool(x.detach().sum().isfinite()) else int((~x.detach().isfinite()).sum())
+    if bad:
         raise ValueError(f"{what} must be finite, got {bad} values that are NaN or infinite. Clean the data first.")
 
 

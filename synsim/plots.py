@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from synsim import statistics
@@ -60,9 +61,27 @@ def figure(columns: int = 1, *, width: float | None = None, height: float = 2.4)
     Returns:
         The figure and its axes.
     """
-    made = Figure(figsize=(width or COLUMN * columns, height), layout="constrained")
-    axes = made.subplots(1, columns, squeeze=False)[0]
-    return made, list(axes)
+    made, axes = panels(1, columns, width=width or COLUMN * columns, height=height)
+    return made, list(axes[0])
+
+
+def panels(
+    rows: int, columns: int, *, width: float = 7.0, height: float = 4.0, ratios: Sequence[float] | None = None
+) -> tuple[Figure, Any]:
+    """A figure with panels in rows, without pyplot's global state.
+
+    Args:
+        rows: panels one above the other.
+        columns: panels side by side.
+        width: inches.
+        height: inches.
+        ratios: widths of the columns, relative to each other; None: all alike.
+
+    Returns:
+        The figure and its axes, an array [rows, columns].
+    """
+    made = Figure(figsize=(width, height), layout="constrained")
+    return made, made.subplots(rows, columns, squeeze=False, width_ratios=ratios)
 
 
 def save(made: Figure, path: str | Path, data: dict[str, Any] | None = None) -> list[Path]:
@@ -94,7 +113,7 @@ def _listed(value: Any) -> Any:
 
 
 def curve(ax: Axes, x: ArrayLike, replicas: ArrayLike, label: str, number: int = 0) -> Axes:
-    """Mean over replicas with a band of one standard error.
+    """Mean over replicas with a band of one standard error; crossed out where only some replicas have a value.
 
     Args:
         ax: axes to draw into.
@@ -109,8 +128,12 @@ def curve(ax: Axes, x: ArrayLike, replicas: ArrayLike, label: str, number: int =
     found = statistics.summary(replicas)
     at, error = np.asarray(x, dtype=float), np.nan_to_num(found.sem)
     colour = COLOURS[number % len(COLOURS)]
-    ax.plot(at, found.mean, color=colour, marker=MARKERS[number % len(MARKERS)], label=label)
+    every = max(1, len(at) // 15)  # a marker on each of many points would hide the line
+    places = ((number * every // 4) % every, every)
+    ax.plot(at, found.mean, color=colour, marker=MARKERS[number % len(MARKERS)], markevery=places, label=label)
     ax.fill_between(at, found.mean - error, found.mean + error, color=colour, alpha=0.2, linewidth=0)
+    some = (found.n > 0) & (found.n < np.shape(replicas)[0])
+    ax.plot(at[some], found.mean[some], "x", color="0.1", markersize=5, zorder=4)
     return ax
 
 
@@ -136,6 +159,74 @@ def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers:
         ax.plot(k + spread, used, ".", color="0.15", markersize=3, zorder=3)
     ax.set_xticks(range(len(labels)), labels)
     return ax
+
+
+def dots(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers: Sequence[int] | None = None) -> Axes:
+    """Means with standard errors along the x axis, one line of the panel each, and every replica as a small dot.
+
+    Args:
+        ax: axes to draw into.
+        labels: one per line, from the bottom up.
+        samples: replicas of each line.
+        numbers: of the colours; None: the first colour for all.
+
+    Returns:
+        The axes.
+    """
+    for k, values in enumerate(samples):
+        used = np.asarray(values, dtype=float)
+        found = statistics.summary(used)
+        number = numbers[k] if numbers else 0
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        ax.plot(used, np.full(len(used), k), ".", color="0.6", markersize=3, zorder=1)
+        error = float(np.nan_to_num(found.sem))
+        ax.errorbar(float(found.mean), k, xerr=error, color=colour, marker=marker, capsize=2, zorder=3)
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(-0.6, len(labels) - 0.4)
+    return ax
+
+
+def heatmap(
+    ax: Axes,
+    values: ArrayLike,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    texts: Sequence[Sequence[str]] | None = None,
+    *,
+    colours: str = "cividis",
+    limits: tuple[float, float] = (0.0, 1.0),
+    fontsize: float = 6.0,
+) -> AxesImage:
+    """A matrix in colours, with a text in each cell; NaN is hatched.
+
+    Args:
+        ax: axes to draw into.
+        values: [rows, columns].
+        rows: labels, from the top down.
+        columns: labels.
+        texts: for the cells.
+        colours: name of a map of matplotlib; "PuOr" for values on both sides of zero.
+        limits: the values at the ends of the map.
+        fontsize: of the texts.
+
+    Returns:
+        The image, for a colour bar.
+    """
+    matrix = np.asarray(values, dtype=float)
+    image = ax.imshow(matrix, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+    ax.patch.set(hatch="/////", edgecolor="0.75", facecolor="white", linewidth=0)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(matrix):
+        if texts is None or not texts[row][column]:
+            continue
+        red, green, blue, _ = image.to_rgba(value) if np.isfinite(value) else (1.0, 1.0, 1.0, 1.0)
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        colour, box = "w" if dark else "k", None if np.isfinite(value) else {"color": "w", "pad": 1}
+        ax.text(column, row, texts[row][column], ha="center", va="center", fontsize=fontsize, color=colour, bbox=box)
+    return image
 
 
 def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Axes:
@@ -171,17 +262,37 @@ def legend_above(ax: Axes) -> Axes:
     return ax
 
 
-def letter(ax: Axes, name: str) -> Axes:
+def legend_over(made: Figure, ax: Axes, title: str | None = None, columns: int = 4) -> Figure:
+    """One legend for all panels, over the figure.
+
+    Args:
+        made: the figure.
+        ax: axes whose curves have the labels.
+        title: such as what the bands are.
+        columns: of the legend.
+
+    Returns:
+        The figure.
+    """
+    handles, labels = ax.get_legend_handles_labels()
+    made.legend(
+        handles, labels, loc="outside upper center", ncols=columns, title=title, title_fontsize=7, handlelength=1.6
+    )
+    return made
+
+
+def letter(ax: Axes, name: str, up: float = 14) -> Axes:
     """The letter of a panel, over its left edge.
 
     Args:
         ax: axes of the panel.
         name: such as "a".
+        up: how far over the panel, in points.
 
     Returns:
         The axes.
     """
-    ax.annotate(name, (0, 1), (-24, 14), xycoords="axes fraction", textcoords="offset points", fontweight="bold")
+    ax.annotate(name, (0, 1), (-24, up), xycoords="axes fraction", textcoords="offset points", fontweight="bold")
     return ax
 
 

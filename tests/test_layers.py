@@ -72,7 +72,9 @@ def test_outputs_and_gradients_are_those_of_the_mask(sites, replicas):
     assert (layer.weight.grad.numpy()[mask == 0] == 0).all()
     back = np.einsum("...bo,...oi->...bi", 2 * expected, strengths)
     np.testing.assert_allclose(x.grad.numpy(), back if replicas is None else back.sum(0), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(layer.strength.detach().numpy(), layer.weight.detach().numpy() / 0.3, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        layer.strength.detach().numpy(), layer.weight.detach().numpy() / 0.3, rtol=1e-12, atol=1e-13
+    )
 
 
 def sampled(layer, x, function):

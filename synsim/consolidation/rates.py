@@ -192,12 +192,14 @@ class Freeze(_Rates):
         """
         if self.threshold is not None:
             limit = per_replica(self.threshold, "threshold", net)
-            return {name: (value < shaped(limit, value)).to(value) for name, value in self._importance.items()}
+            return {
+                name: 1 - ((value >= shaped(limit, value)) & (value > 0)).to(value)
+                for name, value in self._importance.items()
+            }
         share = per_replica(0.0 if self.share is None else self.share, "share", net, high=1.0)
         place = ranks(self._importance, replicas_of(net))
         return {
-            name: 1 - ((place[name] >= 1 - shaped(share, value)) & (value > 0)).to(value)
-            for name, value in self._importance.items()
+            name: 1 - (_top(place[name], share) & (value > 0)).to(value) for name, value in self._importance.items()
         }
 
 
@@ -230,8 +232,13 @@ class Mask(_Rates):
         free = {name: self._rate[name] > 0 if name in self._rate else torch.ones_like(value, dtype=torch.bool)
                 for name, value in self._importance.items()}  # fmt: skip
         place = ranks(self._importance, replicas_of(net), free)
-        taken = {
-            name: free[name] & (place[name] >= 1 - shaped(share, value)) & (value > 0)
+        claimed = {
+            name: (free[name] & ~(_top(place[name], share) & (value > 0))).to(value)
             for name, value in self._importance.items()
         }
-        return {name: (free[name] & ~taken[name]).to(value) for name, value in self._importance.items()}
+        return {**self._rate, **claimed}
+
+
+def _top(place: Tensor, share: float | Tensor) -> Tensor:
+    # A share times the number of parameters may miss a whole number by rounding.
+    return place >= 1 - shaped(share, place) - 1e-9

@@ -47,7 +47,7 @@ def sum_over_examples(
     *,
     power: str = "square",
     head: int | None = None,
-    memory: float = 64.0,
+    memory: float = 16.0,
 ) -> dict[str, Tensor]:
     """Σ_b Σ_t weight_bt · f(∂ score(x_b, label_bt) / ∂θ), with f applied to the gradient of each single example.
 
@@ -137,10 +137,14 @@ def _add_closed(
                     )
                     _add(sums, name, found)
                     continue
-                part = magnitude(delta, power)
-                if term.weight is not None:
-                    part = part * term.weight.unsqueeze(-1)
-                gathered[name] = part if name not in gathered else gathered[name].add_(part)
+                weighted = delta if term.weight is None else delta * term.weight.unsqueeze(-1)
+                if power == "absolute":
+                    # Weights are shares, never negative.
+                    weighted, delta = weighted.abs(), torch.ones((), dtype=delta.dtype, device=delta.device)
+                if name in gathered:
+                    gathered[name].addcmul_(weighted, delta)
+                else:
+                    gathered[name] = weighted * delta
         for name, summed in gathered.items():
             _add(sums, name, linear_sums(modules[name], tape.uses[name].input, summed, masks[name], power))
 

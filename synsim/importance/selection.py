@@ -31,7 +31,7 @@ class View:
     view: str = "expected"
     samples: int = 10
     block: int = 100
-    memory: float = 64.0
+    memory: float = 16.0
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -183,7 +183,7 @@ def fit(
     require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
     if protection is not None:
-        protection.check(tasks)
+        protection.check(tasks, optimiser)
     test = tasks if test is None else test
     names = [[task.name for task in part] for part in (tasks, test)]
     empty = History.empty(seeds, names[0], names[1], max(rounds), list(probes or {}))
@@ -250,7 +250,6 @@ def _epoch(
         run.sums.zero_()
     order = epoch_order(run.history.seeds, index, epoch, len(task.train)).to(run.device)
     alone = replicas_of(run.net) is None
-    step = first
     for step, rows in enumerate(islice(batches(order, batch, first), stop - first), start=first):
         x, y = task.batch(rows[0] if alone else rows)
         losses, right = forward_backward(run.net, run.optimiser, x, y, task.head, run.objective)
@@ -268,7 +267,7 @@ def _epoch(
         bar.update(1)
         if run.store is not None and run.store.due():
             run.save(index, epoch, step + 1, before + time.perf_counter() - started)
-    mean = torch.where(run.alive, (run.sums / (step + 1)).cpu(), torch.nan)
+    mean = torch.where(run.alive, (run.sums / min(stop, len(task.train) // batch)).cpu(), torch.nan)
     run.history.per_epoch["loss"][:, index, epoch] = mean[0]
     run.history.per_epoch["train_accuracy"][:, index, epoch] = mean[1]
     run.history.per_epoch["seconds"][index, epoch] = before + time.perf_counter() - started

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim._checks import NotFiniteError, finite, require
+from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
 from synsim.curvature import measured
 from synsim.curvature.means import gradients, parameters_of
@@ -28,7 +29,7 @@ AfterTask = Callable[[nn.Module, Task, Found], Tensor]
 
 
 class Protection:
-    """What protects old tasks while new ones are learned, and what is recorded besides.
+    """What protects old tasks while new ones are learned, and what is recorded besides; for one run of `fit`.
 
     Args:
         importance: measured or accumulated for every task; needed with a consolidation.
@@ -61,7 +62,7 @@ class Protection:
         self.after_task = dict(after_task or {})
         self.reset_optimiser, self.reinitialise = reset_optimiser, reinitialise
         self._accumulated = {name: one for name, one in self.all.items() if one.accumulated}
-        self._order: tuple[tuple[int, int], Tensor] | None = None
+        self._order: tuple[tuple[object, ...], Tensor] | None = None
 
     def start(self, net: nn.Module, optimiser: Optimizer, index: int) -> None:
         """Begin a task.
@@ -142,15 +143,22 @@ class Protection:
         batch: int, objective: Objective | None,
     ) -> dict[str, Tensor]:  # fmt: skip
         index, epoch, step, whole = at
-        if self._order is None or self._order[0] != (index, epoch):
+        key = (index, epoch, tuple(seeds), len(task.train))
+        if self._order is None or self._order[0] != key:
             device = next(net.parameters()).device
-            self._order = ((index, epoch), independent_order(seeds, index, epoch, len(task.train)).to(device))
+            self._order = (key, independent_order(seeds, index, epoch, len(task.train)).to(device))
         rows = next(batches(self._order[1], batch, step))
         x, y = task.batch(rows[0] if replicas_of(net) is None else rows)
-        # Masks of their own, by purpose and step, so that measuring does not move the training.
+        # Masks of their own, by purpose and step, and no dropout, so that measuring does not move the training.
+        modes = {module: module.training for module in net.modules()}
         with evaluation(net, seed=1 + index) as passes:
             passes.at(whole, 0, 0)
-            forward_backward(net, optimiser, x, y, task.head, objective)
+            net.eval()
+            try:
+                forward_backward(net, optimiser, x, y, task.head, objective)
+            finally:
+                for module, mode in modes.items():
+                    module.training = mode
         return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
     def finish(
@@ -219,12 +227,21 @@ class Protection:
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))
 
-    def check(self, tasks: Sequence[Task]) -> None:
-        """Warn of a stream in which a penalty cannot work.
+    def check(self, tasks: Sequence[Task], optimiser: Optimizer) -> None:
+        """Refuse what does not go together, and warn of a stream in which a penalty cannot work.
 
         Args:
             tasks: the tasks to learn.
+            optimiser: the optimiser.
+
+        Raises:
+            ValueError: if BGD is to be combined with a consolidation or a reset.
         """
+        require(
+            not isinstance(optimiser, BGD) or not (self.consolidation or self.reset_optimiser),
+            "BGD protects by itself, with the spread of its weights: train it without a consolidation and without "
+            "reset_optimiser, which would forget that spread.",
+        )
         if self.consolidation is None or len(tasks) < 2 or any(task.head is not None for task in tasks):
             return
         seen: set[int] = set()
