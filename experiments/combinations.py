@@ -29,7 +29,7 @@ KINDS = ("plain", "stochastic")
 # The grid of each consolidation, and the name of its strength.
 GRIDS = {
     "penalty": ("strength", (0.0001, 0.001, 0.01, 0.1, 1.0)),
-    "modulation": ("strength", (0.25, 1.0, 4.0, 16.0, 64.0)),
+    "modulation": ("strength", (0.0625, 0.25, 1.0, 4.0, 16.0)),
     "freeze": ("share", (0.1, 0.3, 0.5, 0.7, 0.9)),
     "mask": ("share", (0.05, 0.1, 0.2, 0.4, 0.6)),
 }
@@ -44,15 +44,15 @@ class Config(PresetConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
-        "quick": {"steps": 80, "test_images": 500, "images": 500},
-        "full": {"steps": 1200, "test_images": 2000, "images": 1000},
+        "quick": {"steps": 80, "hidden": (100, 100), "test_images": 500, "images": 500},
+        "full": {"steps": 1200, "hidden": (200, 200), "test_images": 2000, "images": 1000},
     }
     out: str = option("runs/combinations", "folder of the run")
     importances: tuple[str, ...] = option(importance.available(), "importances", importance.available())
     consolidations: tuple[str, ...] = option(tuple(GRIDS), "kinds of consolidation", tuple(GRIDS))
     kinds: tuple[str, ...] = option(KINDS, "networks", KINDS)
     selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen; they are not reported")
-    hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     batch: int = option(100, "examples per step")
     rate: float = option(RATE, "learning rate")
     steps: int | None = option(None, "steps per task (default: from the preset)")

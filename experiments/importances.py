@@ -79,7 +79,7 @@ class Config(PresetConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
-        "quick": {"hidden": (300, 300), "tasks": 5, "epochs": 5},
+        "quick": {"hidden": (200, 200), "tasks": 5, "epochs": 3},
         "paper": {"hidden": (2000, 2000), "tasks": 10, "epochs": 20},
     }
     out: str = option("runs/importances", "folder of the run")

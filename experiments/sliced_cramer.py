@@ -39,7 +39,7 @@ class Config(PresetConfig):
 
     PRESETS: ClassVar[Presets] = {
         "quick": {
-            "hidden": (256, 128), "tasks": 5, "epochs": 3, "rate": 1e-3, "digits": 5, "digit_epochs": 5,
+            "hidden": (256, 128), "tasks": 3, "epochs": 2, "rate": 1e-3, "digits": 5, "digit_epochs": 5,
             "encoder": (256, 32), "exponents": (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
         },
         "paper": {
