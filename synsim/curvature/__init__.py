@@ -1,7 +1,7 @@
 """Gradients per example of any module: sums of their squares or absolute values, and gradients of mean responses."""
 
-from synsim.curvature.examples import Term, sum_over_examples
+from synsim.curvature.examples import Score, Term, sum_over_examples
 from synsim.curvature.means import batch_gradients, mean_response_gradients
 from synsim.curvature.measuring import measured
 
-__all__ = ["Term", "batch_gradients", "mean_response_gradients", "measured", "sum_over_examples"]
+__all__ = ["Score", "Term", "batch_gradients", "mean_response_gradients", "measured", "sum_over_examples"]

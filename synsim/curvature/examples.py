@@ -17,8 +17,18 @@ from synsim.inputs import Images, has_replicas, logits_of
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
 
-Score = Callable[[Tensor, Tensor], Tensor]
-"""(output [..., B, C], labels [B] or [..., B]) -> a score per example [..., B]."""
+
+@dataclass(frozen=True)
+class Score:
+    """What is differentiated, in two parts, so that labels share the work on the output.
+
+    Attributes:
+        prepare: output [..., B, C] -> anything per example, [..., B] or [..., B, K].
+        pick: (what was prepared, labels [B] or [..., B]) -> the score per example, [..., B].
+    """
+
+    prepare: Callable[[Tensor], Tensor]
+    pick: Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,9 +93,10 @@ def sum_over_examples(
         next(iter(measurement.rows(1, 1)))
         simple, width = closed(net, wanted, lambda: logits_of(net, two, head))
     if simple:
+        scratch: dict[torch.Size, Tensor] = {}
         each = 1024 + width * two.element_size()
         for rows in measurement.rows(len(images), max(1, budget // each)):
-            _add_closed(sums, net, images[rows], rows, score, terms, power, head, budget)
+            _add_closed(sums, net, images[rows], rows, score, terms, power, head, budget, scratch)
     else:
         require(
             all(layer.address.mean or layer.scope == "batch" for layer in synapses(net).values()),
@@ -111,11 +122,13 @@ def _add_closed(
     power: str,
     head: int | None,
     budget: int,
+    scratch: dict[torch.Size, Tensor],
 ) -> None:
     modules = cast(dict[str, Layer], dict(net.named_modules()))
     with capture(net) as tape:
         with torch.enable_grad():
             logits = logits_of(net, x, head)
+            prepared = score.prepare(logits)
         names = [name for name in tape.uses if any(_join(name, own) in sums for own in ("weight", "bias"))]
         outputs = [tape.uses[name].output for name in names]
         masks = {name: mask_of(modules[name], rows.stop - rows.start) for name in names}
@@ -124,7 +137,7 @@ def _add_closed(
         chosen = list(terms(logits.detach(), rows))
         for number, term in enumerate(chosen):
             with torch.enable_grad():
-                total = score(logits, term.labels).sum()
+                total = score.pick(prepared, term.labels).sum()
             last = number == len(chosen) - 1
             found_deltas = torch.autograd.grad(total, outputs, retain_graph=not last, allow_unused=True)
             deltas = cast(tuple[Tensor | None, ...], found_deltas)
@@ -146,7 +159,7 @@ def _add_closed(
                 else:
                     gathered[name] = weighted * delta
         for name, summed in gathered.items():
-            _add(sums, name, linear_sums(modules[name], tape.uses[name].input, summed, masks[name], power))
+            _add(sums, name, linear_sums(modules[name], tape.uses[name].input, summed, masks[name], power, scratch))
 
 
 def _add_general(
@@ -168,7 +181,7 @@ def _add_general(
     def total(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         held = {place: values[name] for place, name in places.items()}
         out = functional_call(net, held, (image.unsqueeze(axis),), inputs, tie_weights=False)
-        return score(out, label.unsqueeze(-1)).sum()
+        return score.pick(score.prepare(out), label.unsqueeze(-1)).sum()
 
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters() if name in sums}
     for term in chosen:

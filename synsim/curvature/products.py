@@ -46,7 +46,9 @@ def one_product(layer: Layer, given: Tensor, mask: Tensor | None) -> bool:
     return linear and given.ndim in ranks and (mask is None or mask.shape[0] == 1)
 
 
-def linear_sums(layer: Layer, given: Tensor, summed: Tensor, mask: Tensor | None, power: str) -> dict[str, Tensor]:
+def linear_sums(
+    layer: Layer, given: Tensor, summed: Tensor, mask: Tensor | None, power: str, scratch: dict[torch.Size, Tensor]
+) -> dict[str, Tensor]:
     """Sum over examples for a linear layer.
 
     Args:
@@ -55,11 +57,19 @@ def linear_sums(layer: Layer, given: Tensor, summed: Tensor, mask: Tensor | None
         summed: Σ of weight times magnitude of the output gradients, [B, O] or [R, B, O].
         mask: factors [1, R, O, I], or None.
         power: "square" or "absolute".
+        scratch: memory for the magnitudes of inputs, kept from chunk to chunk: asking for it anew costs more than the
+            arithmetic.
 
     Returns:
         "weight" and, where there is one, "bias": sums shaped like these parameters.
     """
-    inputs = magnitude(given, power)
+    if given.shape not in scratch:
+        scratch[given.shape] = torch.empty_like(given)
+    inputs = scratch[given.shape]
+    if power == "square":
+        torch.mul(given, given, out=inputs)
+    else:
+        torch.abs(given, out=inputs)
     if summed.ndim == 2:
         found = summed.t() @ inputs
     else:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import finite, require, whole
-from synsim.curvature import Term, batch_gradients, measured, sum_over_examples
+from synsim.curvature import Score, Term, batch_gradients, measured, sum_over_examples
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, sampled_labels, seeds_of, select, true_labels
 from synsim.inputs import Images, logits_of
@@ -17,18 +17,13 @@ LABELS = ("exact", "sampled", "predicted", "empirical")
 CONVENTIONS = ("mean", "sum", "scaled")
 
 
-def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
-    """ℓ(x, y) = −log p(y | x) of every example, in nats.
+def _pick(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+    index = labels.expand(log_probabilities.shape[:-1]).unsqueeze(-1)
+    return -log_probabilities.gather(-1, index).squeeze(-1)
 
-    Args:
-        logits: [B, C] or [R, B, C].
-        labels: [B] or [R, B].
 
-    Returns:
-        [B] or [R, B].
-    """
-    index = labels.expand(logits.shape[:-1]).unsqueeze(-1)
-    return -logits.log_softmax(-1).gather(-1, index).squeeze(-1)
+NEGATIVE_LOG_LIKELIHOOD = Score(lambda logits: logits.log_softmax(-1), _pick)
+"""ℓ(x, y) = −log p(y | x) of every example, in nats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +101,7 @@ class Fisher(Importance):
             net, self.options.view, self.options.samples, self.options.block, self.options.seed
         ) as measurement:
             sums = sum_over_examples(
-                net, chosen, negative_log_likelihood, terms, measurement,
+                net, chosen, NEGATIVE_LOG_LIKELIHOOD, terms, measurement,
                 power=self.power, head=head, memory=self.options.memory,
             )  # fmt: skip
         return {name: value.div_(count) for name, value in sums.items()}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
-from synsim.curvature import Term, measured, sum_over_examples
+from synsim.curvature import Score, Term, measured, sum_over_examples
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, select
 from synsim.inputs import Images
@@ -44,12 +44,11 @@ class MAS(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _Options(**options)  # type: ignore[arg-type]
 
-    def score(self, output: Tensor, labels: Tensor) -> Tensor:
+    def score(self, output: Tensor) -> Tensor:
         """‖f‖² of every example.
 
         Args:
             output: of the network, [..., B, K].
-            labels: not used.
 
         Returns:
             [..., B].
@@ -81,7 +80,7 @@ class MAS(Importance):
 
         with measured(net, options.view, options.samples, options.block, options.seed) as measurement:
             sums = sum_over_examples(
-                net, chosen, self.score, terms, measurement,
+                net, chosen, Score(self.score, lambda value, labels: value), terms, measurement,
                 power="square" if options.squared else "absolute", head=head, memory=options.memory,
             )  # fmt: skip
         return {name: value.div_(len(chosen)) for name, value in sums.items()}
@@ -95,12 +94,11 @@ class MASMax(MAS):
 
     name = "mas-max"
 
-    def score(self, output: Tensor, labels: Tensor) -> Tensor:
+    def score(self, output: Tensor) -> Tensor:
         """(max f)² of every example.
 
         Args:
             output: of the network, [..., B, K].
-            labels: not used.
 
         Returns:
             [..., B].
