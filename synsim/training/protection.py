@@ -227,12 +227,12 @@ class Protection:
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))
 
-    def check(self, tasks: Sequence[Task], optimiser: Optimizer) -> None:
+    def check(self, tasks: Sequence[Task], optimiser: Optimizer | None = None) -> None:
         """Refuse what does not go together, and warn of a stream in which a penalty cannot work.
 
         Args:
             tasks: the tasks to learn.
-            optimiser: the optimiser.
+            optimiser: the optimiser, if it is known.
 
         Raises:
             ValueError: if BGD is to be combined with a consolidation or a reset.

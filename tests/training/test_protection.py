@@ -571,7 +571,7 @@ def test_bgd_refuses_a_penalty():
     for strength in (1, [0.0, 1.0]):
         net = network()
         guard = Protection(importance.make("uniform"), consolidation.make("penalty", strength=strength))
-        with pytest.raises(ValueError, match="BGD protects by itself: train it without a penalty"):
+        with pytest.raises(ValueError, match="BGD protects by itself, with the spread of its weights"):
             train(net, bgd(net), guard)
     net = network()
     with pytest.raises(ValueError, match="BGD protects by itself"):
