@@ -1,0 +1,75 @@
+"""Every experiment with an importance runs on the digits, leaves a record, draws its figures and can be resumed."""
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from synsim import records
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMON = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1"]
+ARGUMENTS = {
+    "fisher_variants": ["--iterations", "20", "--hidden", "20", "--exponents", "0", "2", "--seeds", "1", "2"],
+    "importances": ["--hidden", "20", "--tasks", "2", "--epochs", "1", "--seeds", "1", "2",
+                    "--methods", "si", "si-unbiased", "si-bias", "sos", "onaf", "si-2048", "sos-2048", "onaf-2048"],
+    "importance_relations": ["--hidden", "20", "--tasks", "2", "--epochs", "1", "--images", "50", "--seeds", "1", "2"],
+    "path_integral": ["--hidden", "20", "--epochs", "1", "--every", "10", "--seeds", "1", "2"],
+    "sliced_cramer": ["--hidden", "20", "--encoder", "20", "5", "--tasks", "2", "--epochs", "1", "--digits", "2",
+                      "--digit-epochs", "1", "--exponents", "0", "2", "--seeds", "1", "2"],
+    "combinations": ["--hidden", "20", "--steps", "5", "--images", "50", "--seeds", "3", "4", "--selection", "1",
+                     "--importances", "fisher", "si", "release-probability"],
+    "lifelong": ["--hidden", "20", "--epochs", "1", "--methods", "ewc", "bgd", "--strengths", "1", "10",
+                 "--scenario", "permuted", "--tasks", "2", "--draws", "2", "--seeds", "1", "2"],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def run(name: str, out: Path, *more: str) -> None:
+    sys.modules.pop(name, None)
+    script = importlib.import_module(name)
+    config = script.parse(script.Config, "", [*COMMON, *ARGUMENTS[name], "--out", str(out), *more])
+    script.run(config, script.experiment)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_it_runs_resumes_and_is_drawn(name, tmp_path, capsys):
+    out = tmp_path / "run"
+    run(name, out)
+    printed = capsys.readouterr().out
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    assert rows
+    assert all(row["method"] in printed for row in rows)
+    assert any(math.isfinite(row["mean"]) for row in rows if row["mean"] is not None)
+    assert records.open(out).config["data"] == "digits"
+    before = (out / "summary.json").read_text()
+    run(name, out, "--resume")
+    seconds = ("s", "training of one run, s", "importances of one run, s")
+    kept = [row for row in json.loads(before)["rows"] if row["metric"] not in seconds]
+    assert [
+        row for row in json.loads((out / "summary.json").read_text())["rows"] if row["metric"] not in seconds
+    ] == kept
+    importlib.import_module(f"analysis.{name}").main([str(out)])
+    assert list((out / "figures").glob("*.pdf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("fisher_variants", ["--preset", "full"], "preset must be one of quick, paper"),
+        ("combinations", ["--selection", "3"], "a strength must be chosen on other seeds"),
+        ("importances", ["--methods", "ewc2"], "invalid choice"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name, arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(name, tmp_path / "run", *arguments)
+    assert message in capsys.readouterr().err
