@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from synsim import plots, records, statistics, tables
 
-LABELS = {"presynaptic": "presynaptic\nconsolidation", "none": "none", "joint": "joint"}
+LABELS = {"presynaptic": "presynaptic\nconsolidation", "ewc": "EWC", "bgd": "BGD"}
+FEW = 3
 
 
 def sequential(dataset: xarray.Dataset) -> list[str]:
@@ -54,12 +55,22 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     lowest = min(float(np.nanmin(values)) for values in samples.values())
     floor = max(0.0, 10 * np.floor((lowest - 10) / 10))
     pairs = [k for k in range(1, len(names)) if min(_count(samples[names[0]]), _count(samples[names[k]])) > 1]
+    tests = [statistics.compare(samples[names[0]], samples[names[k]]).p for k in pairs]
+    corrected = dict(zip(pairs, statistics.holm(tests), strict=True))
     top = max(float(np.nanmax(values)) for values in samples.values())
     gap = 0.09 * (top - floor)
-    ax.set_ylim(floor, top + gap * (len(pairs) + 1))
-    tests = [statistics.compare(samples[names[0]], samples[names[k]]).p for k in pairs]
-    for rank, (k, p) in enumerate(zip(pairs, statistics.holm(tests), strict=True)):
-        plots.bracket(ax, 0, k, top + gap * (rank + 0.4), f"{statistics.stars(p)} p = {p:.2g}".strip())
+    if len(names) <= FEW:
+        ax.set_ylim(floor, top + gap * (len(pairs) + 1))
+        for rank, (k, p) in enumerate(corrected.items()):
+            plots.bracket(ax, 0, k, top + gap * (rank + 0.4), f"{statistics.stars(p)} p = {p:.2g}".strip())
+    else:
+        # Brackets of many tests would hide the bars: a sign above each, compared with the first.
+        ax.set_ylim(floor, top + 2 * gap)
+        for k, p in corrected.items():
+            height = float(np.nanmax(samples[names[k]]))
+            ax.text(k, height + 0.4 * gap, statistics.stars(p) or "n.s.", ha="center", va="bottom", fontsize=7)
+        ax.set_xticks(range(len(names)), [LABELS.get(name, name).split("\n")[0] for name in names])
+        ax.tick_params(axis="x", rotation=40)
     ax.set_ylabel("accuracy over all tasks (%)")
     return {name: values.tolist() for name, values in samples.items()}
 
