@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from importlib import import_module
 from types import ModuleType
 
+from synsim import consolidation as consolidation
 from synsim import data as data
 from synsim import importance as importance
 from synsim import meters as meters

@@ -109,12 +109,13 @@ def test_citation_and_changelog_name_the_version():
         assert synsim.__version__ in (ROOT / name).read_text(encoding="utf-8"), name
 
 
-def test_the_example_of_the_readme_runs(capsys):
+def test_the_examples_of_the_readme_run(capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks, "the README has no example"
-    exec(compile(blocks[0], "README.md", "exec"), {"__name__": "readme"})
-    assert capsys.readouterr().out
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+        assert capsys.readouterr().out
 
 
 def test_the_map_of_the_readme_names_every_room():
