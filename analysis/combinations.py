@@ -1,6 +1,5 @@
 """Figure of a run of combinations: what every importance does under every consolidation, beside no protection."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from synsim import plots, records, statistics, tables
+from synsim import figures, plots, statistics
 
 TITLES = {"plain": "plain network", "stochastic": "stochastic network"}
 
@@ -88,14 +87,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of experiments/combinations.py")
-    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/ in the run)")
-    given = parser.parse_args(arguments)
-    record = records.open(given.run)
-    print(tables.text(record.summary))
-    for file in draw(record.dataset, given.out or given.run / "figures"):
-        print(file)
+    figures.command(__doc__, "combinations", lambda record, folder: draw(record.dataset, folder), arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Figures of an energy run: the cost of a bit, and the fate of release probabilities (cf. Fig. 4.1, 4.2a, 4.6a)."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import plots, records, statistics, tables
+from synsim import figures, plots, statistics
 
 SHORT = {"deterministic": "determin.", "fixed": "fixed"}
 LABELS = {"plastic": "plastic", "deterministic": "deterministic", "fixed": "fixed release"}
@@ -92,14 +91,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of experiments/energy.py")
-    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/ in the run)")
-    given = parser.parse_args(arguments)
-    record = records.open(given.run)
-    print(tables.text(record.summary))
-    for file in draw(record.dataset, given.out or given.run / "figures"):
-        print(file)
+    figures.command(__doc__, "energy", lambda record, folder: draw(record.dataset, folder), arguments)
 
 
 if __name__ == "__main__":

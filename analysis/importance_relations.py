@@ -1,6 +1,5 @@
 """Figures of a run of importance_relations: parameter by parameter, how the importances relate (cf. Fig. 3.1, 3.2)."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from synsim import plots, records, statistics, tables
+from synsim import figures, plots, statistics
 
 PAIRS = (("SI", "SOS"), ("SIB", "SOS"), ("SIU", "SOS"), ("MAS", "MASX"), ("MAS", "√Fisher"), ("AF²", "Fisher"))
 BINS = (80, 50)
@@ -132,14 +131,7 @@ def _finish(made: Any, axes: Any, used: int, note: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of experiments/importance_relations.py")
-    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/ in the run)")
-    given = parser.parse_args(arguments)
-    record = records.open(given.run)
-    print(tables.text(record.summary))
-    for file in draw(record.dataset, given.out or given.run / "figures"):
-        print(file)
+    figures.command(__doc__, "importance_relations", lambda record, folder: draw(record.dataset, folder), arguments)
 
 
 if __name__ == "__main__":

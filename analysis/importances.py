@@ -1,6 +1,5 @@
 """Figure of a run of importances: every importance under one penalty, and larger batches (cf. Tables 3.1, C.1)."""
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import plots, records, statistics, tables
+from synsim import figures, plots, statistics
 
 LABELS = {
     "si": "SI",
@@ -131,14 +130,9 @@ def draw(dataset: xarray.Dataset, folder: Path, summary: Sequence[Mapping[str, A
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of experiments/importances.py")
-    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/ in the run)")
-    given = parser.parse_args(arguments)
-    record = records.open(given.run)
-    print(tables.text(record.summary))
-    for file in draw(record.dataset, given.out or given.run / "figures", record.summary):
-        print(file)
+    figures.command(
+        __doc__, "importances", lambda record, folder: draw(record.dataset, folder, record.summary), arguments
+    )
 
 
 if __name__ == "__main__":

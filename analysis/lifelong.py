@@ -1,6 +1,5 @@
 """Figures of a lifelong run: what is left of the first task, and of all tasks at the end (cf. Fig. 4.4, 4.8)."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import plots, records, statistics, tables
+from synsim import figures, plots, statistics
 
 LABELS = {"presynaptic": "presynaptic\nconsolidation", "ewc": "EWC", "bgd": "BGD"}
 FEW = 3
@@ -115,14 +114,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of experiments/lifelong.py")
-    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/ in the run)")
-    given = parser.parse_args(arguments)
-    record = records.open(given.run)
-    print(tables.text(record.summary))
-    for file in draw(record.dataset, given.out or given.run / "figures"):
-        print(file)
+    figures.command(__doc__, "lifelong", lambda record, folder: draw(record.dataset, folder), arguments)
 
 
 if __name__ == "__main__":

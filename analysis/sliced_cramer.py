@@ -1,6 +1,5 @@
 """Figure of a run of sliced_cramer: permuted images and an auto-encoder, over strengths λ (cf. Kolouri et al. 2020)."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import plots, records, statistics, tables
+from synsim import figures, plots, statistics
 
 LABELS = {"scp": "SCP", "mas": "MAS", "ewc": "EWC"}
 COLOURS = {"scp": 0, "mas": 1, "ewc": 2}
@@ -134,14 +133,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of experiments/sliced_cramer.py")
-    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/ in the run)")
-    given = parser.parse_args(arguments)
-    record = records.open(given.run)
-    print(tables.text(record.summary))
-    for file in draw(record.dataset, given.out or given.run / "figures"):
-        print(file)
+    figures.command(__doc__, "sliced_cramer", lambda record, folder: draw(record.dataset, folder), arguments)
 
 
 if __name__ == "__main__":

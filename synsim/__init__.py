@@ -25,7 +25,7 @@ from synsim.synapses import frozen as frozen
 from synsim.synapses import seed as seed
 from synsim.synapses import synapses as synapses
 
-_LATER = ("plots", "records", "statistics", "tables", "training")
+_LATER = ("figures", "plots", "records", "statistics", "tables", "training")
 
 
 def __getattr__(name: str) -> ModuleType:
