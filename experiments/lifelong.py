@@ -38,7 +38,7 @@ UNPROTECTED = {
 
 # The paper is silent about EWC and BGD. EWC here: Adam, its state reset with each task, the exact Fisher on 1,000
 # images, penalty λ/2 · Σ F (w − w*)² around the last task. For permuted tasks the strength was chosen among 3, 10, 30
-# (--strengths, seeds 1 and 2, full length), the initial σ of BGD among 0.01, 0.02, 0.03 (--sigmas, seed 1, three tasks).
+# (--strengths, seeds 1 and 2, full length), the initial σ of BGD among 0.01, 0.02, 0.03 (--sigmas, seed 1, --tasks 3).
 # These seeds are not reported. Nothing was searched for split tasks yet.
 EWC_RATE, EWC_IMAGES = 1e-3, 1000
 STRENGTHS = {"split": 100.0, "permuted": 10.0}
