@@ -99,7 +99,7 @@ def ranges(ax: Axes, dataset: xarray.Dataset) -> dict[str, tuple[float, float]]:
             if end == edge:  # the range may go on outside of the grid
                 ax.plot(end, line, color=colour, marker=arrow, markersize=5, markerfacecolor="w", clip_on=False)
     ax.set_xscale("log")
-    label = f"λ within {TOLERANCE:g} point of the best\n(◁ ▷ up to the end of the grid)"
+    label = f"λ within {TOLERANCE:g} point of the best\n(◁ ▷ end of the grid)"
     ax.set(xlabel=label, xlim=(grid.min(), grid.max()))
     ax.set_yticks(range(len(names)), [])
     ax.set_ylim(-0.6, len(names) - 0.4)

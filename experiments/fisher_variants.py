@@ -60,7 +60,7 @@ class Config(PresetConfig):
 
 
 class Timed(Importance):
-    """An importance that keeps the time it takes, per replica."""
+    """An importance that keeps the time its latest estimate took."""
 
     def __init__(self, inner: Importance) -> None:
         self.inner, self.seconds = inner, 0.0
@@ -71,7 +71,7 @@ class Timed(Importance):
         """Measure, and time it."""
         start = time.perf_counter()
         found = self.inner.estimate(net, x, y, head=head)
-        self.seconds += time.perf_counter() - start
+        self.seconds = time.perf_counter() - start
         return found
 
 
@@ -107,7 +107,10 @@ def train(config: Config, variant: str, seed: int, session: Session) -> xarray.D
         protection = Protection(
             importance,
             synsim.consolidation.make("penalty", strength=strengths, factor=0.5),
-            after_task={"importance_sum": lambda net, task, found: total(found["importance"])},
+            after_task={
+                "importance_sum": lambda net, task, found: total(found["importance"]),
+                "importance_seconds": lambda net, task, found: torch.full_like(strengths, importance.seconds),
+            },
         )
 
     def go(store: PhaseStore) -> History:
@@ -129,6 +132,7 @@ def train(config: Config, variant: str, seed: int, session: Session) -> xarray.D
     found = phase.dataset[["accuracy", "failed"]].drop_vars(["seed", "replica"])
     seconds = np.nansum(phase.dataset.seconds.values) / len(strengths)
     sums = phase.dataset.get("importance_sum")
+    spent = 0.0 if sums is None else float(phase.dataset.importance_seconds[0].sum()) / len(strengths)
     # Names of tasks differ between seeds; their places do not.
     places = range(len(tests))
     found = found.assign_coords(after_task=places, test_task=places).rename(replica="strength")
@@ -136,7 +140,7 @@ def train(config: Config, variant: str, seed: int, session: Session) -> xarray.D
     return found.assign(
         importance_sum=(("strength", "after_task"), values),
         training_seconds=seconds,
-        importance_seconds=0.0 if importance is None else importance.seconds / len(strengths),
+        importance_seconds=spent,
     ).assign_coords(strength=strengths.numpy())
 
 
