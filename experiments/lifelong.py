@@ -39,7 +39,7 @@ UNPROTECTED = {
 # The paper is silent about EWC and BGD. EWC here: Adam, its state reset with each task, the exact Fisher on 1,000
 # images, penalty λ/2 · Σ F (w − w*)² around the last task. For permuted tasks the strength was chosen among 3, 10, 30
 # (--strengths, seeds 1 and 2, full length), the initial σ of BGD among 0.01, 0.02, 0.03 (--sigmas, seed 1, --tasks 3).
-# These seeds are not reported. Nothing was searched for split tasks yet.
+# These seeds are not reported. Nothing was searched for split tasks yet, nor BGD's η, nor more draws per step.
 EWC_RATE, EWC_IMAGES = 1e-3, 1000
 STRENGTHS = {"split": 100.0, "permuted": 10.0}
 SIGMAS = {"split": 0.02, "permuted": 0.03}
@@ -94,6 +94,7 @@ class Config(RunConfig):
     )
     strengths: tuple[float, ...] = option((), "strengths λ of EWC; several are a search, as replicas of one program")
     draws: int = option(5, "draws of the weights per step of BGD (its authors take 10)")
+    eta: float = option(1.0, "learning rate η of BGD's means")
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
 
@@ -133,7 +134,7 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
         return net, optimisers[kind](net.parameters(), lr=rate), None
     each = torch.tensor(values, dtype=torch.float64).repeat_interleave(len(config.seeds))
     if name == "bgd":
-        return net, synsim.BGD(net, sigma=each, samples=config.draws, scale=config.batch), None
+        return net, synsim.BGD(net, sigma=each, eta=config.eta, samples=config.draws, scale=config.batch), None
     protection = Protection(
         synsim.importance.make("fisher", images=min(EWC_IMAGES, *(len(task.train) for task in sequence))),
         synsim.consolidation.make("penalty", strength=each, factor=0.5),
