@@ -36,7 +36,8 @@ class View:
 
     def __post_init__(self) -> None:
         """Check what can be checked without a network."""
-        require(self.images is None or whole(self.images, "images") > 0, "")
+        if self.images is not None:
+            whole(self.images, "images")
         require(self.view in ("expected", "sampled"), f"view must be expected or sampled, got {self.view!r}.")
         whole(self.samples, "samples")
         whole(self.block, "block")
