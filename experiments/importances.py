@@ -2,16 +2,19 @@
 
 Protocol: ten permutations, [0, 1] pixels, 784-2000-2000-10 with Glorot weights and biases 0.1, Adam 0.001 (its state
 reset per task; 0.008 with batch 2,048), 20 epochs, L + c Σ λ (w − w*)² with summed importances around the latest task.
-Strengths c and re-initialisation per method are those of the published searches, made for the full protocol; the
-quick preset keeps them and is shorter.
+Strengths c and re-initialisation per method are those of the published searches, made for the full protocol. In the
+quick preset they do not fit: it never re-initialises, and chooses every method's c among powers of ten times the
+published one, on seeds that are not reported.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import xarray
 from common import PresetConfig, Presets, combine, finish, run
 from torch import nn
 
@@ -79,23 +82,53 @@ class Config(PresetConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
-        "quick": {"hidden": (200, 200), "tasks": 5, "epochs": 3},
-        "paper": {"hidden": (2000, 2000), "tasks": 10, "epochs": 20},
+        "quick": {
+            "hidden": (100, 100),
+            "tasks": 5,
+            "epochs": 5,
+            "selection": (1, 2),
+            "exponents": (-2, -1, 0, 1, 2),
+            "reinitialise": "never",
+        },
+        "paper": {
+            "hidden": (2000, 2000),
+            "tasks": 10,
+            "epochs": 20,
+            "selection": (),
+            "exponents": (0,),
+            "reinitialise": "published",
+        },
     }
     out: str = option("runs/importances", "folder of the run")
     methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS))
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
     batch: int | None = option(None, "examples per step, also for the methods with large batches")
+    selection: tuple[int, ...] = option((), "seeds on which c is chosen; they are not reported")
+    exponents: tuple[int, ...] = option((), "c is chosen among 10^k times the published one")
+    reinitialise: str | None = option(None, "never, or as published (SI and its relatives)", ("never", "published"))
+
+    def __post_init__(self) -> None:
+        """Check what this experiment asks besides."""
+        super().__post_init__()
+        both = sorted(set(self.selection) & set(self.seeds))
+        if both:
+            raise ValueError(f"seeds {both} are in --selection and in --seeds; c must be chosen on other seeds.")
+        if len(self.exponents) > 1 and not self.selection:
+            raise ValueError("several --exponents need --selection, seeds on which c is chosen.")
 
 
-def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> Phase:
-    """One method with all seeds."""
+def train(
+    config: Config, name: str, strengths: Sequence[float], seeds: tuple[int, ...], session: Session
+) -> tuple[Phase, xarray.DataArray]:
+    """One method with some strengths and seeds; its final accuracy in per cent, [strength, seed]."""
     method = METHODS[name]
+    replicas = seeds * len(strengths)
+    sequence = sequence_of(config, replicas)
     sizes = [sequence[0].train[0:1].shape[-1], *config.hidden, sequence[0].classes]
-    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=len(config.seeds), device=config.device)
+    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=len(replicas), device=config.device)
     draw = partial(redraw, scheme="glorot", bias=BIAS)
-    draw(initialised(net, config.seeds))
+    draw(initialised(net, replicas, sweep=True))
     batch, rate = BATCHES[method.large]
     options = dict(method.options)
     if "images" in options:
@@ -104,29 +137,51 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
     def fresh(net: nn.Module, task: int) -> None:
         draw(net, draw=task)
 
+    each = torch.tensor(strengths, dtype=torch.float64).repeat_interleave(len(seeds))
     protection = Protection(
         importance.make(method.name, **options),
-        synsim.consolidation.make("penalty", strength=method.strength),
+        synsim.consolidation.make("penalty", strength=each),
         reset_optimiser=True,
-        reinitialise=fresh if method.fresh else None,
+        reinitialise=fresh if method.fresh and config.reinitialise == "published" else None,
     )
+    sweep = len(strengths) > 1
 
     def go(store: PhaseStore) -> History:
         return fit(
             net,
             torch.optim.Adam(net.parameters(), lr=rate),
             sequence,
-            seeds=config.seeds,
+            seeds=replicas,
             epochs=config.epochs,
             batch=config.batch or batch,
             samples=1,
             protection=protection,
             store=store,
             test_every_epoch=False,
-            progress=None if config.quiet else name,
+            progress=None if config.quiet else f"{name}, search" if sweep else name,
         )
 
-    return session.phase(name, net, go, keep=False)
+    phase = session.phase(f"{name}, search" if sweep else name, net, go, keep=False, sweep=sweep)
+    matrix = 100 * phase.dataset.accuracy.isel(after_task=-1).where(~phase.dataset.failed)
+    final = matrix.mean("test_task", skipna=False).values.reshape(len(strengths), len(seeds))
+    return phase, xarray.DataArray(final, {"strength": list(strengths), "seed": list(seeds)}, ["strength", "seed"])
+
+
+def chosen(config: Config, name: str, session: Session) -> tuple[float, bool, xarray.DataArray | None]:
+    """The strength c of a method, whether it is at the end of its grid, and the search."""
+    published = METHODS[name].strength
+    if len(config.exponents) == 1 or published == 0:
+        return published * 10.0 ** config.exponents[0], False, None
+    grid = [published * 10.0**k for k in sorted(config.exponents)]
+    found = train(config, name, grid, config.selection, session)[1]
+    best = int(found.mean("seed", skipna=False).fillna(-1.0).argmax("strength"))
+    return grid[best], best in (0, len(grid) - 1), found
+
+
+def sequence_of(config: Config, seeds: Sequence[int]) -> list[tasks.Task]:
+    """Permuted tasks; every seed has pixel orders of its own."""
+    data = synsim.data.load(config.data, config.data_dir)
+    return tasks.permuted(data, tasks=config.tasks, seeds=seeds, pixels="unit", device=config.device)
 
 
 def difference(values: dict[str, np.ndarray], plus: list[str], minus: list[str], label: str) -> tables.Row:
@@ -140,16 +195,18 @@ def difference(values: dict[str, np.ndarray], plus: list[str], minus: list[str],
 
 def experiment(config: Config, session: Session) -> None:
     """Run all methods, print and keep the results."""
-    data = synsim.data.load(config.data, config.data_dir)
-    sequence = tasks.permuted(data, tasks=config.tasks, seeds=config.seeds, pixels="unit", device=config.device)
-    phases = [train(config, name, sequence, session) for name in config.methods]
-    rows, values = [], {}
-    for phase in phases:
-        final = 100 * phase.dataset.accuracy.isel(after_task=-1).where(~phase.dataset.failed)
-        values[phase.name] = final.mean("test_task", skipna=False).values
-        shown = METHODS[phase.name]
-        label = f"accuracy over all tasks, %, c = {shown.strength:g}" + (", re-initialised" if shown.fresh else "")
-        rows.append(tables.row(phase.name, label, values[phase.name], shown.published))
+    phases, rows, values, searches = [], [], {}, {}
+    for name in config.methods:
+        strength, edge, search = chosen(config, name, session)
+        if search is not None:
+            searches[name] = search
+        phase, final = train(config, name, [strength], config.seeds, session)
+        phases.append(phase)
+        values[name] = final.values[0]
+        shown = METHODS[name]
+        label = f"accuracy over all tasks, %, c = {strength:g}{'*' if edge else ''}"
+        again = ", re-initialised" if shown.fresh and config.reinitialise == "published" else ""
+        rows.append(tables.row(name, label + again, values[name], shown.published))
     for one, other in DIFFERENCES:
         if {one, other} <= values.keys():
             rows.append(difference(values, [one], [other], "points"))
@@ -161,9 +218,23 @@ def experiment(config: Config, session: Session) -> None:
     for phase in phases:
         seconds = float(np.nansum(phase.dataset.seconds.values)) / len(config.seeds)
         rows.append(tables.row(phase.name, "training of one run, s", [seconds]))
-    finish(session, combine(phases), rows)
+    dataset = combine(phases)
+    if searches:
+        dataset = dataset.merge(search_record(config, searches), combine_attrs="override")
+    finish(session, dataset, rows)
     if config.reduced():
         print(f"reduced: {config.reduced()}")
+    if searches:
+        print(f"c chosen on seeds {list(config.selection)}, not reported; * marks a choice at the end of its grid.")
+
+
+def search_record(config: Config, searches: dict[str, xarray.DataArray]) -> xarray.Dataset:
+    """The searches of all methods, by the exponent of the factor on the published c."""
+    names = list(searches)
+    axes = ("searched", "exponent", "selection")
+    found = np.stack([searches[name].values for name in names])
+    coords = {"searched": names, "exponent": sorted(config.exponents), "selection": list(config.selection)}
+    return xarray.Dataset({"search_percent": (axes, found)}, coords)
 
 
 if __name__ == "__main__":
