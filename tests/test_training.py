@@ -79,9 +79,7 @@ def broken(part, row, step):
     """Tasks whose training batch turns NaN for one replica at one step."""
     count = SimpleNamespace(calls=0)
 
-    class Broken:
-        name, train, test, classes, head = part.name, part.train, part.test, part.classes, part.head
-
+    class Broken(tasks.Task):
         def batch(self, index):
             x, y = part.batch(index)
             if count.calls >= step:
@@ -89,7 +87,7 @@ def broken(part, row, step):
             count.calls += 1
             return x, y
 
-    return Broken()
+    return Broken(part.name, part.train, part.test, part.classes, part.head)
 
 
 def test_a_replica_that_fails_is_held_and_the_others_finish(digits, one_thread):

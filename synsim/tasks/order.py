@@ -1,12 +1,24 @@
 """The order in which every replica sees the examples of an epoch."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from synsim import streams
 from synsim._checks import require, whole
+
+
+class Stream(Protocol):
+    """Which examples are shown in an epoch, and in which order, where that is not each one once."""
+
+    @property
+    def count(self) -> int:
+        """Examples per epoch."""
+
+    def __call__(self, seeds: Sequence[int], epoch: int, *, independent: bool = False) -> Tensor:
+        """Indices of the examples of an epoch, int64 [R, count]."""
 
 
 def epoch_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from synsim._checks import available_device, require, whole
 from synsim.tasks.examples import Data, Examples, scaling
-from synsim.tasks.order import pixel_orders
+from synsim.tasks.order import Stream, epoch_order, independent_order, pixel_orders
 
 HEADS = ("shared", "separate", "incremental")
 
@@ -23,6 +23,7 @@ class Task:
         test: test examples.
         classes: how many labels there are.
         head: index of the output layer, or None for the one that all tasks share.
+        stream: which examples are shown in an epoch; None: each once, in random order.
     """
 
     name: str
@@ -30,6 +31,29 @@ class Task:
     test: Examples
     classes: int
     head: int | None = None
+    stream: Stream | None = None
+
+    @property
+    def per_epoch(self) -> int:
+        """Examples shown in an epoch."""
+        return len(self.train) if self.stream is None else self.stream.count
+
+    def order(self, seeds: Sequence[int], index: int, epoch: int, *, independent: bool = False) -> Tensor:
+        """The examples of an epoch in the order in which every replica sees them.
+
+        Args:
+            seeds: R seeds.
+            index: place of the task in its sequence.
+            epoch: counted from 0 within the task.
+            independent: those of the second, independent batches (SIU, SIB, SOS).
+
+        Returns:
+            int64 [R, per_epoch], for `batch`.
+        """
+        if self.stream is not None:
+            return self.stream(seeds, epoch, independent=independent)
+        draw = independent_order if independent else epoch_order
+        return draw(seeds, index, epoch, len(self.train))
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Training images and labels.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from synsim._checks import require, whole
 from synsim.meters import accuracy
 from synsim.networks import replicas_of
-from synsim.tasks import Task, batches, epoch_order
+from synsim.tasks import Task, batches
 from synsim.training.history import Failure, History
 from synsim.training.protection import Protection
 from synsim.training.state import pack, unpack
@@ -171,12 +171,12 @@ def fit(
     """
     require(len(tasks) > 0, "expected at least one task, got none.")
     require((epochs is None) != (steps is None), "give either epochs or steps.")
-    least = min(len(task.train) for task in tasks)
+    least = min(task.per_epoch for task in tasks)
     require(
         least >= whole(batch, "batch"),
         f"a batch of {batch} needs as many examples, got {least}. Choose a smaller batch.",
     )
-    per_epoch = [len(task.train) // batch for task in tasks]
+    per_epoch = [task.per_epoch // batch for task in tasks]
     counts = [whole(steps, "steps") if epochs is None else one * whole(epochs, "epochs") for one in per_epoch]
     rounds = [-(-count // one) for count, one in zip(counts, per_epoch, strict=True)]
     lead = replicas_of(net) or 1
@@ -248,7 +248,7 @@ def _epoch(
     before = run.elapsed if first else 0.0
     if not first:
         run.sums.zero_()
-    order = epoch_order(run.history.seeds, index, epoch, len(task.train)).to(run.device)
+    order = task.order(run.history.seeds, index, epoch).to(run.device)
     alone = replicas_of(run.net) is None
     for step, rows in enumerate(islice(batches(order, batch, first), stop - first), start=first):
         x, y = task.batch(rows[0] if alone else rows)
@@ -258,7 +258,7 @@ def _epoch(
         if run.protection is None:
             apply_step(run.net, run.optimiser, penalty, again)
         else:
-            at = (index, epoch, step, epoch * (len(task.train) // batch) + step)
+            at = (index, epoch, step, epoch * (task.per_epoch // batch) + step)
             run.protection.step(
                 run.net, run.optimiser, task, run.history.seeds, at, batch, again, run.failed(), run.objective
             )
@@ -267,7 +267,7 @@ def _epoch(
         bar.update(1)
         if run.store is not None and run.store.due():
             run.save(index, epoch, step + 1, before + time.perf_counter() - started)
-    mean = torch.where(run.alive, (run.sums / min(stop, len(task.train) // batch)).cpu(), torch.nan)
+    mean = torch.where(run.alive, (run.sums / min(stop, task.per_epoch // batch)).cpu(), torch.nan)
     run.history.per_epoch["loss"][:, index, epoch] = mean[0]
     run.history.per_epoch["train_accuracy"][:, index, epoch] = mean[1]
     run.history.per_epoch["seconds"][index, epoch] = before + time.perf_counter() - started

@@ -18,7 +18,7 @@ from synsim.importance import Importance, Step
 from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.synapses import evaluation
-from synsim.tasks import Task, batches, independent_order
+from synsim.tasks import Task, batches
 from synsim.training.step import Objective, apply_step, forward_backward
 
 FULL_CHUNK = 1000
@@ -143,10 +143,10 @@ class Protection:
         batch: int, objective: Objective | None,
     ) -> dict[str, Tensor]:  # fmt: skip
         index, epoch, step, whole = at
-        key = (index, epoch, tuple(seeds), len(task.train))
+        key = (index, epoch, tuple(seeds), len(task.train), task.stream)
         if self._order is None or self._order[0] != key:
             device = next(net.parameters()).device
-            self._order = (key, independent_order(seeds, index, epoch, len(task.train)).to(device))
+            self._order = (key, task.order(seeds, index, epoch, independent=True).to(device))
         rows = next(batches(self._order[1], batch, step))
         x, y = task.batch(rows[0] if replicas_of(net) is None else rows)
         # Masks of their own, by purpose and step, and no dropout, so that measuring does not move the training.
