@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, finish, run
+from common import MEASURED, PresetConfig, Presets, finish, run
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -33,7 +33,6 @@ GRIDS = {
     "freeze": ("share", (0.1, 0.3, 0.5, 0.7, 0.9)),
     "mask": ("share", (0.05, 0.1, 0.2, 0.4, 0.6)),
 }
-MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
 RATE = 0.01
 TINY = 1e-15
 CONSTANTS = {"p_up": 0.0520, "p_down": 0.0516, "g_lim": 0.001, "p_min": 0.25}

@@ -28,6 +28,9 @@ EXPECTED = (
 
 Presets = dict[str, dict[str, Any]]
 
+# Importances that are measured on a chosen number of images after a task.
+MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PresetConfig(RunConfig):

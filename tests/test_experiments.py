@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1"]
 ARGUMENTS = {
     "fisher_variants": ["--iterations", "20", "--hidden", "20", "--exponents", "0", "2", "--seeds", "1", "2"],
-    "importances": ["--hidden", "20", "--tasks", "2", "--epochs", "1", "--seeds", "1", "2",
+    "importances": ["--hidden", "20", "--tasks", "2", "--epochs", "1", "--seeds", "3", "4", "--exponents", "0", "1",
                     "--methods", "si", "si-unbiased", "si-bias", "sos", "onaf", "si-2048", "sos-2048", "onaf-2048"],
     "importance_relations": ["--hidden", "20", "--tasks", "2", "--epochs", "1", "--images", "50", "--seeds", "1", "2"],
     "path_integral": ["--hidden", "20", "--epochs", "1", "--every", "10", "--seeds", "1", "2"],
@@ -22,6 +22,7 @@ ARGUMENTS = {
                       "--digit-epochs", "1", "--exponents", "0", "2", "--seeds", "1", "2"],
     "combinations": ["--hidden", "20", "--steps", "5", "--images", "50", "--seeds", "3", "4", "--selection", "1",
                      "--importances", "fisher", "si", "release-probability"],
+    "continuous": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--seeds", "1", "2"],
     "lifelong": ["--hidden", "20", "--epochs", "1", "--methods", "ewc", "bgd", "--strengths", "1", "10",
                  "--scenario", "permuted", "--tasks", "2", "--draws", "2", "--seeds", "1", "2"],
 }  # fmt: skip
