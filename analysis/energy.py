@@ -70,9 +70,99 @@ def probabilities(ax: Axes, dataset: xarray.Dataset, model: str = "plastic") -> 
     return ax
 
 
+def sweep(ax: Axes, dataset: xarray.Dataset, cost: str, label: str) -> dict[str, list[float]]:
+    """Bits per unit of a cost against the weight decay (Fig. 4.6a, b); returns the means."""
+    end, found = last(dataset), {}
+    ratio = 1000 * end.information / end[cost]
+    at = range(dataset.sizes["decay"])
+    for number, name in enumerate(dataset.model.values):
+        values = ratio.sel(model=name).transpose("seed", "decay").values
+        plots.curve(ax, at, values, LABELS.get(name, str(name)), number)
+        found[str(name)] = statistics.summary(values).mean.tolist()
+    ax.set_xticks(at, [f"{decay:g}" for decay in dataset.decay.values], rotation=45)
+    ax.set(xlabel="weight decay", ylabel=f"10⁻³ bits per unit of {label}", ylim=(0, None))
+    return found
+
+
+def part(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
+    """The measurements of a part of the run under their usual names."""
+    lead = f"{name}_"
+    own = [v for v in dataset.data_vars if str(v).startswith(lead)]
+    found = dataset[own]
+    names = [*found.variables, *found.dims]
+    return found.rename({v: str(v)[len(lead) :] for v in names if str(v).startswith(lead)})
+
+
+def fixed_release(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
+    """Most bits per energy of fixed release over the learning rates, per release probability (Fig. 4.6c)."""
+    end = last(part(dataset, "fixed"))
+    ratio = 1000 * end.information / end.energy
+    best = ratio.mean("seed").idxmax("rate")
+    values = ratio.sel(rate=best).transpose("seed", "probability").values
+    plots.curve(ax, end.probability.values, values, "fixed release", 2)
+    ax.set(xlabel="release probability", ylabel="10⁻³ bits per unit of energy", ylim=(0, None), xlim=(0, 1.03))
+    return {"probability": end.probability.values.tolist(), "best_rate": best.values.tolist(), "ratio": values.tolist()}
+
+
+def starts(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
+    """Release probabilities at the end from two starts (Fig. 4.6d)."""
+    found, shares = part(dataset, "start"), {}
+    for number, name in enumerate(found.start.values):
+        one = found.p_histogram.sel(when="after", start=name).where(~found.failed.sel(start=name))
+        values = 100 * one.transpose("seed", "bin", ...).values.reshape(dataset.sizes["seed"], -1)
+        plots.histogram(ax, dataset.bin.values, values, f"start {name}", number)
+        shares[str(name)] = statistics.summary(values).mean.tolist()
+    ax.axvline(0.9, color="0.4", linestyle="--", linewidth=0.8)
+    ax.set_yscale("log")
+    ax.set(xlabel="release probability p at the end", ylabel="synapses (%)", xlim=(0, 1))
+    plots.legend_above(ax)
+    return shares
+
+
+def robustness(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
+    """Bits per energy with the steps of the release probability changed by a quarter."""
+    end = last(part(dataset, "robust"))
+    ratio = 1000 * end.information / end.energy
+    names = [str(name) for name in end.steps.values]
+    samples = {name: ratio.sel(steps=name).values for name in names[::-1]}
+    labels = [name.replace("p_up", "up").replace("p_down", "down").replace("-", "−") for name in samples]
+    plots.dots(ax, labels, list(samples.values()), [1 if name == "deterministic" else 0 for name in samples])
+    ax.set(xlabel="10⁻³ bits per unit of energy", xlim=(0, None))
+    return {name: values.tolist() for name, values in samples.items()}
+
+
+def controls(dataset: xarray.Dataset, folder: Path) -> list[Path]:
+    """The second figure: sweeps of the main part, and the other parts of the run."""
+    there = [
+        name for name in ("fixed", "start", "robust") if any(str(v).startswith(f"{name}_") for v in dataset.data_vars)
+    ]
+    data: dict[str, Any] = {}
+    rows = 1 if not there else 2
+    made, axes = plots.panels(rows, max(2, len(there)), width=7.0, height=2.5 * rows)
+    if "model" in dataset.dims:
+        data["per_energy"] = sweep(axes[0, 0], dataset, "energy", "energy")
+        data["per_activity"] = sweep(axes[0, 1], dataset, "activity", "activity")
+        if axes.shape[1] > 2:
+            axes[0, 2].legend(*axes[0, 0].get_legend_handles_labels(), loc="center left", title="release")
+        else:
+            plots.legend_above(axes[0, 0])
+    for ax in axes[0, 2 if "model" in dataset.dims else 0 :]:
+        ax.set_axis_off()
+    makers = {"fixed": fixed_release, "start": starts, "robust": robustness}
+    for ax, name in zip(axes[-1] if there else [], there, strict=False):
+        data[name] = makers[name](ax, dataset)
+    used = [ax for ax in axes.flat if ax.axison]
+    for letter, ax in zip("abcdef", used, strict=False):
+        plots.letter(ax, letter)
+    return plots.save(made, folder / "energy-controls", data)
+
+
 def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
     """All figures of a run."""
     with plots.style():
+        files = controls(dataset, folder)
+        if "model" not in dataset.dims:
+            return files
         made, axes = plots.figure(3, width=7.0, height=2.5)
         information_against_energy(axes[0], dataset)
         data: dict[str, Any] = {"bits_per_energy_1e-3": best_ratio(axes[1], dataset)}
@@ -86,7 +176,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         for name in ("information", "energy", "mean_p"):
             data[name] = end[name].transpose("model", "decay", "seed", ...).values
         data["models"], data["decays"] = dataset.model.values, dataset.decay.values
-        return plots.save(made, folder / "energy", data)
+        return [*plots.save(made, folder / "energy", data), *files]
 
 
 def main(arguments: list[str] | None = None) -> None:

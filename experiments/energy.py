@@ -1,69 +1,120 @@
-"""Bits per unit of energy of plastic, deterministic and fixed release (Fig. 4.1, 4.2a and 4.6a, b of the paper).
+"""Bits per unit of energy of plastic, deterministic and fixed release (Fig. 4.1, 4.2a and 4.6 of the paper).
 
-Weight decays and seeds are replicas of one program. The published protocol takes 50 epochs; the default here is 10,
-and says so.
+Weight decays and seeds are replicas of one program per model: the 54 runs of Fig. 4.1 are three programs. The parts
+"fixed" (Fig. 4.6c), "start" (4.6d) and "robust" (steps of the release probability changed by a quarter) are one
+program each.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 import xarray
-from common import BINS, combine, finish, flat_p, histogram, mean_p, run, share_above
+from common import BINS, PresetConfig, Presets, combine, finish, flat_p, histogram, mean_p, run, share_above
 from torch import nn
-from torch.optim import Optimizer
 
 import synsim
-from synsim import tables, tasks
+from synsim import streams, tables, tasks
 from synsim.meters import energy, mutual_information
 from synsim.networks import initialised
-from synsim.training import History, Phase, Session, fit
-from synsim.training.command import RunConfig, option, parse
+from synsim.training import History, Session, fit
+from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
 
 METHODS = ("plastic", "deterministic", "fixed")
+PARTS = ("main", "fixed", "start", "robust")
 RATES = {"plastic": 0.05, "deterministic": 0.08, "fixed": 0.05}
 INITIAL = {"plastic": 0.25, "deterministic": 1.0, "fixed": 0.4}
-CONSTANTS = {"p_up": 0.07, "p_down": 0.07, "g_lim": 0.001, "p_min": 0.25}
+STEP = 0.07
+G_LIM, P_MIN = 0.001, 0.25
 IMPORTANT = 0.9
 
 
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a program; every seed runs it.
+
+    Attributes:
+        decay: weight decay ρ.
+        rate: learning rate.
+        p: initial release probability, or None for U(0.25, 1).
+        up: p_up.
+        down: p_down.
+    """
+
+    decay: float
+    rate: float
+    p: float | None
+    up: float = STEP
+    down: float = STEP
+
+
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(PresetConfig):
     """Options of this experiment."""
 
+    PRESETS: ClassVar[Presets] = {
+        "quick": {"epochs": 10, "decays": (0.005, 0.01, 0.05, 0.1), "parts": ("main",), "probe_every": 1},
+        "paper": {"epochs": 50, "decays": (0.0, 0.001, 0.005, 0.01, 0.05, 0.1), "parts": PARTS, "probe_every": 10},
+    }
     out: str = option("runs/energy", "folder of the run")
-    methods: tuple[str, ...] = option(METHODS, "models to compare", METHODS)
-    decays: tuple[float, ...] = option((0.005, 0.01, 0.05, 0.1), "weight decays")
+    parts: tuple[str, ...] = option((), "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %", PARTS)
+    methods: tuple[str, ...] = option(METHODS, "models of the main part", METHODS)
+    decays: tuple[float, ...] = option((), "weight decays (default: from the preset)")
+    decay: float = option(0.01, "weight decay of the parts fixed, start and robust")
+    probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
+    rates: tuple[float, ...] = option((0.02, 0.05, 0.08), "learning rates of the part fixed")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
+    probe_every: int | None = option(None, "epochs between measurements (default: from the preset)")
 
 
-def method(config: Config, name: str, inputs: int, classes: int) -> tuple[nn.Module, Optimizer]:
-    """Network and rule of a model: one replica per decay and seed."""
-    decays = torch.tensor(config.decays, dtype=torch.float64).repeat_interleave(len(config.seeds))
-    sizes = [inputs, *config.hidden, classes]
-    net = synsim.mlp(sizes, p=INITIAL[name], replicas=len(decays), device=config.device)
-    initialised(net, config.seeds * len(config.decays), sweep=True)
-    rule = synsim.PresynapticSGD(net, RATES[name], plastic=name == "plastic", weight_decay=decays, **CONSTANTS)
-    return net, rule
+def network(config: Config, settings: list[Setting], task: tasks.Task) -> nn.Module:
+    """One replica per setting and seed."""
+    sizes = [task.train[0:1].shape[-1], *config.hidden, task.classes]
+    seeds = config.seeds * len(settings)
+    p = torch.tensor([0.5 if one.p is None else one.p for one in settings]).repeat_interleave(len(config.seeds))
+    net = initialised(synsim.mlp(sizes, p=p, replicas=len(seeds), device=config.device), seeds, sweep=True)
+    each = [one for one in settings for _ in config.seeds]
+    spread = [replica for replica, one in enumerate(each) if one.p is None]
+    for name, layer in synsim.synapses(net).items() if spread else ():
+        drawn = streams.uniform(streams.keys("init", seeds, f"{name}.p"), layer.p[0].numel())
+        layer.p[spread] = (P_MIN + (1 - P_MIN) * drawn).reshape(layer.p.shape)[spread].to(layer.p)
+    return net
 
 
-def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> Phase:
-    """Train one model with all decays and seeds."""
-    (task,) = sequence
-    net, rule = method(config, name, task.train[0:1].shape[-1], task.classes)
+def train(config: Config, name: str, settings: list[Setting], session: Session, *, plastic: bool) -> xarray.Dataset:
+    """Train one program; its measurements over setting and seed."""
+    (task,) = tasks.single(synsim.data.load(config.data, config.data_dir), device=config.device)
+    net = network(config, settings, task)
     before = histogram(flat_p(net))
+
+    def constants(of: Callable[[Setting], float]) -> torch.Tensor:
+        return torch.tensor([of(one) for one in settings], dtype=torch.float64).repeat_interleave(len(config.seeds))
+
+    rule = synsim.PresynapticSGD(
+        net,
+        constants(lambda one: one.rate),
+        p_up=constants(lambda one: one.up),
+        p_down=constants(lambda one: one.down),
+        g_lim=G_LIM,
+        p_min=P_MIN,
+        plastic=plastic,
+        weight_decay=constants(lambda one: one.decay),
+    )
 
     def go(store: PhaseStore) -> History:
         return fit(
             net,
             rule,
-            sequence,
-            seeds=config.seeds * len(config.decays),
+            [task],
+            seeds=config.seeds * len(settings),
             epochs=config.epochs,
             batch=config.batch,
             test_every_epoch=False,
+            probe_every=config.probe_every or 1,
             probes={
                 "energy": lambda net, task: energy(net),
                 "activity": lambda net, task: energy(net, "activity", x=task.test, samples=1),
@@ -75,51 +126,136 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
             progress=None if config.quiet else name,
         )
 
-    phase = session.phase(name, net, go)
-    histograms = np.stack([before.numpy(), histogram(flat_p(net)).numpy()])
-    phase.dataset["p_histogram"] = (("when", "replica", "bin"), histograms)
-    return phase
-
-
-def by_decay(config: Config, dataset: xarray.Dataset) -> xarray.Dataset:
-    """Replicas laid out as decay × seed."""
-    index = [np.repeat(config.decays, len(config.seeds)), np.tile(config.seeds, len(config.decays))]
-    bare = dataset.drop_vars(["replica", "seed"])
-    laid = bare.assign_coords(decay=("replica", index[0]), run=("replica", index[1]))
-    shaped = laid.set_index(replica=["decay", "run"]).unstack("replica").rename(run="seed")
+    # Of the rates of the part "fixed" some may be too fast: that such a replica diverges is its result.
+    phase = session.phase(name, net, go, sweep=name == "fixed release")
+    found = phase.dataset
+    found["p_histogram"] = (
+        ("when", "replica", "bin"),
+        np.stack([before.numpy(), histogram(flat_p(net)).numpy()]),
+    )
+    index = np.arange(len(settings)).repeat(len(config.seeds))
+    bare = found.drop_vars(["replica", "seed"])
+    laid = bare.assign_coords(setting=("replica", index), run=("replica", np.tile(config.seeds, len(settings))))
+    shaped = laid.set_index(replica=["setting", "run"]).unstack("replica").rename(run="seed")
     centres = ((BINS[1:] + BINS[:-1]) / 2).double().numpy()
     return shaped.assign_coords(bin=centres, when=["before", "after"])
 
 
+def main_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
+    """Three models over the decays (Fig. 4.1, 4.6a, b)."""
+    phases = []
+    for name in config.methods:
+        settings = [Setting(decay, RATES[name], INITIAL[name]) for decay in config.decays]
+        found = train(config, name, settings, session, plastic=name == "plastic")
+        phases.append(found.rename(setting="decay").assign_coords(decay=list(config.decays)))
+    dataset = combine([Named(name, phase) for name, phase in zip(config.methods, phases, strict=True)])
+    return dataset, table(config, dataset)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What `combine` asks of a phase."""
+
+    name: str
+    dataset: xarray.Dataset
+
+
+def ratio(dataset: xarray.Dataset) -> xarray.DataArray:
+    """Bits per unit of energy at the end, times 1,000."""
+    last = dataset.isel(epoch=-1, task=0)
+    return 1000 * (last.information / last.energy).where(~dataset.failed)
+
+
 def table(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Bits per energy of every model and decay, and the accuracy at each model's best decay."""
-    last = dataset.isel(epoch=-1, task=0)
-    ratio = 1000 * (last.information / last.energy).where(~dataset.failed)
-    rows, best = [], {}
+    rows, best, found = [], {}, ratio(dataset)
     for name in config.methods:
-        best[name] = float(ratio.sel(model=name).mean("seed").idxmax("decay"))
+        best[name] = float(found.sel(model=name).mean("seed").idxmax("decay"))
         for decay in config.decays:
             marked = " (best)" if decay == best[name] else ""
-            values = ratio.sel(model=name, decay=decay).values
+            values = found.sel(model=name, decay=decay).values
             rows.append(tables.row(name, f"10⁻³ bits per energy, decay {decay:g}{marked}", values))
     for name in config.methods:
+        last = dataset.isel(epoch=-1, task=0).sel(model=name, decay=best[name])
+        rows.append(tables.row(name, f"10⁻³ bits per activity, decay {best[name]:g}",
+                               (1000 * last.information / last.activity).where(~last.failed).values))  # fmt: skip
         accuracy = dataset.accuracy.isel(after_task=0, test_task=0).sel(model=name, decay=best[name])
         rows.append(tables.row(name, f"accuracy at decay {best[name]:g}, %", 100 * accuracy.values))
     return rows
 
 
+def fixed_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
+    """Fixed release over probabilities and learning rates; at each probability the best rate counts (Fig. 4.6c)."""
+    pairs = [(p, rate) for p in config.probabilities for rate in config.rates]
+    settings = [Setting(config.decay, rate, p) for p, rate in pairs]
+    found = train(config, "fixed release", settings, session, plastic=False)
+    index = {"setting": ("setting", np.arange(len(pairs)))}
+    laid = found.assign_coords(index).assign_coords(
+        probability=("setting", [p for p, _ in pairs]), rate=("setting", [rate for _, rate in pairs])
+    )
+    shaped = laid.set_index(setting=["probability", "rate"]).unstack("setting")
+    rows, bits = [], ratio(shaped)
+    for p in config.probabilities:
+        best = float(bits.sel(probability=p).mean("seed").idxmax("rate"))
+        values = bits.sel(probability=p, rate=best).values
+        rows.append(tables.row(f"fixed release {p:g}", f"10⁻³ bits per energy, best rate {best:g}", values))
+    return shaped, rows
+
+
+def start_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
+    """Plastic release from p = 0.25 and from U(0.25, 1) (Fig. 4.6d)."""
+    starts = {"p = 0.25": 0.25, "U(0.25, 1)": None}
+    settings = [Setting(config.decay, RATES["plastic"], p) for p in starts.values()]
+    found = train(config, "starts", settings, session, plastic=True).rename(setting="start")
+    found = found.assign_coords(start=list(starts))
+    rows, last = [], found.isel(epoch=-1, task=0).where(~found.failed)
+    for name in starts:
+        one = last.sel(start=name)
+        rows.append(tables.row(f"plastic, start {name}", "mean release probability at the end", one.mean_p.values))
+        share = 100 * one.important_share.values
+        rows.append(tables.row(f"plastic, start {name}", "synapses with p ≥ 0.9 at the end, %", share))
+        rows.append(tables.row(f"plastic, start {name}", "10⁻³ bits per energy", ratio(found).sel(start=name).values))
+    return found, rows
+
+
+def robust_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
+    """Plastic release with p_up and p_down changed by a quarter, beside deterministic synapses at the same decay."""
+    steps = [(up, down) for up in (0.75, 1.0, 1.25) for down in (0.75, 1.0, 1.25)]
+    usual = Setting(config.decay, RATES["plastic"], INITIAL["plastic"])
+    settings = [replace(usual, up=STEP * up, down=STEP * down) for up, down in steps]
+    found = train(config, "robust", settings, session, plastic=True)
+    labels = [f"p_up {100 * up - 100:+.0f} %, p_down {100 * down - 100:+.0f} %" for up, down in steps]
+    found = found.rename(setting="steps").assign_coords(steps=labels)
+    reliable = [Setting(config.decay, RATES["deterministic"], INITIAL["deterministic"])]
+    beside = train(config, "robust, deterministic", reliable, session, plastic=False).rename(setting="steps")
+    parts = [found, beside.assign_coords(steps=["deterministic"])]
+    found = xarray.concat(parts, "steps", data_vars="all", coords="minimal", compat="equals")
+    rows = [
+        tables.row(name, "10⁻³ bits per energy", ratio(found).sel(steps=name).values) for name in found.steps.values
+    ]
+    return found, rows
+
+
+WORK = {"main": main_part, "fixed": fixed_part, "start": start_part, "robust": robust_part}
+
+
 def measure(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
-    """Train all models; their measurements and the rows of the table."""
-    data = synsim.data.load(config.data, config.data_dir)
-    sequence = tasks.single(data, device=config.device)
-    dataset = by_decay(config, combine([train(config, name, sequence, session) for name in config.methods]))
-    return dataset, table(config, dataset)
+    """Train all parts; their measurements and the rows of the table."""
+    datasets, rows = [], []
+    for part in config.parts:
+        found, more = WORK[part](config, session)
+        rows += more
+        own = ("seed", "bin", "when")
+        names = {str(name): f"{part}_{name}" for name in [*found.variables, *found.dims] if name not in own}
+        datasets.append(found if part == "main" else found.rename(names))
+    return xarray.merge(datasets, combine_attrs="drop_conflicts"), rows
 
 
 def experiment(config: Config, session: Session) -> None:
-    """Run all models, print and keep the results."""
+    """Run all parts, print and keep the results."""
     finish(session, *measure(config, session))
-    print(f"{config.epochs} epochs (published: 50). The paper prints an order only: plastic, deterministic, fixed.")
+    if config.reduced():
+        print(f"reduced: {config.reduced()}")
 
 
 if __name__ == "__main__":

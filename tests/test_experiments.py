@@ -22,9 +22,18 @@ ARGUMENTS = {
                       "--digit-epochs", "1", "--exponents", "0", "2", "--seeds", "1", "2"],
     "combinations": ["--hidden", "20", "--steps", "5", "--images", "50", "--seeds", "3", "4", "--selection", "1",
                      "--importances", "fisher", "si", "release-probability"],
+    "energy": ["--preset", "paper", "--hidden", "20", "--epochs", "1", "--seeds", "1", "2", "--decays", "0", "0.01",
+               "--probabilities", "0.4", "1", "--rates", "0.05"],
     "continuous": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--seeds", "1", "2"],
+    "ablation": ["--hidden", "20", "--epochs", "1", "--scenario", "permuted", "--tasks", "2", "--seeds", "1", "2"],
+    "search": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--trials", "3", "--seeds", "2", "3"],
+    "importance_of_release": ["--hidden", "20", "--epochs", "2", "--images", "50", "--along", "--seeds", "1", "2"],
+    "neurons": ["--hidden", "20", "20", "--epochs", "2", "--shuffles", "3", "--seeds", "1", "2"],
     "lifelong": ["--hidden", "20", "--epochs", "1", "--methods", "ewc", "bgd", "--strengths", "1", "10",
                  "--scenario", "permuted", "--tasks", "2", "--draws", "2", "--seeds", "1", "2"],
+    "perceptron": ["--inputs", "60", "--patterns", "40", "--tasks", "3", "--epochs", "2", "--seeds", "1", "2"],
+    "lesions": ["--hidden", "20", "--epochs", "1", "--images", "60", "--samples", "2", "--fractions", "0", "0.5", "0.9",
+                "--seeds", "1", "2"],
 }  # fmt: skip
 
 

@@ -135,6 +135,7 @@ def fit(
     store: Store | None = None,
     progress: str | None = None,
     test_every_epoch: bool = True,
+    probe_every: int = 1,
 ) -> History:
     """Train on tasks in sequence.
 
@@ -161,6 +162,8 @@ def fit(
         store: where checkpoints are kept, and what is resumed.
         progress: label of the progress bar, or None for no bar.
         test_every_epoch: whether the present task is tested after each epoch, not only at its end.
+        probe_every: epochs from one measurement by the probes to the next; the last epoch of a task is always measured,
+            and what was not is NaN.
 
     Returns:
         The measurements. Look at `failures`: replicas that failed are listed there.
@@ -171,6 +174,7 @@ def fit(
     """
     require(len(tasks) > 0, "expected at least one task, got none.")
     require((epochs is None) != (steps is None), "give either epochs or steps.")
+    whole(probe_every, "probe_every")
     least = min(task.per_epoch for task in tasks)
     require(
         least >= whole(batch, "batch"),
@@ -208,7 +212,8 @@ def fit(
                 if test_every_epoch or last:
                     found = test_task(net, task)
                     run.history.per_epoch["test_accuracy"][:, index, epoch] = found.reshape(-1).cpu()
-                for name, probe in (probes or {}).items():
+                probed = last or (epoch + 1) % probe_every == 0
+                for name, probe in (probes or {}).items() if probed else ():
                     run.history.per_epoch[name][:, index, epoch] = probe(net, task).detach().reshape(-1).cpu().double()
                 if last:
                     for column, other in enumerate(test):
