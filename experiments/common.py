@@ -67,7 +67,9 @@ def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> 
     try:
         folder = records.create(config.out, resolved(config), overwrite=config.overwrite, resume=config.resume)
         try:
-            experiment(config, Session(folder, config.checkpoint_every))
+            session = Session(folder, config.checkpoint_every)
+            session.notes["reduced"] = config.reduced() if isinstance(config, PresetConfig) else ""
+            experiment(config, session)
         except KeyboardInterrupt:
             folder.finish("interrupted")
             sys.exit(f"\ninterrupted; go on with --resume --out {config.out}")

@@ -7,6 +7,7 @@ Permuted MNIST. Any importance is a method too: it consolidates as --consolidati
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 import xarray
 from common import MEASURED, PresetConfig, Presets, combine, finish, mean_p, run, share_above
@@ -14,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 import synsim
-from synsim import consolidation, importance, tables, tasks
+from synsim import consolidation, forgetting, importance, statistics, tables, tasks
 from synsim.meters import energy
 from synsim.networks import initialised
 from synsim.training import History, Phase, Protection, Session, fit
@@ -108,6 +109,11 @@ class Config(PresetConfig):
     eta: float = option(1.0, "learning rate η of BGD's means")
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
+
+    def reduced(self) -> str:
+        """What differs from the published protocol; the number of permutations says nothing about split tasks."""
+        parts = super().reduced().split("; ")
+        return "; ".join(part for part in parts if self.scenario == "permuted" or not part.startswith("tasks "))
 
 
 def learning_rate(config: Config) -> float:
@@ -229,18 +235,58 @@ def experiment(config: Config, session: Session) -> None:
 def measure(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
     """Train all methods; their measurements and the rows of the table."""
     phases = [phase for name in config.methods for phase in train(config, name, session)]
-    key = (config.scenario, config.data)
+    found = {phase.name: 100 * matrix(phase.dataset) for phase in phases}
+    rows = [row for name in found for row in method_rows(config, name, found)]
+    return combine(phases), rows + tests(config, {name: one[:, -1].mean(-1) for name, one in found.items()})
+
+
+def matrix(dataset: xarray.Dataset) -> np.ndarray:
+    """Accuracies [replica, after_task, test_task], NaN for replicas that failed."""
+    return dataset.accuracy.where(~dataset.failed).transpose("replica", "after_task", "test_task").values
+
+
+def method_rows(config: Config, name: str, found: dict[str, np.ndarray]) -> list[tables.Row]:
+    """What a method keeps, learns and forgets."""
+    key, mine = (config.scenario, config.data), found[name]
+    published, code = PUBLISHED.get(key, {}).get(name.split()[0]), CODE.get(key, {}).get(name)
+    shown = f"{published} (its code: {code})" if code else published
+    rows = [
+        tables.row(name, "accuracy over all tasks at the end, %", mine[:, -1].mean(-1), shown),
+        tables.row(name, "accuracy on the first task at the end, %", mine[:, -1, 0]),
+    ]
+    if name == "joint" or mine.shape[1] < 2:
+        return rows
+    rows.append(tables.row(name, "backward transfer, points", forgetting.backward_transfer(mine)))
+    rows.append(tables.row(name, "forgetting, points", forgetting.forgetting(mine)))
+    if "joint" in found:
+        behind = forgetting.intransigence(mine, found["joint"][:, -1])
+        rows.append(tables.row(name, "intransigence against joint training, points", behind))
+    return rows
+
+
+def tests(config: Config, final: dict[str, np.ndarray]) -> list[tables.Row]:
+    """The paper's two-sample t-tests of presynaptic consolidation against every method, with effect sizes."""
+    ours, others = final.get("presynaptic"), [name for name in final if name != "presynaptic"]
+    if ours is None or any(np.isfinite(final[name]).sum() < 2 for name in final):
+        return []
+    found = [statistics.compare(ours, final[name]) for name in others]
+    corrected = statistics.holm([one.p for one in found])
     rows = []
-    for phase in phases:
-        accuracy = 100 * phase.dataset.accuracy.isel(after_task=-1).where(~phase.dataset.failed)
-        published = PUBLISHED.get(key, {}).get(phase.name.split()[0])
-        code = CODE.get(key, {}).get(phase.name)
-        shown = f"{published} (its code: {code})" if code else published
-        mean = accuracy.mean("test_task", skipna=False).values
-        rows.append(tables.row(phase.name, "accuracy over all tasks at the end, %", mean, shown))
-        first = accuracy.isel(test_task=0).values
-        rows.append(tables.row(phase.name, "accuracy on the first task at the end, %", first))
-    return combine(phases), rows
+    for name, one, holm in zip(others, found, corrected, strict=True):
+        text = f"points; t = {one.t:.2f}, p = {one.p:.2g} (Holm: {holm:.2g}), Hedges g = {one.hedges_g:.1f}"
+        gap = tables.row(f"presynaptic − {name}", text, ours - final[name], rebuilt(config, name))
+        rows.append(gap)
+    return rows
+
+
+def rebuilt(config: Config, name: str) -> str | None:
+    """The same test from the published means and standard errors of three runs."""
+    published = PUBLISHED.get((config.scenario, config.data), {})
+    if name not in published:
+        return None
+    ends = [[float(part) for part in published[one].split(" ± ")] for one in ("presynaptic", name)]
+    test = statistics.from_summary(*ends[0], 3, *ends[1], 3)
+    return f"{test.difference:.2f}; t = {test.t:.2f}, p = {test.p:.2g}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from synsim import meters as meters
 from synsim import tasks as tasks
 from synsim.bgd import BGD as BGD
 from synsim.importance import Step as Step
+from synsim.lesions import clamp_p as clamp_p
 from synsim.lesions import lesion_curve as lesion_curve
+from synsim.lesions import lesion_curves as lesion_curves
+from synsim.lesions import shuffle_p as shuffle_p
 from synsim.losses import cross_entropy as cross_entropy
 from synsim.networks import MultiHead as MultiHead
 from synsim.networks import mlp as mlp
@@ -25,7 +28,7 @@ from synsim.synapses import frozen as frozen
 from synsim.synapses import seed as seed
 from synsim.synapses import synapses as synapses
 
-_LATER = ("figures", "plots", "records", "statistics", "tables", "training")
+_LATER = ("figures", "forgetting", "perceptron", "plots", "records", "statistics", "tables", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -24,6 +24,8 @@ ARGUMENTS = {
                      "--importances", "fisher", "si", "release-probability"],
     "energy": ["--preset", "paper", "--hidden", "20", "--epochs", "1", "--seeds", "1", "2", "--decays", "0", "0.01",
                "--probabilities", "0.4", "1", "--rates", "0.05"],
+    "sites": ["--hidden", "20", "--epochs", "1", "--sites", "1", "2", "--seeds", "1", "2"],
+    "bounds": ["--hidden", "20", "--epochs", "1", "--energy-epochs", "1", "--trials", "2", "--seeds", "2", "3"],
     "continuous": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--seeds", "1", "2"],
     "ablation": ["--hidden", "20", "--epochs", "1", "--scenario", "permuted", "--tasks", "2", "--seeds", "1", "2"],
     "search": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--trials", "3", "--seeds", "2", "3"],

@@ -6,10 +6,12 @@ from torch import Tensor, nn
 from synsim._checks import require
 from synsim.inputs import Images
 from synsim.meters.passes import passes
+from synsim.meters.physiology import RODENT_CORTEX, AtpConstants, atp_budget
+from synsim.meters.transmission import transmission
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
 
-KINDS = ("synaptic", "activity")
+KINDS = ("synaptic", "activity", "release", "atp")
 
 
 def energy(
@@ -20,6 +22,8 @@ def energy(
     samples: int = 10,
     block: int | None = 100,
     seed: int = 0,
+    head: int | None = None,
+    constants: AtpConstants = RODENT_CORTEX,
 ) -> Tensor:
     """Energy per image.
 
@@ -27,30 +31,42 @@ def energy(
     |---|---|---|---|
     | "synaptic" | Σ abs(w̄) over all synapses, biases left out | strength | Schug et al. 2021, Methods |
     | "activity" | Σ of the outputs of all hidden units, mean over images and passes | rate | ibid., Fig. 4.6b |
+    | "release" | Σ abs(w̄) a, with a the input of each synapse, mean likewise: strength released | strength × rate | |
+    | "atp" | spikes, vesicles and reversal of postsynaptic ion fluxes, mean likewise | ATP | `AtpConstants` |
 
-    The first is the mean strength transmitted if every presynaptic neuron spikes once: p · abs(m). The second needs
-    images. Plain `nn.Linear` and `nn.Conv2d` layers count as synapses that never fail.
+    The first is the mean strength transmitted if every presynaptic neuron spikes once: p · abs(m). The others need
+    images; "release" and "atp" take the inputs of layers for spike rates and refuse negative ones, so standardised
+    pixels too. Plain `nn.Linear` and `nn.Conv2d` layers count as synapses that never fail. `atp_budget` gives the terms
+    of "atp" one by one.
 
     Args:
-        net: the network. Hidden units are the outputs of its `nn.ReLU` modules.
-        kind: "synaptic" or "activity".
-        x: images, for "activity".
-        samples: stochastic passes, for "activity".
-        block: images that share a mask, for "activity".
-        seed: of the masks, for "activity".
+        net: the network. Hidden units are, for "activity", the outputs of its `nn.ReLU` modules.
+        kind: "synaptic", "activity", "release" or "atp".
+        x: images; not needed for "synaptic".
+        samples: stochastic passes.
+        block: images that share a mask.
+        seed: of the masks.
+        head: index of the head, or None.
+        constants: costs of the events and scales of the units, for "atp".
 
     Returns:
         A number, or [R]; float64.
 
     Raises:
-        ValueError: if the kind is unknown, images are missing, or the network has no synapses or hidden units.
+        ValueError: if the kind is unknown, images are missing or negative, or the network has no synapses or hidden
+            units.
     """
     require(kind in KINDS, f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
     if kind == "synaptic":
         return _synaptic(net)
     if x is None:
-        raise ValueError("the energy of activity needs images; give x.")
-    return _activity(net, x, samples, block, seed)
+        raise ValueError(f"the energy of kind {kind!r} needs images; give x.")
+    if kind == "activity":
+        return _activity(net, x, samples, block, seed, head)
+    if kind == "release":
+        return transmission(net, x, samples=samples, block=block, seed=seed, head=head).strength
+    terms = atp_budget(net, x, constants, samples=samples, block=block, seed=seed, head=head)
+    return torch.stack(list(terms.values())).sum(0)
 
 
 def _synaptic(net: nn.Module) -> Tensor:
@@ -65,7 +81,9 @@ def _synaptic(net: nn.Module) -> Tensor:
     return total if replicas_of(net) is not None else total[0]
 
 
-def _activity(net: nn.Module, x: Tensor | Images, samples: int, block: int | None, seed: int) -> Tensor:
+def _activity(
+    net: nn.Module, x: Tensor | Images, samples: int, block: int | None, seed: int, head: int | None
+) -> Tensor:
     units = [module for module in net.modules() if isinstance(module, nn.ReLU)]
     require(bool(units), "expected a network with nn.ReLU modules, got none: no hidden activity can be measured.")
     lead = replicas_of(net) or 1
@@ -77,7 +95,7 @@ def _activity(net: nn.Module, x: Tensor | Images, samples: int, block: int | Non
     handles = [module.register_forward_hook(add) for module in units]
     total, images = torch.zeros(lead, dtype=torch.float64), 0
     try:
-        for _, part, _ in passes(net, x, samples=samples, block=block, seed=seed):
+        for _, part, _ in passes(net, x, samples=samples, block=block, seed=seed, head=head):
             total = total.to(found[0].device) + torch.stack(found).sum(0)
             images += part.stop - part.start
             found.clear()

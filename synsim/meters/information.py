@@ -1,16 +1,16 @@
 """Mutual information between class and prediction, in bits."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
 from synsim.inputs import Images
 from synsim.meters.energy import energy
+from synsim.meters.estimators import information, jackknife, joint_distribution, leave_one_out, miller_madow
 from synsim.meters.passes import one_pass
 
 KINDS = ("soft", "argmax")
+CORRECTIONS = ("published", "none", "jackknife")
 
 
 def mutual_information(
@@ -23,6 +23,7 @@ def mutual_information(
     block: int | None = 100,
     seed: int = 0,
     head: int | None = None,
+    correction: str = "published",
 ) -> Tensor:
     """Information I(Y; Z) in bits that the prediction Z carries about the class Y, from a single stochastic pass.
 
@@ -30,6 +31,11 @@ def mutual_information(
     images of class y and p(y) their share, I = Σ p(y) q(z | y) log2[q(z | y) / p(z)]. Its upper bound is the entropy of
     the classes, log2 C for balanced ones. "argmax" takes Z as the most probable label, with the Miller-Madow correction
     of the entropies (Miller 1955): +(K − 1) / 2N nats for K occupied cells.
+
+    From N images either is biased, mostly upwards, by about the spread of the K outputs within the C classes over 2N.
+    `correction="jackknife"` takes that off to first order, for both kinds: N I − (N − 1) mean(I without one image)
+    (Quenouille 1956). For labels it is close to Miller-Madow; for softmax means, whose spread is smaller than that of
+    labels, Miller-Madow would take off too much. The result may lie a little below 0 where there is nothing to know.
 
     Args:
         net: the network.
@@ -40,15 +46,55 @@ def mutual_information(
         block: images that share a mask.
         seed: of the masks.
         head: index of the head, or None.
+        correction: of the bias. "published": none for "soft", Miller-Madow for "argmax"; "none"; or "jackknife".
 
     Returns:
         Bits, a number or [R]; float64.
 
     Raises:
-        ValueError: if the kind is unknown, or all images are of one class (there is nothing to know).
+        ValueError: if the kind or the correction is unknown, or all images are of one class (there is nothing to
+            know).
 
     Source:
         Schug, Benzing & Steger 2021, Box 4.1; estimator of the published code.
+    """
+    allowed = f"correction must be one of {', '.join(CORRECTIONS)}, got {correction!r}."
+    require(correction in CORRECTIONS, allowed)
+    seen, labels, classes, alone = predictions(net, x, y, kind, classes, block, seed, head)
+    joint = joint_distribution(seen, labels, classes)
+    bits = information(joint)
+    if correction == "jackknife":
+        bits = jackknife(bits, leave_one_out(seen, labels, classes))
+    elif correction == "published" and kind == "argmax":
+        bits = bits + miller_madow(joint, labels.shape[-1])
+    return bits[0] if alone else bits
+
+
+def predictions(
+    net: nn.Module,
+    x: Tensor | Images,
+    y: Tensor,
+    kind: str,
+    classes: int | None,
+    block: int | None,
+    seed: int,
+    head: int | None,
+) -> tuple[Tensor, Tensor, int, bool]:
+    """Distribution of the prediction Z for every image, from a single stochastic pass, with checks.
+
+    Args:
+        net: the network.
+        x: images.
+        y: labels [N] or [R, N].
+        kind: "soft": the softmax; "argmax": all on the most probable label.
+        classes: number of classes of Y, or None.
+        block: images that share a mask.
+        seed: of the masks.
+        head: index of the head, or None.
+
+    Returns:
+        Probabilities [R, N, K] in float64, labels [R, N], number of classes of Y, and whether R = 1 stands for no
+        axis of replicas.
     """
     require(kind in KINDS, f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
     probabilities, labels = one_pass(net, x, y, block, seed, head)
@@ -68,59 +114,8 @@ def mutual_information(
         "Evaluate on a test set that holds all classes of the task.",
     )
     if kind == "argmax":
-        chosen = probabilities.argmax(-1)
-        probabilities = torch.nn.functional.one_hot(chosen, width).double()
-    joint = joint_distribution(probabilities, labels, classes)
-    bits = information(joint)
-    if kind == "argmax":
-        bits = bits + miller_madow(joint, labels.shape[-1])
-    return bits[0] if alone else bits
-
-
-def joint_distribution(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Joint distribution of class and prediction.
-
-    Args:
-        probabilities: of the predictions, [R, N, K].
-        labels: [R, N].
-        classes: C.
-
-    Returns:
-        [R, C, K], each replica summing to 1; classes without images have a row of 0.
-    """
-    joint = probabilities.new_zeros(probabilities.shape[0], classes, probabilities.shape[-1])
-    index = labels.unsqueeze(-1).expand(probabilities.shape)
-    return joint.scatter_add_(1, index, probabilities) / labels.shape[-1]
-
-
-def information(joint: Tensor) -> Tensor:
-    """Mutual information of a joint distribution, with 0 · log 0 = 0.
-
-    Args:
-        joint: [..., C, K].
-
-    Returns:
-        Bits [...].
-    """
-    product = joint.sum(-1, keepdim=True) * joint.sum(-2, keepdim=True)
-    # xlogy is 0 where its first argument is; the quotient is made safe only there.
-    ratio = torch.where(joint > 0, joint / product.clamp_min(torch.finfo(joint.dtype).tiny), 1.0)
-    return torch.xlogy(joint, ratio).sum((-1, -2)) / math.log(2)
-
-
-def miller_madow(joint: Tensor, count: int) -> Tensor:
-    """Miller-Madow correction of a plug-in mutual information, H(Y) + H(Z) − H(Y, Z).
-
-    Args:
-        joint: distribution of counts, [..., C, K].
-        count: number of images.
-
-    Returns:
-        Bits to add [...]; usually negative.
-    """
-    cells = (joint > 0).sum((-1, -2))
-    rows, columns = (joint.sum(-1) > 0).sum(-1), (joint.sum(-2) > 0).sum(-1)
-    return ((rows - 1) + (columns - 1) - (cells - 1)).double() / (2 * count * math.log(2))
+        probabilities = torch.nn.functional.one_hot(probabilities.argmax(-1), width).double()
+    return probabilities, labels, classes, alone
 
 
 def information_per_energy(
@@ -132,6 +127,7 @@ def information_per_energy(
     classes: int | None = None,
     block: int | None = 100,
     seed: int = 0,
+    head: int | None = None,
 ) -> Tensor:
     """Bits per unit of energy: `mutual_information` (soft) over `energy`.
 
@@ -143,6 +139,7 @@ def information_per_energy(
         classes: number of classes of Y, or None.
         block: images that share a mask.
         seed: of the masks.
+        head: index of the head, or None.
 
     Returns:
         Bits per unit of energy, a number or [R]; float64. Not a number where the energy is 0.
@@ -150,5 +147,5 @@ def information_per_energy(
     Source:
         Schug, Benzing & Steger 2021, Fig. 4.1b.
     """
-    bits = mutual_information(net, x, y, classes=classes, block=block, seed=seed)
-    return bits / energy(net, kind, x=x, block=block, seed=seed)
+    bits = mutual_information(net, x, y, classes=classes, block=block, seed=seed, head=head)
+    return bits / energy(net, kind, x=x, block=block, seed=seed, head=head)

@@ -34,6 +34,10 @@ class Session:
     Args:
         folder: from `synsim.records.create`.
         every: seconds between checkpoints.
+
+    Attributes:
+        failures: replicas that failed, as text.
+        notes: JSON values that `finish` keeps in `run.json`.
     """
 
     def __init__(self, folder: records.RunFolder, every: float = 60.0) -> None:
@@ -44,6 +48,7 @@ class Session:
         if saved is not None:
             self._tensors, self._meta = saved[0], saved[1]["phases"]
         self.failures: list[str] = []
+        self.notes: dict[str, Any] = {}
 
     def open(self, name: str) -> "PhaseStore":
         """Checkpoints of a phase that does not go through `fit`.
@@ -114,7 +119,7 @@ class Session:
         """
         self.folder.save_record(dataset)
         self.folder.save_summary(rows)
-        self.folder.finish("failed" if self.failures else "finished", failures=self.failures)
+        self.folder.finish("failed" if self.failures else "finished", failures=self.failures, **self.notes)
         if self.failures:
             raise TrainingFailedError(self.failures)
 

@@ -1,0 +1,139 @@
+"""Accuracy as synapses are silenced, for all fractions, orders and replicas in one batched pass."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from synsim._checks import require, whole
+from synsim.inputs import Images
+from synsim.lesions.copies import Copies, bytes_per_copy, can_widen
+from synsim.lesions.orders import ORDERS, Order, lesion_ranks, lesion_scores, staying
+from synsim.meters import accuracy
+from synsim.networks import replicas_of
+
+FRACTIONS = tuple(k / 10 for k in range(10))
+
+
+def lesion_curves(
+    net: nn.Module,
+    x: Tensor | Images,
+    y: Tensor,
+    orders: Sequence[str] | Mapping[str, Order] = ORDERS,
+    fractions: Sequence[float] = FRACTIONS,
+    samples: int = 10,
+    *,
+    block: int | None = 100,
+    seed: int = 0,
+    head: int | None = None,
+    memory: int = 64,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Accuracy as synapses are silenced in several orders, each time from the intact network.
+
+    All lesioned copies of a replica share its masks, so that their differences are those of the lesions. A value is
+    that of the lesioned network measured alone (`synsim.meters.accuracy`), whatever else is measured beside it.
+
+    Args:
+        net: the network; it is not changed.
+        x: images.
+        y: labels [N] or [R, N].
+        orders: names from "p" (low release probability first), "weight" (abs(w̄)), "p*weight" and "random"; or a dict of
+            labels of your own -> such a name, or importances keyed like `named_parameters()`.
+        fractions: F shares of all synapses, from 0 to 1.
+        samples: stochastic passes per measurement.
+        block: images that share a mask.
+        seed: of masks and random order.
+        head: index of the head of a network with several, or None.
+        memory: MiB that the copies of one pass may take.
+
+    Returns:
+        Fractions [F], and per order accuracies [F] or [R, F], in [0, 1].
+
+    Raises:
+        ValueError: if a fraction lies outside [0, 1], an order is unknown, or the labels do not fit.
+
+    Source:
+        Schug, Benzing & Steger 2021, Fig. 4.2b.
+    """
+    shares = torch.as_tensor(list(fractions), dtype=torch.float64)
+    require(len(shares) > 0, "expected at least one fraction, got none.")
+    require(bool(((shares >= 0) & (shares <= 1)).all()), f"fractions must lie between 0 and 1, got {shares.tolist()}.")
+    replicas = replicas_of(net)
+    if y.ndim == 2 and y.shape[0] != replicas:
+        raise ValueError(f"y must have shape [N] or one row per replica ({replicas}), got {list(y.shape)}.")
+    room = whole(memory, "memory") * 2**20
+    ranks = {name: lesion_ranks(lesion_scores(net, order, seed), replicas) for name, order in _named(orders).items()}
+    wanted = [(name, share) for name in ranks for share in shares.tolist()]
+    most = max(1, room // bytes_per_copy(net)) if can_widen(net) else 1
+    parts = -(-len(wanted) // most)
+    edges = [len(wanted) * k // parts for k in range(parts + 1)]
+    source, found = deepcopy(net), []
+    for start, stop in itertools.pairwise(edges):
+        masks = [staying(ranks[name], share, replicas) for name, share in wanted[start:stop]]
+        copies = Copies(source, {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]})
+        labels = y if y.ndim != 2 else y.repeat(stop - start, 1)
+        measured = accuracy(copies, x, labels, samples=samples, block=block, seed=seed, head=head)
+        found.append(measured.reshape(stop - start, -1))
+    # [orders · F, R] -> one curve per order.
+    curves = torch.cat(found).reshape(len(ranks), len(shares), -1).transpose(1, 2)
+    return shares, {
+        name: curve if replicas is not None else curve[0] for name, curve in zip(ranks, curves, strict=True)
+    }
+
+
+def _named(orders: Sequence[str] | Mapping[str, Order]) -> dict[str, Order]:
+    if isinstance(orders, Mapping):
+        named: dict[str, Order] = dict(orders)
+    else:
+        require(
+            not isinstance(orders, str) and all(isinstance(one, str) for one in orders),
+            f"orders must be a sequence of names ({', '.join(ORDERS)}) or a dict of labels -> order, got {orders!r}.",
+        )
+        named = {one: one for one in orders}
+    require(bool(named), "expected at least one order, got none.")
+    values: dict[str, object] = dict(named)
+    wrong = [name for name, order in values.items() if isinstance(order, Tensor)]
+    require(not wrong, f"give importances under a label: orders={{'mine': importances}}; got tensors at {wrong}.")
+    return named
+
+
+def lesion_curve(
+    net: nn.Module,
+    x: Tensor | Images,
+    y: Tensor,
+    order: Order = "p",
+    fractions: Sequence[float] = FRACTIONS,
+    samples: int = 10,
+    *,
+    block: int | None = 100,
+    seed: int = 0,
+    head: int | None = None,
+    memory: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """Accuracy as synapses are silenced in one order; see `lesion_curves`.
+
+    Args:
+        net: the network; it is not changed.
+        x: images.
+        y: labels [N] or [R, N].
+        order: "p" (low release probability first), "weight" (abs(w̄)), "p*weight", "random", or importances keyed like
+            `named_parameters()`.
+        fractions: F shares of all synapses, from 0 to 1.
+        samples: stochastic passes per measurement.
+        block: images that share a mask.
+        seed: of masks and random order.
+        head: index of the head of a network with several, or None.
+        memory: MiB that the copies of one pass may take.
+
+    Returns:
+        Fractions [F] and accuracies [F] or [R, F], in [0, 1].
+
+    Source:
+        Schug, Benzing & Steger 2021, Fig. 4.2b.
+    """
+    shares, curves = lesion_curves(
+        net, x, y, {"one": order}, fractions, samples, block=block, seed=seed, head=head, memory=memory
+    )
+    return shares, curves["one"]

@@ -1,0 +1,98 @@
+"""The same network with other release probabilities: clamped, set to a value, or shuffled."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from synsim import streams
+from synsim._checks import Number, constant, require, whole
+from synsim.networks import replicas_of
+from synsim.synapses import StochasticLayer, synapses
+
+KEEPS = ("expected", "strength")
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def clamp_p(net: Net, low: Number | None = None, high: Number | None = None, *, keep: str = "expected") -> Net:
+    """A copy whose release probabilities lie between two bounds; equal bounds set all of them to that value.
+
+    Args:
+        net: the network; it is not changed.
+        low: smallest probability, in (0, 1]: a number, or [R]; None: no bound.
+        high: largest probability, likewise.
+        keep: what a synapse keeps as its p moves. "expected": w̄, so that the mean field and the synaptic energy stay;
+            "strength": m = w̄ / p, the strength when released, so that w̄ becomes m · p.
+
+    Returns:
+        The changed copy; its streams stand where those of `net` do.
+
+    Raises:
+        ValueError: if there is no bound, one lies outside (0, 1], the lower exceeds the upper, or `keep` is unknown.
+    """
+    replicas = replicas_of(net)
+    require(low is not None or high is not None, "give low, high or both; both the same set all p to that value.")
+    bounds = [_bound(value, name, replicas) for value, name in ((low, "low"), (high, "high"))]
+    if bounds[0] is not None and bounds[1] is not None:
+        require(bool((bounds[0] <= bounds[1]).all()), f"low must not exceed high, got low={low} and high={high}.")
+
+    def clamped(layer: StochasticLayer) -> Tensor:
+        p = layer.p
+        ends = [None if b is None else b.to(p).reshape(-1, *[1] * (p.ndim - 1)) for b in bounds]
+        return p.clamp(*ends).reshape(p.shape)
+
+    return _with(net, {name: clamped(layer) for name, layer in _layers(net).items()}, keep)
+
+
+def shuffle_p(net: Net, seed: int = 0, *, keep: str = "expected") -> Net:
+    """A copy whose release probabilities are permuted among the synapses of each layer, separately per replica.
+
+    Args:
+        net: the network; it is not changed.
+        seed: of the permutation; with the seed of each replica it is that of the streams.
+        keep: what a synapse keeps as it gets another's p: "expected" (w̄) or "strength" (m), as for `clamp_p`.
+
+    Returns:
+        The changed copy; its streams stand where those of `net` do.
+
+    Raises:
+        ValueError: if the seed is negative, or `keep` is unknown.
+    """
+    whole(seed, "seed", 0)
+
+    def shuffled(name: str, layer: StochasticLayer) -> Tensor:
+        flat = layer.p.reshape(len(layer.seeds), -1)
+        keys = streams.keys("eval/shuffle", layer.seeds, f"{seed}/{name}")
+        order = streams.permutation(keys, flat.shape[1]).to(flat.device)
+        return flat.gather(1, order).reshape(layer.p.shape)
+
+    return _with(net, {name: shuffled(name, layer) for name, layer in _layers(net).items()}, keep)
+
+
+def _layers(net: nn.Module) -> dict[str, StochasticLayer]:
+    layers = synapses(net)
+    require(bool(layers), "expected a network with stochastic layers, got none.")
+    return layers
+
+
+def _bound(value: Number | None, name: str, replicas: int | None) -> Tensor | None:
+    if value is None:
+        return None
+    found = torch.as_tensor(constant(value, name, replicas, high=1.0), dtype=torch.float64)
+    require(bool((found > 0).all()), f"{name} must lie in (0, 1], got {found.tolist()}: a p of 0 never releases.")
+    return found
+
+
+@torch.no_grad()
+def _with(net: Net, p: Mapping[str, Tensor], keep: str) -> Net:
+    require(keep in KEEPS, f"keep must be one of {', '.join(KEEPS)}, got {keep!r}.")
+    changed = deepcopy(net)
+    for name, layer in synapses(changed).items():
+        if keep == "strength":
+            # Where p stays, w̄ stays too, to the last bit.
+            moved = layer.strength * p[name]
+            layer.weight.copy_(torch.where(p[name] == layer.p, layer.weight, moved))
+        layer.p.copy_(p[name])
+    return changed
