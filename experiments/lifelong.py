@@ -38,15 +38,18 @@ UNPROTECTED = {
     ("permuted", "fashion-mnist"): ("adam", 1e-6),
 }
 
-# The paper is silent about EWC and BGD. EWC here: Adam, its state reset with each task, the exact Fisher on 1,000
-# images, penalty λ/2 · Σ F (w − w*)² around the last task. Rates and strengths of EWC and the initial σ of BGD were
-# chosen on seeds 1 and 2, which are not reported, by the same command (--strengths, --ewc-rate, --sigmas).
+OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+# The paper is silent about EWC and BGD. EWC here: the exact Fisher on 1,000 images, penalty
+# λ/2 · Σ F (w − w*)² around the last task, the optimiser's state reset with each task. Optimiser, rate and strength of
+# EWC and the initial σ of BGD were chosen on seeds 1 and 2, which are not reported, by the same command (--strengths,
+# --ewc-rate, --ewc-optimiser, --sigmas).
 EWC_IMAGES = 1000
-EWC = {  # λ, learning rate
-    ("split", "mnist"): (100.0, 1e-3),
-    ("split", "fashion-mnist"): (100.0, 1e-3),
-    ("permuted", "mnist"): (10.0, 1e-3),
-    ("permuted", "fashion-mnist"): (10.0, 1e-3),
+EWC = {  # λ, optimiser, learning rate
+    ("split", "mnist"): (100.0, "adam", 1e-3),
+    ("split", "fashion-mnist"): (100.0, "adam", 1e-3),
+    ("permuted", "mnist"): (10.0, "adam", 1e-3),
+    ("permuted", "fashion-mnist"): (10.0, "adam", 1e-3),
 }
 SIGMAS = {"split": 0.02, "permuted": 0.03}
 
@@ -103,9 +106,12 @@ class Config(PresetConfig):
     strengths: tuple[float, ...] = option(
         (), "strengths of EWC and of other importances; several are a search, as replicas of one program"
     )
-    ewc_rate: float | None = option(None, "learning rate (Adam) of EWC and of other importances")
+    ewc_rate: float | None = option(None, "learning rate of EWC and of other importances")
+    ewc_optimiser: str | None = option(None, "optimiser of EWC and of other importances", tuple(OPTIMISERS))
     consolidation: str = option("penalty", "what other importances feed", consolidation.available())
-    draws: int = option(10, "draws of the weights per step of BGD")
+    draws: int = option(
+        2, "draws of the weights per step of BGD, in pairs of opposite sign (its authors: 10 single ones)"
+    )
     eta: float = option(1.0, "learning rate η of BGD's means")
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
@@ -130,8 +136,8 @@ def settings(config: Config, name: str) -> tuple[float | None, ...]:
     return config.strengths or (ewc(config)[0] if name == "ewc" else 1.0,)
 
 
-def ewc(config: Config) -> tuple[float, float]:
-    """Strength and learning rate chosen for EWC; those of MNIST where nothing was searched."""
+def ewc(config: Config) -> tuple[float, str, float]:
+    """Strength, optimiser and learning rate chosen for EWC; those of MNIST where nothing was searched."""
     return EWC.get((config.scenario, config.data), EWC[config.scenario, "mnist"])
 
 
@@ -152,14 +158,24 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
     if name == "none":
         # Where nothing is published, the rate of the presynaptic network.
         kind, rate = UNPROTECTED.get((config.scenario, config.data), ("sgd", learning_rate(config)))
-        optimisers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        return net, optimisers[kind](net.parameters(), lr=rate), None
+        return net, OPTIMISERS[kind](net.parameters(), lr=rate), None
     each = torch.tensor(values, dtype=torch.float64).repeat_interleave(len(config.seeds))
     if name == "bgd":
-        return net, synsim.BGD(net, sigma=each, eta=config.eta, samples=config.draws, scale=config.batch), None
-    rate = ewc(config)[1] if config.ewc_rate is None else config.ewc_rate
+        return (
+            net,
+            synsim.BGD(
+                net,
+                sigma=each,
+                eta=config.eta,
+                samples=config.draws,
+                scale=config.batch,
+                antithetic=config.draws % 2 == 0,
+            ),
+            None,
+        )
+    kind, rate = config.ewc_optimiser or ewc(config)[1], config.ewc_rate or ewc(config)[2]
     protection = protected(config, name, each, min(len(task.train) for task in sequence))
-    return net, torch.optim.Adam(net.parameters(), lr=rate), protection
+    return net, OPTIMISERS[kind](net.parameters(), lr=rate), protection
 
 
 # What the strength of a consolidation is called.

@@ -33,6 +33,10 @@ class BGD(Optimizer):
     A parameter that gets no gradient in any of the draws (an inactive head) keeps μ and σ; one that gets it in some of
     them has gradient 0 in the others. Parameters with `requires_grad=False` are left as they are, and draw nothing.
 
+    With `antithetic=True` the draws come in pairs ε, −ε. The estimates have the same mean, but in h the part of G that
+    both share, such as the noise of the batch, cancels exactly, and only the curvature is left: without it log σ
+    wanders at random, and 2 draws in a pair do what many single ones do.
+
     The normal numbers are those of `synsim.kernels.normal` at the addresses (purpose "train", the replica's seed,
     "bgd/" + name of the parameter, draw step · K + sample): a replica draws the same alone or among others, and a run
     goes on to the same bits from `state_dict`, which holds "sigma" (like the parameter) and "step" per parameter.
@@ -41,7 +45,8 @@ class BGD(Optimizer):
         net: any module. If it has stochastic layers, their replicas and seeds are those of the normal numbers.
         sigma: σ at the start, in the unit of the weights. This and `eta` may be a number or one per replica ([R]).
         eta: learning rate η of the mean, no unit.
-        samples: draws K per step.
+        samples: draws K per step; even if they come in pairs.
+        antithetic: whether the draws come in pairs of opposite sign.
         scale: examples per batch; turns the gradient of the mean loss into that of the sum.
         seed: seed of the normal numbers of a network without stochastic layers.
 
@@ -57,6 +62,7 @@ class BGD(Optimizer):
         sigma: Number = 0.02,
         eta: Number = 1.0,
         samples: int = 10,
+        antithetic: bool = False,
         scale: float = 100,
         seed: int = 0,
     ) -> None:
@@ -64,8 +70,12 @@ class BGD(Optimizer):
         settings = {
             "eta": constant(eta, "eta", replicas),
             "samples": whole(samples, "samples"),
+            "antithetic": bool(antithetic),
             "scale": constant(scale, "scale", None, low=_LEAST),
         }
+        require(
+            not antithetic or samples % 2 == 0, f"antithetic draws come in pairs: samples must be even, got {samples}."
+        )
         start = constant(sigma, "sigma", replicas, low=_LEAST)
         self._seed = (whole(seed, "seed", 0),)
         self._layer = next(iter(synapses(net).values()), None)
@@ -116,8 +126,10 @@ class BGD(Optimizer):
         sums: dict[str, tuple[Tensor, Tensor]] = {}
         total: float | Tensor = 0.0
         try:
+            noise: dict[str, Tensor] = {}
             for sample in range(samples):
-                noise = self._perturb(moving, means, first + sample)
+                pair = group["antithetic"] and sample % 2 == 1
+                noise = self._perturb(moving, means, first + sample, noise if pair else None)
                 self.zero_grad(set_to_none=True)
                 with torch.enable_grad():
                     loss = closure()
@@ -145,12 +157,21 @@ class BGD(Optimizer):
         mean_loss: float | Tensor = total / samples
         return mean_loss
 
-    def _perturb(self, moving: dict[str, nn.Parameter], means: dict[str, Tensor], draw: int) -> dict[str, Tensor]:
+    def _perturb(
+        self,
+        moving: dict[str, nn.Parameter],
+        means: dict[str, Tensor],
+        draw: int,
+        opposite: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         noise = {}
         for name, parameter in moving.items():
-            keys, words = self._key(name, parameter.device)
-            count = parameter.numel() // self._lead
-            noise[name] = normals(keys, words, count, draw, parameter.dtype).reshape(parameter.shape)
+            if opposite is not None:
+                noise[name] = opposite[name].neg_()
+            else:
+                keys, words = self._key(name, parameter.device)
+                count = parameter.numel() // self._lead
+                noise[name] = normals(keys, words, count, draw, parameter.dtype).reshape(parameter.shape)
             torch.addcmul(means[name], self.state[parameter]["sigma"], noise[name], out=parameter)
         return noise
 

@@ -72,10 +72,10 @@ def gradients(weights, x, y):
     return -np.log(soft[np.arange(len(y)), y]).mean(), [back.T @ x, back.sum(0), delta.T @ hidden, delta.sum(0)]
 
 
-@pytest.mark.parametrize(("sigma", "eta"), [(0.02, 1.0), (0.3, 0.5)])
-def test_a_step_is_the_published_one(sigma, eta):
+@pytest.mark.parametrize(("sigma", "eta", "pairs"), [(0.02, 1.0, False), (0.3, 0.5, False), (0.3, 0.5, True)])
+def test_a_step_is_the_published_one(sigma, eta, pairs):
     net, samples, scale = plain_net(), 4, 11
-    optimiser = BGD(net, sigma=sigma, eta=eta, samples=samples, scale=scale, seed=5)
+    optimiser = BGD(net, sigma=sigma, eta=eta, samples=samples, scale=scale, seed=5, antithetic=pairs)
     mu = [p.detach().numpy().copy() for p in net.parameters()]
     sd = [np.full_like(m, sigma) for m in mu]
     keys = [streams.keys("train", [5], f"bgd/{name}") for name, _ in net.named_parameters()]
@@ -84,8 +84,9 @@ def test_a_step_is_the_published_one(sigma, eta):
         first, second = ([np.zeros_like(m) for m in mu] for _ in range(2))
         loss = 0.0
         for k in range(samples):
-            draws = [normal.reference(key, m.size, step * samples + k, DOUBLE) for key, m in zip(keys, mu, strict=True)]
-            eps = [e.numpy().reshape(m.shape) for e, m in zip(draws, mu, strict=True)]
+            at, sign = (step * samples + k - k % 2, 1 - 2 * (k % 2)) if pairs else (step * samples + k, 1)
+            draws = [normal.reference(key, m.size, at, DOUBLE) for key, m in zip(keys, mu, strict=True)]
+            eps = [sign * e.numpy().reshape(m.shape) for e, m in zip(draws, mu, strict=True)]
             found, G = gradients([m + s * e for m, s, e in zip(mu, sd, eps, strict=True)], x.numpy(), y.numpy())
             loss += found / samples
             for i, (g, e) in enumerate(zip(G, eps, strict=True)):
@@ -120,6 +121,27 @@ def test_the_closure_sees_the_perturbed_weights_and_cleared_gradients():
     assert len(seen) == 3
     assert not loss.requires_grad
     assert float(loss) == pytest.approx(np.mean([float(w.square().mean()) for w in seen]), rel=1e-14)
+
+
+def test_pairs_of_opposite_sign_leave_only_the_curvature_in_sigma():
+    net = nn.Linear(3, 2, bias=False, dtype=DOUBLE)
+    slope = torch.arange(6, dtype=DOUBLE).reshape(2, 3)
+    start = net.weight.detach().clone()
+
+    def closure():
+        loss = (slope * net.weight).sum()
+        loss.backward()
+        return loss
+
+    single: list[torch.Tensor] = []
+    paired: list[torch.Tensor] = []
+    for found, pairs in ((single, False), (paired, True)):
+        net.weight.data.copy_(start)
+        optimiser = BGD(net, sigma=0.1, samples=2, scale=1, antithetic=pairs)
+        optimiser.step(closure)
+        found.append(optimiser.state[net.weight]["sigma"])
+    torch.testing.assert_close(paired[0], torch.full_like(slope, 0.1), rtol=1e-15, atol=0)
+    assert float((single[0] - 0.1).abs().max()) > 1e-3
 
 
 def test_linear_regression_finds_the_known_posterior():
@@ -300,6 +322,7 @@ def test_without_a_closure_or_a_loss_it_says_what_to_do():
         ({"sigma": [0.1, 0.2, 0.3]}, r"sigma must be a number or a tensor of shape \[2\]"),
         ({"eta": -1.0}, "eta must be finite"),
         ({"samples": 0}, "samples must be a whole number"),
+        ({"samples": 3, "antithetic": True}, "samples must be even, got 3"),
         ({"scale": 0}, "scale must be finite"),
         ({"seed": -1}, "seed must be a whole number"),
     ],
