@@ -80,6 +80,7 @@ class PresynapticSGD(Optimizer):
 
     Decay and penalty never enter step 3. A weight whose `.grad` is None keeps w̄ and p. Parameters without a release
     probability (biases, plain layers) move by gradient descent at `lr` without decay, unless `train_bias=False`.
+    In a layer with a buffer `ghost` (`synsim.controls`) p is that ghost, and the release probability stays.
 
     Args:
         net: a module with stochastic layers.
@@ -185,7 +186,8 @@ class PresynapticSGD(Optimizer):
             weight = layer.weight
             gradient = weight.grad
             if gradient is not None:
-                kernels.learn(weight.detach(), layer.p, gradient, penalty.get(name), constants, layer.stream.arrays)
+                p, arrays = _learned(layer)
+                kernels.learn(weight.detach(), p, gradient, penalty.get(name), constants, arrays)
         if group["train_bias"]:
             for name, parameter in self._others.items():
                 if parameter.grad is not None:
@@ -219,6 +221,12 @@ class PresynapticSGD(Optimizer):
                 raise ValueError(
                     f"the penalty of {name!r} must have shape {list(parameter.shape)}, got {list(tensor.shape)}."
                 )
+
+
+def _learned(layer: StochasticLayer) -> tuple[Tensor, kernels.Arrays | None]:
+    # The probabilities that move, and the views kept of them: the layer keeps those of its release probabilities.
+    ghost = layer._buffers.get("ghost")
+    return (layer.p, layer.stream.arrays) if ghost is None else (ghost, None)
 
 
 def _descend(parameter: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
