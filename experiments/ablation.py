@@ -135,6 +135,7 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
             epochs=config.epochs,
             batch=config.batch,
             test_every_epoch=False,
+            test_ahead=False,
             probes={"mean_p": learned, "frozen_share": frozen, "energy": lambda net, task: controls.energy(net)},
             store=store,
             progress=None if config.quiet else name,

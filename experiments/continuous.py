@@ -65,6 +65,8 @@ def train(config: Config, name: str, session: Session) -> Phase:
             seeds=config.seeds,
             epochs=config.epochs,
             batch=config.batch,
+            test_every_epoch=False,
+            test_ahead=False,
             probes={
                 "mean_p": mean_p,
                 "frozen_share": share_above(lifelong.CONSTANTS["p_freeze"]),

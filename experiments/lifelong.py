@@ -208,7 +208,8 @@ def train(config: Config, name: str, session: Session) -> list[Phase]:
             seeds=config.seeds * len(values),
             epochs=config.epochs,
             batch=config.batch,
-            test_every_epoch=name != "joint",
+            test_every_epoch=False,
+            test_ahead=False,
             probes={
                 "mean_p": mean_p,
                 "frozen_share": share_above(CONSTANTS["p_freeze"]),

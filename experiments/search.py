@@ -156,6 +156,7 @@ def train(
             epochs=config.epochs,
             batch=config.batch,
             test_every_epoch=False,
+            test_ahead=False,
             probes={} if lifelong else probes,
             store=store,
             progress=None if config.quiet else name,

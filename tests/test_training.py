@@ -172,3 +172,17 @@ def test_adam_goes_on_after_a_checkpoint(digits, one_thread):
     for moment in (3, 17, -2):
         saved["state"] = saved["all"][moment]
         assert torch.equal(run()[0].weight, whole[0].weight)
+
+
+def test_tasks_ahead_may_stay_untested(one_thread):
+    sequence = tasks.split(synsim.data.load("digits"))[:3]
+
+    def accuracies(ahead):
+        net = synsim.networks.initialised(synsim.mlp([64, 10, 2], p=0.5), [1])
+        rule = synsim.PresynapticSGD(net, 0.01, p_up=0.05, p_down=0.05, g_lim=1e-3)
+        return fit(net, rule, sequence, seeds=[1], epochs=1, batch=20, samples=1, test_ahead=ahead).accuracy[0]
+
+    every, past = accuracies(True), accuracies(False)
+    below = torch.ones(3, 3).tril().bool()
+    assert torch.equal(past.isnan(), ~below)
+    assert torch.equal(past[below], every[below])

@@ -135,6 +135,7 @@ def fit(
     store: Store | None = None,
     progress: str | None = None,
     test_every_epoch: bool = True,
+    test_ahead: bool = True,
     probe_every: int = 1,
 ) -> History:
     """Train on tasks in sequence.
@@ -162,6 +163,7 @@ def fit(
         store: where checkpoints are kept, and what is resumed.
         progress: label of the progress bar, or None for no bar.
         test_every_epoch: whether the present task is tested after each epoch, not only at its end.
+        test_ahead: whether tasks are tested before they are trained on; if not, their accuracy is NaN until then.
         probe_every: epochs from one measurement by the probes to the next; the last epoch of a task is always measured,
             and what was not is NaN.
 
@@ -216,7 +218,10 @@ def fit(
                 for name, probe in (probes or {}).items() if probed else ():
                     run.history.per_epoch[name][:, index, epoch] = probe(net, task).detach().reshape(-1).cpu().double()
                 if last:
+                    ahead = () if test_ahead else tasks[index + 1 :]
                     for column, other in enumerate(test):
+                        if any(other is later for later in ahead):
+                            continue
                         found = test_task(net, other)
                         run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
                     if protection is not None:
