@@ -43,7 +43,7 @@ OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 # The paper is silent about EWC and BGD. EWC here: the exact Fisher on 1,000 images, penalty
 # λ/2 · Σ F (w − w*)² around the last task, the optimiser's state reset with each task. Optimiser, rate and strength of
 # EWC and the initial σ of BGD were chosen on seeds 1 and 2, which are not reported, by the same command (--strengths,
-# --ewc-rate, --ewc-optimiser, --sigmas).
+# --ewc-rate, --ewc-optimiser, --sigmas, --etas).
 EWC_IMAGES = 1000
 EWC = {  # λ, optimiser, learning rate
     ("split", "mnist"): (100.0, "adam", 1e-3),
