@@ -51,7 +51,7 @@ EWC = {  # λ, optimiser, learning rate
     ("permuted", "mnist"): (10.0, "adam", 1e-3),
     ("permuted", "fashion-mnist"): (10.0, "adam", 1e-3),
 }
-SIGMAS = {"split": 0.02, "permuted": 0.03}
+BGD = {"split": (0.02, 1.0), "permuted": (0.03, 1.0)}  # initial σ, η
 
 # Mean and standard error of three runs, in per cent (Table 4.1).
 PUBLISHED = {
@@ -112,9 +112,15 @@ class Config(PresetConfig):
     draws: int = option(
         2, "draws of the weights per step of BGD, in pairs of opposite sign (its authors: 10 single ones)"
     )
-    eta: float = option(1.0, "learning rate η of BGD's means")
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
+    etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
+
+    def __post_init__(self) -> None:
+        """Check what this experiment asks besides."""
+        super().__post_init__()
+        if len(self.etas) not in (0, 1, len(self.sigmas)):
+            raise ValueError(f"--etas must be one, or one for each of --sigmas, got {list(self.etas)}.")
 
     def reduced(self) -> str:
         """What differs from the published protocol; the number of permutations says nothing about split tasks."""
@@ -132,7 +138,7 @@ def settings(config: Config, name: str) -> tuple[float | None, ...]:
     if name in DEFAULT:
         return (None,)
     if name == "bgd":
-        return config.sigmas or (SIGMAS[config.scenario],)
+        return config.sigmas or (BGD[config.scenario][0],)
     return config.strengths or (ewc(config)[0] if name == "ewc" else 1.0,)
 
 
@@ -161,18 +167,11 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
         return net, OPTIMISERS[kind](net.parameters(), lr=rate), None
     each = torch.tensor(values, dtype=torch.float64).repeat_interleave(len(config.seeds))
     if name == "bgd":
-        return (
-            net,
-            synsim.BGD(
-                net,
-                sigma=each,
-                eta=config.eta,
-                samples=config.draws,
-                scale=config.batch,
-                antithetic=config.draws % 2 == 0,
-            ),
-            None,
-        )
+        etas = config.etas or (BGD[config.scenario][1],)
+        eta = torch.tensor(etas, dtype=torch.float64).repeat_interleave(len(each) // len(etas))
+        pairs = config.draws % 2 == 0
+        rule = synsim.BGD(net, sigma=each, eta=eta, samples=config.draws, scale=config.batch, antithetic=pairs)
+        return net, rule, None
     kind, rate = config.ewc_optimiser or ewc(config)[1], config.ewc_rate or ewc(config)[2]
     protection = protected(config, name, each, min(len(task.train) for task in sequence))
     return net, OPTIMISERS[kind](net.parameters(), lr=rate), protection
