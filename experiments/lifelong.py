@@ -46,8 +46,8 @@ OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 # --ewc-rate, --ewc-optimiser, --sigmas, --etas).
 EWC_IMAGES = 1000
 EWC = {  # λ, optimiser, learning rate
-    ("split", "mnist"): (100.0, "adam", 1e-3),
-    ("split", "fashion-mnist"): (100.0, "adam", 1e-3),
+    ("split", "mnist"): (1e4, "adam", 1e-5),
+    ("split", "fashion-mnist"): (1e4, "adam", 1e-5),
     ("permuted", "mnist"): (10.0, "adam", 1e-3),
     ("permuted", "fashion-mnist"): (10.0, "adam", 1e-3),
 }
