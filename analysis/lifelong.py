@@ -57,7 +57,7 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     tests = [statistics.compare(samples[names[0]], samples[names[k]]).p for k in pairs]
     corrected = dict(zip(pairs, statistics.holm(tests), strict=True))
     top = max(float(np.nanmax(values)) for values in samples.values())
-    gap = 0.09 * (top - floor)
+    gap = 0.13 * (top - floor)
     if len(names) <= FEW:
         ax.set_ylim(floor, top + gap * (len(pairs) + 1))
         for rank, (k, p) in enumerate(corrected.items()):
@@ -70,6 +70,9 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
             ax.text(k, height + 0.4 * gap, statistics.stars(p) or "n.s.", ha="center", va="bottom", fontsize=7)
         ax.set_xticks(range(len(names)), [LABELS.get(name, name).split("\n")[0] for name in names])
         ax.tick_params(axis="x", rotation=40)
+    low, high = ax.get_ylim()
+    ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 100])
+    ax.set_ylim(low, high)
     ax.set_ylabel("accuracy over all tasks (%)")
     return {name: values.tolist() for name, values in samples.items()}
 

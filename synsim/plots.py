@@ -245,7 +245,7 @@ def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Ax
     low, high = ax.get_ylim()
     tick = 0.015 * (high - low)
     ax.plot([left, left, right, right], [height - tick, height, height, height - tick], color="0.2", linewidth=0.8)
-    ax.text((left + right) / 2, height, text, ha="center", va="bottom", fontsize=6.5)
+    ax.text((left + right) / 2, height + tick / 2, text, ha="center", va="bottom", fontsize=6.5)
     return ax
 
 
