@@ -51,7 +51,9 @@ EWC = {  # λ, optimiser, learning rate
     ("permuted", "mnist"): (10.0, "adam", 1e-3),
     ("permuted", "fashion-mnist"): (10.0, "adam", 1e-3),
 }
-BGD = {"split": (0.02, 1.0), "permuted": (0.03, 1.0)}  # initial σ, η
+# On permuted tasks σ = 0.03, 0.045, 0.06 left 94.2, 94.8, 96.1 % after four tasks (seed 1, η = 1, five single draws);
+# σ = 0.1 and 0.15 ended at chance, and so did 0.06 with η = 1 and one pair of draws. Split tasks were not searched.
+BGD = {"split": (0.02, 1.0), "permuted": (0.06, 0.5)}  # initial σ, η
 
 # Mean and standard error of three runs, in per cent (Table 4.1).
 PUBLISHED = {
