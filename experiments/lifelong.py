@@ -112,7 +112,7 @@ class Config(PresetConfig):
     ewc_optimiser: str | None = option(None, "optimiser of EWC and of other importances", tuple(OPTIMISERS))
     consolidation: str = option("penalty", "what other importances feed", consolidation.available())
     draws: int = option(
-        2, "draws of the weights per step of BGD, in pairs of opposite sign (its authors: 10 single ones)"
+        4, "draws of the weights per step of BGD, in pairs of opposite sign (its authors: 10 single ones)"
     )
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")
