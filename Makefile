@@ -21,6 +21,7 @@ slow: $(VENV)/dev
 bench: $(VENV)/demo
 	$(BIN)/python experiments/bench_step.py --out runs/bench.json
 	$(BIN)/python experiments/bench_importance.py --out runs/bench-importance.json
+	$(BIN)/python experiments/bench_spiking.py --out runs/bench-spiking.json
 
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "synsim needs Python 3.11 or newer")'

@@ -28,7 +28,7 @@ from synsim.synapses import frozen as frozen
 from synsim.synapses import seed as seed
 from synsim.synapses import synapses as synapses
 
-_LATER = ("figures", "forgetting", "perceptron", "plots", "records", "statistics", "tables", "training")
+_LATER = ("figures", "forgetting", "perceptron", "plots", "records", "spiking", "statistics", "tables", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -130,18 +130,21 @@ class ControlLinear(BernoulliLinear):
         """Expected strength E[W] = p w / d, shaped like `weight`."""
         return self.weight if self.divide == "p" else self.weight * (self.p / self.divisor())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transmit.
+    def forward(self, x: Tensor, steps: int = 1, factor: Tensor | None = None) -> Tensor:
+        """Transmit; one mask holds for all time steps.
 
         Args:
-            x: [B, I], or with replicas also [R, B, I].
+            x: [T · B, I], or with replicas also [R, T · B, I].
+            steps: T.
+            factor: like x, or None: scales the inputs.
 
         Returns:
-            [B, O], or with replicas [R, B, O].
+            [T · B, O], or with replicas [R, T · B, O].
         """
         if self.divide == "p":
-            return super().forward(x)
+            return super().forward(x, steps, factor)
         self.check_input(x, self.in_features)
+        x = x if factor is None else x * factor
         if self.address.mean or transformed():
             return product(x, self.transmitted(), self.bias)
         strength, count = self.draw()

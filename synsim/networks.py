@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from synsim import streams
 from synsim._checks import require, whole
 from synsim.dropout import StreamDropout
-from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer, synapses
+from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer, addressed, synapses
 from synsim.synapses.views import seeds_of
 
 SCHEMES = ("fan_in", "glorot")
@@ -156,8 +156,8 @@ def initialised(net: Net, seeds: int | Sequence[int], *, sweep: bool = False, sc
         ValueError: if the seeds do not fit, or the scheme is unknown.
     """
     chosen = seeds_of(seeds, replicas_of(net), again=sweep)
-    for name, layer in synapses(net).items():
-        layer.seed(chosen, name)
+    for name, drawing in addressed(net).items():
+        drawing.seed(chosen, name)
     for name, module in net.named_modules():
         if isinstance(module, StreamDropout):
             module.seed(chosen, name)

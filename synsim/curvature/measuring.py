@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from synsim._checks import require, whole
-from synsim.synapses import Address, evaluation, expected, synapses
+from synsim.synapses import Address, addressed, evaluation, expected
 from synsim.synapses.views import Passes
 
 VIEWS = ("expected", "sampled")
@@ -24,8 +24,8 @@ class Measurement:
         self.draws, self._passes = draws, passes
         # In a view that was in force before, the masks of single examples go on from where its address stands.
         self._following = [] if passes is not None else [
-            (layer, layer.address) for layer in synapses(net).values()
-            if layer.scope == "sample" and not layer.address.mean
+            (layer, layer.address) for layer in addressed(net).values()
+            if layer.per_example and not layer.address.mean
         ]  # fmt: skip
         shared = passes is not None and "batch" in passes.scopes
         self._limit = block if shared else None
@@ -76,7 +76,7 @@ def measured(
     whole(samples, "samples")
     whole(block, "block")
     _refuse_mixing(net)
-    layers = synapses(net).values()
+    layers = addressed(net).values()
     free = any(layer.address == Address() for layer in layers)
     training = {module: module.training for module in net.modules()}
     before = {layer: layer.address for layer in layers}

@@ -10,7 +10,7 @@ from torch import Tensor
 from synsim.kernels import cpu_normal, pool
 from synsim.streams import release_bits
 
-__all__ = ["normals", "reference", "table"]
+__all__ = ["normals", "on_device", "reference", "table"]
 
 
 @cache
@@ -28,7 +28,15 @@ def table() -> np.ndarray:
 
 
 @cache
-def _table_on(device: torch.device) -> Tensor:
+def on_device(device: torch.device) -> Tensor:
+    """The table of `table` as a tensor.
+
+    Args:
+        device: where.
+
+    Returns:
+        float32 [65536].
+    """
     return torch.from_numpy(table().copy()).to(device)
 
 
@@ -46,7 +54,7 @@ def reference(keys: Tensor, count: int, draw: int, dtype: torch.dtype) -> Tensor
     """
     first = torch.zeros(1, dtype=torch.int64)
     bits = release_bits(keys, count, site=0, example=first, draw=draw)[0]
-    return _table_on(keys.device)[bits].to(dtype)
+    return on_device(keys.device)[bits].to(dtype)
 
 
 def normals(keys: Tensor, words: np.ndarray, count: int, draw: int, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from synsim.inputs import has_replicas
 from synsim.networks import replicas_of
-from synsim.synapses import Address, StochasticLayer, synapses
+from synsim.synapses import Address, StochasticLayer, addressed, synapses
 
 # Torch's modules that work alike with an axis of replicas before that of the examples; dropout is idle here.
 CARRIES = (
@@ -42,6 +42,9 @@ class Copies(nn.Module):
         ]
         for layer, own, kept in self._layers:
             torch.mul(layer.weight.detach(), kept, out=own.weight.detach().view(kept.shape))
+        # What else draws, such as an encoder of images as spikes, does as the intact network's does.
+        others = zip(addressed(source).values(), addressed(self._wide[0]).values(), strict=True)
+        self._drawing = [pair for pair in others if not isinstance(pair[0], StochasticLayer)]
 
     def forward(self, x: Tensor, head: int | None = None) -> Tensor:
         """Logits of all copies.
@@ -53,8 +56,10 @@ class Copies(nn.Module):
         Returns:
             [C · R, B, K], the replicas of the first copy first; for one copy as the network itself returns them.
         """
+        for one, twin in self._drawing:
+            twin.address = one.address
         for layer, own, kept in self._layers:
-            if layer.scope == "sample" and not layer.address.mean:
+            if layer.per_example and not layer.address.mean:
                 own.address = layer.address
                 continue
             # Strengths already drawn are transmitted as they are: to the copy they are a mean field.
@@ -84,10 +89,11 @@ def widened(net: nn.Module, copies: int) -> nn.Module:
         layer.weight = nn.Parameter(_repeated(layer, layer.weight, copies), requires_grad=False)
         if layer.bias is not None:
             layer.bias = nn.Parameter(_repeated(layer, layer.bias, copies), requires_grad=False)
-        if layer.scope == "sample":
+        if layer.per_example:
             layer.p = _repeated(layer, layer.p, copies)
-        layer.replicas = copies * (layer.replicas or 1)
-        layer.seed(layer.seeds * copies, layer._name)
+    for module in addressed(wide).values():
+        module.replicas = copies * (module.replicas or 1)
+        module.seed(module.seeds * copies, module._name)
     return wide
 
 
@@ -129,5 +135,6 @@ def bytes_per_copy(net: nn.Module) -> int:
     Returns:
         Bytes.
     """
-    each = {"batch": 2, "sample": 3}
-    return sum(each[la.scope] * la.weight.numel() * la.weight.element_size() for la in synapses(net).values())
+    return sum(
+        (3 if la.per_example else 2) * la.weight.numel() * la.weight.element_size() for la in synapses(net).values()
+    )

@@ -54,7 +54,7 @@ def passes(
         net.eval()
         try:
             # Where no mask is shared by images, or none is drawn, chunks may be as long as memory likes.
-            alone = address.scopes <= {"sample"} or not stochastic(net)
+            alone = "batch" not in address.scopes or not stochastic(net)
             size = CHUNK if alone else min(block, CHUNK)
             for sample in range(samples):
                 for start in range(0, count, block if not alone else count):

@@ -1,15 +1,18 @@
 """Synapses that fail at random: layers, views of them, and their streams."""
 
-from synsim.synapses.base import Address, StochasticLayer, synapses
+from synsim.synapses.addressed import Address, Addressed, addressed
+from synsim.synapses.base import StochasticLayer, synapses
 from synsim.synapses.conv import BernoulliConv2d
 from synsim.synapses.linear import BernoulliLinear
 from synsim.synapses.views import evaluation, expected, frozen, seed
 
 __all__ = [
     "Address",
+    "Addressed",
     "BernoulliConv2d",
     "BernoulliLinear",
     "StochasticLayer",
+    "addressed",
     "evaluation",
     "expected",
     "frozen",

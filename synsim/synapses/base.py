@@ -1,10 +1,7 @@
 """What every stochastic layer has in common: expected strength, release probability, and the address of its draws."""
 
-import json
 import math
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,60 +10,17 @@ from torch import Tensor, nn
 from synsim import kernels, streams
 from synsim._checks import available_device, require, whole
 from synsim.kernels import reference
+from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
+from synsim.synapses.addressed import LAST_SEED as LAST_SEED
+from synsim.synapses.addressed import Address as Address
+from synsim.synapses.addressed import Addressed
+from synsim.synapses.addressed import transformed as transformed
 from synsim.synapses.release import release
 
-SCOPES = ("batch", "sample")
-LAST_DRAW = 2**32 - 1
-LAST_SEED = 2**63 - 1
 TILES = 2**32 // 16
 
 
-class Stream:
-    """Where a layer stands: its next draw, and the counts of releases of the latest one.
-
-    Apart from the module, whose own attributes are slow to set.
-    """
-
-    __slots__ = ("arrays", "counts", "draw", "reliable")
-
-    def __init__(self) -> None:
-        self.draw = 0
-        self.counts: Tensor | None = None
-        self.arrays = kernels.Arrays()
-        self.reliable: tuple[int, int] | None = None
-
-    def __deepcopy__(self, memo: object) -> "Stream":
-        """A stream that goes on alike; views of the old memory stay behind.
-
-        Args:
-            memo: of `copy.deepcopy`.
-
-        Returns:
-            The copy.
-        """
-        twin = Stream()
-        twin.draw, twin.counts = self.draw, None if self.counts is None else self.counts.clone()
-        return twin
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a layer takes its release bits from.
-
-    Attributes:
-        purpose: purpose of the stream; part of the key.
-        draw: number of the draw, or None to count on from the layer's own counter.
-        example: index of the first example (sample scope) or of the block (batch scope).
-        mean: True for the mean field: every synapse transmits its expected strength, and nothing is drawn.
-    """
-
-    purpose: str = "train"
-    draw: int | None = None
-    example: int = 0
-    mean: bool = False
-
-
-class StochasticLayer(nn.Module):
+class StochasticLayer(Addressed):
     """Base of the layers whose synapses release at random (Schug, Benzing & Steger 2021, eq. 4.1).
 
     The layer stores expected strengths w̄ = p · m. In a forward pass each of the N sites of a synapse releases with
@@ -77,7 +31,8 @@ class StochasticLayer(nn.Module):
         p: buffer like `weight`, release probabilities in (0, 1].
         bias: Parameter [O] or [R, O], or None.
         sites: release sites N per synapse.
-        scope: "batch" (one mask per forward pass) or "sample" (one per example).
+        scope: "batch" (one mask per forward pass), "sample" (one per example), or "event" (one per spike; layers that
+            know it).
         replicas: R, or None for a layer without a replica axis.
     """
 
@@ -86,6 +41,8 @@ class StochasticLayer(nn.Module):
     bias: nn.Parameter | None
     example_ndim: int
     """Axes of one input example."""
+    scopes: tuple[str, ...] = ("batch", "sample")
+    """Scopes of release that this kind of layer knows."""
 
     def __init__(
         self,
@@ -99,12 +56,12 @@ class StochasticLayer(nn.Module):
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
-        super().__init__()
+        super().__init__(replicas)
         self.sites = whole(sites, "sites")
         require(self.sites <= 255, f"sites must be at most 255, got {sites}.")
-        require(scope in SCOPES, f"scope must be one of {', '.join(SCOPES)}, got {scope!r}.")
+        require(scope in self.scopes, f"scope must be one of {', '.join(self.scopes)}, got {scope!r}.")
         self.scope = scope
-        self.replicas = None if replicas is None else whole(replicas, "replicas")
+        self.per_example = scope != "batch"
         dtype = dtype or torch.get_default_dtype()
         require(dtype.is_floating_point, f"dtype must be a float type, got {dtype}.")
         place = available_device(device)
@@ -114,13 +71,6 @@ class StochasticLayer(nn.Module):
         offsets = nn.Parameter(torch.empty(*lead, shape[0], device=place, dtype=dtype)) if bias else None
         self.register_parameter("bias", offsets)
         self.register_buffer("p", _probabilities(p, self.weight, self.replicas))
-        self.address = Address()
-        self.stream = Stream()
-        self._keys: dict[tuple[str, torch.device], tuple[Tensor, np.ndarray]] = {}
-        self._name = ""
-        # Replicas of a layer built by hand differ, as those of a seeded one do.
-        first = secrets.randbits(62)
-        self._seeds = tuple(first + r for r in range(self.replicas or 1))
         self.reset_parameters()
 
     def reset_parameters(self, draw: int = 0) -> None:
@@ -141,33 +91,6 @@ class StochasticLayer(nn.Module):
                 with torch.no_grad():
                     parameter.copy_(((2 * drawn - 1) * bound).reshape(parameter.shape))
 
-    def seed(self, seeds: Sequence[int], name: str) -> None:
-        """Restart the release streams of this layer.
-
-        Args:
-            seeds: one seed per replica (one seed without replicas).
-            name: name of the layer in its network; layers of other names have other streams.
-        """
-        require(
-            len(seeds) == (self.replicas or 1),
-            f"expected {self.replicas or 1} seeds, one per replica, got {len(seeds)}.",
-        )
-        for one in seeds:
-            whole(one, "seed", 0)
-            require(one <= LAST_SEED, f"seed must be below 2**63, got {one}.")
-        self._seeds, self._name, self.stream = tuple(seeds), name, Stream()
-        self._keys.clear()
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of the release streams, one per replica."""
-        return self._seeds
-
-    @property
-    def draws(self) -> int:
-        """How many draws were consumed since the streams were seeded."""
-        return self.stream.draw
-
     @property
     def strength(self) -> Tensor:
         """Strength when released, m = w̄ / p, shaped like `weight`."""
@@ -177,7 +100,7 @@ class StochasticLayer(nn.Module):
     def mask(self) -> Tensor | None:
         """The mask drawn last, shaped like `weight`: bool, or with several sites the uint8 count of releases.
 
-        None before the first forward pass, and for `scope="sample"`, where `draw_mask` recomputes masks.
+        None before the first forward pass, and for the other scopes, where `draw_mask` recomputes masks.
         """
         counts = self.stream.counts
         if counts is None:
@@ -205,31 +128,11 @@ class StochasticLayer(nn.Module):
         count = count.reshape(self.weight.shape)
         return count.bool() if self.sites == 1 else count
 
-    def _latest(self) -> int:
-        return max(self.stream.draw - 1, 0) if self.address.draw is None else self.address.draw
-
-    def _next(self) -> int:
-        if self.address.draw is not None:
-            return self.address.draw
-        draw = self.stream.draw
-        if draw > LAST_DRAW:
-            raise OverflowError("this layer has made 2**32 draws; give it another seed with synsim.seed.")
-        self.stream.draw = draw + 1
-        return draw
-
     def _flat(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(self.replicas or 1, -1)
 
     def _key(self, purpose: str, device: torch.device | None = None) -> tuple[Tensor, np.ndarray]:
-        at = (purpose, device or self.weight.device)
-        found = self._keys.get(at)
-        if found is None:
-            # Meters make up purposes as they go; without a bound the cache would grow with them.
-            if len(self._keys) > 16:
-                self._keys.clear()
-            keys = streams.keys(purpose, self._seeds, self._name)
-            found = self._keys[at] = (keys.to(at[1]), keys.numpy().astype(np.uint32))
-        return found
+        return self._key_on(purpose, device or self.weight.device)
 
     def transmitted(self) -> Tensor:
         """Strengths of one pass in batch scope: draw a mask, or take the one that the view prescribes.
@@ -303,33 +206,6 @@ class StochasticLayer(nn.Module):
         shape = self.weight.shape if self.replicas is None else self.weight.shape[1:]
         return reference.scale_of(count, p, self.sites).reshape(examples, -1, *shape)
 
-    def get_extra_state(self) -> Tensor:
-        """All that the streams need.
-
-        Returns:
-            Seeds, name and number of draws as UTF-8 JSON, a uint8 tensor.
-        """
-        state = {"seeds": list(self._seeds), "name": self._name, "draw": self.stream.draw}
-        return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Continue the streams of a saved layer.
-
-        Args:
-            state: what `get_extra_state` returned.
-
-        Raises:
-            ValueError: if the state is of a layer with another number of replicas.
-        """
-        read = json.loads(bytes(state.cpu().tolist()).decode())
-        if len(read["seeds"]) != (self.replicas or 1):
-            raise ValueError(
-                f"expected a state of {self.replicas or 1} replicas, got one of {len(read['seeds'])}. "
-                "Build the network with the replicas it was saved with."
-            )
-        self.seed(read["seeds"], read["name"])
-        self.stream.draw = read["draw"]
-
     def extra_repr(self) -> str:
         """What `print(layer)` shows inside the brackets.
 
@@ -365,16 +241,6 @@ class StochasticLayer(nn.Module):
                 f"layer {self._name or type(self).__name__!r} expects {self.weight.dtype}, got {x.dtype}. "
                 "Convert the inputs with x.to(dtype), scaled as for training."
             )
-
-
-def transformed() -> bool:
-    """Whether a torch.func transform (grad, vmap, jvp, functionalize) is active.
-
-    Returns:
-        True inside a transform.
-    """
-    # There is no public question for this; the answer decides which of two equal paths is taken.
-    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[no-any-return,attr-defined,unused-ignore]
 
 
 def synapses(net: nn.Module) -> dict[str, StochasticLayer]:

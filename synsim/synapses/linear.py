@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from synsim import kernels
-from synsim._checks import whole
+from synsim._checks import require, whole
+from synsim.kernels import events, normal
+from synsim.synapses.addressed import rows_of
 from synsim.synapses.base import StochasticLayer, transformed
 from synsim.synapses.chunked import transmit_chunks
+from synsim.synapses.events import gaussian, transmit_events
 from synsim.synapses.release import product, transmit, transmit_samples
 
 
@@ -21,7 +24,9 @@ class BernoulliLinear(StochasticLayer):
         p: release probability: a number, [R], or shaped like the weight.
         bias: whether there is a bias. The published model has none.
         sites: release sites N per synapse; k of N sites released transmit m · k / N.
-        scope: "batch": one mask per forward pass; "sample": one per example.
+        scope: "batch": one mask per forward pass; "sample": one per example; "event": each spike is released or not at
+            each synapse, independently per example and time step (inputs must be 0 or 1); "event-gaussian": a Gaussian
+            with the mean and variance of that (`synsim.synapses.events.gaussian`).
         replicas: R independent layers in one; every tensor gets a leading axis R.
         device: where the tensors live.
         dtype: their floating-point type.
@@ -34,6 +39,7 @@ class BernoulliLinear(StochasticLayer):
     """
 
     example_ndim = 1
+    scopes = ("batch", "sample", "event", "event-gaussian")
 
     def __init__(
         self,
@@ -61,18 +67,38 @@ class BernoulliLinear(StochasticLayer):
             dtype=dtype,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, steps: int = 1, factor: Tensor | None = None) -> Tensor:
         """Transmit.
 
+        Time steps are rows: row t · B + b is example b at step t. One mask per forward pass, or per example, holds for
+        all steps; in the event scopes each step has releases of its own.
+
         Args:
-            x: [B, I], or with replicas also [R, B, I].
+            x: [T · B, I], or with replicas also [R, T · B, I]; T = 1 without time.
+            steps: T.
+            factor: like x, or None: scales the release probability of each input (short-term plasticity). In the event
+                scope p · factor is the probability at a spike (1 at most), in the others the input is scaled instead,
+                which has the same mean.
 
         Returns:
-            [B, O], or with replicas [R, B, O].
+            [T · B, O], or with replicas [R, T · B, O].
+
+        Raises:
+            ValueError: if the inputs or the steps do not fit, or are no spikes in the event scope.
         """
         self.check_input(x, self.in_features)
+        if steps != 1:
+            fits = 1 <= whole(steps, "steps") <= events.LAST_STEP and x.shape[-2] % steps == 0
+            require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
+        if factor is not None:
+            require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
+        if self.scope == "event" and not self.address.mean:
+            return self._per_event(x, steps, factor)
+        x = x if factor is None else x * factor
+        if self.scope == "event-gaussian" and not self.address.mean:
+            return self._gaussian(x, steps)
         if self.scope == "sample" and not self.address.mean:
-            return self._per_example(x)
+            return self._per_example(x, steps)
         if self.address.mean or transformed():
             return product(x, self.transmitted(), self.bias)
         strength, count = self.draw()
@@ -81,10 +107,120 @@ class BernoulliLinear(StochasticLayer):
             return product(x, strength, own["bias"])
         return transmit(x, own["weight"], own["bias"], strength, self._buffers["p"], count, self.sites)
 
-    def _per_example(self, x: Tensor) -> Tensor:
+    def _per_event(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
+        weight, p = self._lead(self.weight), self._lead(self.p)
+        if transformed():
+            require(factor is None, "short-term plasticity per event is not available inside torch.func transforms.")
+            scales = self._event_counts(p, x.shape[-2], steps, x) / (p * self.sites).unsqueeze(1)
+            spread = scales * weight.unsqueeze(1)
+            out = (spread @ (x if x.ndim == 3 else x.unsqueeze(0)).unsqueeze(3)).squeeze(3)
+        else:
+            lead = x if x.ndim == 3 else x.unsqueeze(0)
+            factors = factor if factor is None or factor.ndim == 3 else factor.unsqueeze(0)
+            fast = all(kernels.path(one) == "numba" for one in (weight, p))
+            places = self._places(x.shape[-2] // steps, self._next())
+            out = transmit_events(lead, weight, p, factors, places, fast)
+        return self._finished(out)
+
+    def _gaussian(self, x: Tensor, steps: int) -> Tensor:
+        weight, p = self._lead(self.weight), self._lead(self.p)
+        keys, _ = self._key(self.address.purpose)
+        draw = self._latest() if transformed() else self._next()
+        step, example = self._rows(x, steps)
+        # The number of an output takes the place of a source: sixteen bits for every row and output.
+        bits = [
+            events.event_bits(
+                key, self.out_features, source=torch.zeros_like(step), site=0, step=step, example=example, draw=draw
+            )
+            for key in keys
+        ]
+        noise = normal.on_device(x.device)[torch.stack(bits)].to(x.dtype)
+        lead = x if x.ndim == 3 else x.unsqueeze(0)
+        return self._finished(gaussian(lead, weight, p, self.sites, noise))
+
+    def _lead(self, tensor: Tensor) -> Tensor:
+        return tensor if self.replicas is not None else tensor.unsqueeze(0)
+
+    def _finished(self, out: Tensor) -> Tensor:
+        out = out if self.replicas is not None else out[0]
+        return out if self.bias is None else out + self.bias.unsqueeze(-2)
+
+    def _places(self, batch: int, draw: int) -> tuple[events.Place, ...]:
+        keys, words = self._key(self.address.purpose)
+        example = self.address.example
+        return tuple(events.Place(keys[r], words[r], self.sites, example, batch, draw) for r in range(len(words)))
+
+    def _rows(self, x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        # Time step and example of every row.
+        batch = x.shape[-2] // steps
+        step = torch.arange(steps, device=x.device).repeat_interleave(batch)
+        return step, (self.address.example + rows_of(x, batch)).repeat(steps)
+
+    def _event_counts(self, p: Tensor, rows: int, steps: int, x: Tensor) -> Tensor:
+        # Counts of releases of the latest draw at every row, were there a spike: [R, rows, O, I].
+        step, example = self._rows(x, steps)
+        keys, _ = self._key(self.address.purpose)
+        return torch.stack(
+            [self._would_release(p[r], keys[r], step, example).reshape(rows, *p.shape[1:]) for r in range(p.shape[0])]
+        )
+
+    def _would_release(self, p: Tensor, key: Tensor, step: Tensor, example: Tensor) -> Tensor:
+        inputs = self.in_features
+        source = torch.arange(inputs, device=p.device).repeat(len(step))
+        at = {"step": step.repeat_interleave(inputs), "example": example.repeat_interleave(inputs)}
+        bits = [
+            events.event_bits(key, self.out_features, source=source, site=site, draw=self._latest(), **at)
+            for site in range(self.sites)
+        ]
+        shape = (len(step), inputs, self.out_features)
+        return torch.stack([b.reshape(shape).transpose(1, 2).to(p.dtype) < p * 65536.0 for b in bits]).sum(0)
+
+    def draw_mask(self, example: int = 0, step: int = 0) -> Tensor:
+        """The mask of one example in the latest draw, from its address and the present release probabilities.
+
+        Args:
+            example: index of the example in its batch; ignored for `scope="batch"`.
+            step: time step; ignored but for `scope="event"`.
+
+        Returns:
+            bool like `weight`; with several sites the uint8 count of releases. In the event scope those that a spike
+            of every input would release.
+
+        Raises:
+            ValueError: for `scope="event-gaussian"`, which has no masks.
+        """
+        require(self.scope != "event-gaussian", 'scope="event-gaussian" has no masks; use scope="event".')
+        if self.scope != "event" or self.address.mean:
+            return super().draw_mask(example)
+        p, (keys, _) = self._lead(self.p), self._key(self.address.purpose)
+        steps = torch.tensor([whole(step, "step", 0)], device=p.device)
+        where = torch.tensor([self.address.example + whole(example, "example", 0)], device=p.device)
+        counts = [self._would_release(p[r], keys[r], steps, where)[0] for r in range(p.shape[0])]
+        found = torch.stack(counts).reshape(self.weight.shape).to(torch.uint8)
+        return found.bool() if self.sites == 1 else found
+
+    def scales(self, examples: int = 1) -> Tensor:
+        """Factors k / (N p) by which the latest draw scaled the expected strengths, from their address and present p.
+
+        Args:
+            examples: how many masks of successive examples (blocks in batch scope), the address' own first.
+
+        Returns:
+            [examples, R, *shape]; R = 1 without replicas.
+
+        Raises:
+            ValueError: in the event scopes, where no mask holds for a whole example.
+        """
+        require(
+            not self.scope.startswith("event"),
+            f"scope={self.scope!r} has no mask per example. Measure this network in the expected view.",
+        )
+        return super().scales(examples)
+
+    def _per_example(self, x: Tensor, steps: int) -> Tensor:
         if transformed():
             lead = x if self.replicas is None or x.ndim == 3 else x.unsqueeze(0).expand(self.replicas, -1, -1)
-            strength = self._plain(x.shape[-2])
+            strength = self._plain(x.shape[-2] // steps).repeat(steps, *[1] * self.weight.ndim)
             out = torch.einsum("...bi,b...oi->...bo", lead, strength)
         else:
             replicas, draw = self.replicas or 1, self._next()
@@ -92,7 +228,12 @@ class BernoulliLinear(StochasticLayer):
             p = p.reshape(weight.shape)
             inputs = x if x.ndim == 3 else x.unsqueeze(0).expand(replicas, -1, -1)
             keys, words = self._key(self.address.purpose)
-            if kernels.path(self.weight) == "numba":
+            if steps > 1:
+                # One mask serves all steps of its example: [R, B, T, I] -> [R, B, T, O] -> rows again.
+                series = inputs.unflatten(1, (steps, -1)).transpose(1, 2)
+                out = transmit_chunks(series, weight, p, keys, self.sites, self.address.example, draw, _series)
+                out = out.transpose(1, 2).flatten(1, 2)
+            elif kernels.path(self.weight) == "numba":
                 out = transmit_samples(inputs, weight, p, words, self.sites, self.address.example, draw)
             else:
                 out = transmit_chunks(inputs, weight, p, keys, self.sites, self.address.example, draw, _one_each)
@@ -100,6 +241,10 @@ class BernoulliLinear(StochasticLayer):
         if self.bias is not None:
             out = out + self.bias.unsqueeze(-2)
         return out
+
+
+def _series(x: Tensor, strength: Tensor) -> Tensor:
+    return torch.bmm(x, strength.transpose(1, 2))
 
 
 def _one_each(x: Tensor, strength: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from torch import nn
 
 from synsim._checks import require, whole
-from synsim.synapses.base import Address, synapses
+from synsim.synapses.addressed import Address, addressed
+from synsim.synapses.base import synapses
 
 
 def seed(net: nn.Module, seed: int | Sequence[int]) -> None:
@@ -20,7 +21,7 @@ def seed(net: nn.Module, seed: int | Sequence[int]) -> None:
     Raises:
         ValueError: if there are not R seeds, or one is given twice, or is negative.
     """
-    layers = synapses(net)
+    layers = addressed(net)
     counts = {layer.replicas for layer in layers.values()}
     require(len(counts) <= 1, f"all layers of a network must have the same replicas, got {counts}.")
     chosen = seeds_of(seed, counts.pop() if counts else None)
@@ -116,9 +117,8 @@ class Passes:
     """Handle of an evaluation: which pass, and which block or example of the data, comes next."""
 
     def __init__(self, net: nn.Module) -> None:
-        layers = synapses(net).values()
-        self._layers = [layer for layer in layers if layer.address.purpose.startswith("eval/")]
-        self.scopes = {layer.scope for layer in layers}
+        self._layers = [layer for layer in addressed(net).values() if layer.address.purpose.startswith("eval/")]
+        self.scopes = {layer.scope for layer in synapses(net).values()}
 
     def at(self, draw: int, block: int, example: int) -> None:
         """Set the address of the next forward pass.
@@ -126,16 +126,16 @@ class Passes:
         Args:
             draw: number of the pass over the data.
             block: index of the block of images that share a mask (batch scope).
-            example: index of the first image (sample scope).
+            example: index of the first image (where each has numbers of its own: all other scopes, and encoders).
         """
         for layer in self._layers:
-            where = example if layer.scope == "sample" else block
+            where = example if layer.per_example else block
             layer.address = replace(layer.address, draw=draw, example=where)
 
 
 @contextmanager
 def _addresses(net: nn.Module, change) -> Iterator[None]:  # type: ignore[no-untyped-def]
-    layers = list(synapses(net).values())
+    layers = list(addressed(net).values())
     before = [(layer.address, layer.stream.counts) for layer in layers]
     try:
         for layer in layers:

@@ -1,0 +1,82 @@
+"""What a page is made of; words between backticks are code."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading.
+
+    Attributes:
+        level: 1 for the title.
+        text: its words.
+    """
+
+    level: int
+    text: str
+
+    def anchor(self) -> str:
+        """The name by which the page links to it.
+
+        Returns:
+            Small letters, digits and hyphens, as the usual Markdown readers make them.
+        """
+        kept = "".join(letter for letter in self.text.lower() if letter.isalnum() or letter in " -_")
+        return kept.replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Words.
+
+    Attributes:
+        text: the words.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list.
+
+    Attributes:
+        items: its lines.
+    """
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row names it.
+
+    Attributes:
+        caption: over it; empty if the text before it says enough.
+        head: of the columns.
+        rows: as many cells each as the head has.
+        links: heading that the first cell of each row leads to; empty if none does.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    links: tuple[Heading, ...] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+        name: of its file, without folder and suffix.
+        alt: what it shows, for those who can't see it.
+        caption: below it.
+    """
+
+    name: str
+    alt: str
+    caption: str
+
+
+Block = Heading | Paragraph | Bullets | Table | Picture

@@ -1,0 +1,164 @@
+"""What a figure or table of the paper claims, so that a run can be held against it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from synsim.report.verdict import Published
+
+Key = tuple[str, ...]
+"""Names a measurement of a run, such as ("final", "presynaptic"); see `readers`."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A published number.
+
+    Attributes:
+        label: what it is.
+        key: where ours is.
+        published: theirs.
+        digits: printed after the point.
+    """
+
+    label: str
+    key: Key
+    published: Published
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A published difference of two means.
+
+    Attributes:
+        label: what it is.
+        first: where the first is.
+        second: what is subtracted.
+        published: theirs.
+        digits: printed after the point.
+    """
+
+    label: str
+    first: Key
+    second: Key
+    published: Published
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Order:
+    """A published order.
+
+    Attributes:
+        label: in words.
+        larger: where the larger one is.
+        smaller: where the smaller one is.
+        published: how the paper says it.
+    """
+
+    label: str
+    larger: Key
+    smaller: Key
+    published: str = "larger"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A published threshold.
+
+    Attributes:
+        label: what it is.
+        key: where ours is.
+        sign: "<" or ">".
+        limit: the threshold.
+        published: how the paper says it.
+    """
+
+    label: str
+    key: Key
+    sign: str
+    limit: float
+    published: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Something that the paper shows in a picture, without a number.
+
+    Attributes:
+        label: what it is.
+        key: where ours is.
+    """
+
+    label: str
+    key: Key
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of everything with one leading name, for pictures with many numbers.
+
+    Attributes:
+        caption: of the table.
+        lead: first part of the keys; the second is the row, the third the column.
+        columns: in this order; others are left out.
+        corner: what the rows are.
+    """
+
+    caption: str
+    lead: str
+    columns: tuple[str, ...]
+    corner: str
+
+
+Claim = Value | Difference | Order | Limit | Shown
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why we may differ.
+
+    Attributes:
+        text: the reason.
+        always: shown whatever the verdicts are.
+        about: words that begin the labels it is about; it is shown if one of those lines differs. Empty: any line.
+    """
+
+    text: str
+    always: bool = False
+    about: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A figure or table.
+
+    Attributes:
+        name: such as "Fig. 4.1a,b".
+        headline: what the paper says there.
+        experiment: name of the script whose runs show it; empty if none does.
+        command: the command that makes such a run.
+        data: the data set of the published one.
+        config: what the config of a run must say; a key that a run does not have is not asked for.
+        prefer: what it should rather say, if there are several runs.
+        claims: lines of its table.
+        grids: further tables.
+        figure: script of analysis/ and stem of its figure; empty if there is none.
+        alt: what the figure shows, for those who can't see it.
+        notes: reasons for differences.
+        verdict: of the whole, where nothing is measured.
+    """
+
+    name: str
+    headline: str
+    experiment: str = ""
+    command: str = ""
+    data: str = "mnist"
+    config: dict[str, Any] = field(default_factory=dict)
+    prefer: dict[str, Any] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    figure: tuple[str, str] | tuple[()] = ()
+    alt: str = ""
+    notes: tuple[Note, ...] = ()
+    verdict: str = ""

@@ -1,0 +1,253 @@
+"""Table 4.1 and the figures that show its runs."""
+
+from typing import Any
+
+from synsim import statistics
+from synsim.report.claims import Claim, Grid, Item, Note, Order, Shown, Value
+from synsim.report.verdict import Published
+
+METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
+NAMES = {
+    "presynaptic": "presynaptic consolidation",
+    "none": "no consolidation",
+    "bgd": "BGD",
+    "ewc": "EWC",
+    "joint": "joint training",
+}
+COLUMNS: dict[tuple[str, str], dict[str, Published]] = {
+    ("split", "mnist"): {
+        "presynaptic": Published(82.90, 0.01),
+        "none": Published(77.68, 0.31),
+        "bgd": Published(80.44, 0.45),
+        "ewc": Published(70.41, 4.20),
+        "joint": Published(98.55, 0.10),
+    },
+    ("split", "fashion-mnist"): {
+        "presynaptic": Published(91.98, 0.12),
+        "none": Published(88.76, 0.45),
+        "bgd": Published(89.54, 0.88),
+        "ewc": Published(76.89, 1.05),
+        "joint": Published(97.67, 0.09),
+    },
+    ("permuted", "mnist"): {
+        "presynaptic": Published(86.14, 0.67),
+        "none": Published(79.60, 0.43),
+        "bgd": Published(89.73, 0.52),
+        "ewc": Published(89.58, 0.53),
+        "joint": Published(97.33, 0.08),
+    },
+    ("permuted", "fashion-mnist"): {
+        "presynaptic": Published(75.92, 0.37),
+        "none": Published(72.13, 0.75),
+        "bgd": Published(78.45, 0.15),
+        "ewc": Published(77.44, 0.41),
+        "joint": Published(87.33, 0.07),
+    },
+}
+# One run of the published code with its own settings.
+CODE = {
+    ("split", "mnist"): {"presynaptic": 83.1, "none": 80.3},
+    ("permuted", "mnist"): {"presynaptic": 86.8},
+}
+TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+OVER_ALL = "accuracy over all tasks, %"
+
+SEARCHED = Note(
+    "The paper prints no settings of BGD and EWC and its code has neither, so that theirs were searched here, on seeds "
+    "that are not reported: at or above the published value is what to expect.",
+    about=(f"{OVER_ALL}: BGD", f"{OVER_ALL}: EWC", *(f"accuracy: presynaptic over {name}" for name in ("BGD", "EWC"))),
+)
+RULE = Note(
+    "Where paper and code differ we follow the code: steps of p shrink towards 1 (the paper prints constant ones), "
+    "p_up and p_down are the other way round than printed, and freezing starts at 0.9353. Its networks have fixed "
+    "random biases, which the paper does not mention and ours do not have (`--bias`).",
+    about=(f"{OVER_ALL}: presynaptic", "accuracy: ", "accuracy on task 1"),
+)
+UNPROTECTED = Note(
+    "The published value of Split MNIST without consolidation (77.68) is not what the published code gives with its "
+    "own settings (Adam with rate 1e−6: 80.3, one seed). We use these settings, and do not tune towards the printed "
+    "value.",
+    always=True,
+)
+SMALL_STEPS = Note(
+    "Without consolidation the published code has an optimiser of its own for each data set (Adam 1e−6, SGD 1e−4 or "
+    "1e−3), which the paper does not mention, and which is used here.",
+    about=(f"{OVER_ALL}: no consolidation", "accuracy: presynaptic over no consolidation"),
+)
+
+
+def command(scenario: str, data: str) -> str:
+    """The command that makes a column of the table.
+
+    Args:
+        scenario: "split" or "permuted".
+        data: name of the data set.
+
+    Returns:
+        The command line.
+    """
+    return f"python experiments/lifelong.py --scenario {scenario} --data {data} --methods {' '.join(METHODS)}"
+
+
+def column(scenario: str, data: str) -> tuple[Claim, ...]:
+    """The values of a column, and the orders that follow from them.
+
+    Args:
+        scenario: "split" or "permuted".
+        data: name of the data set.
+
+    Returns:
+        The claims.
+    """
+    published = COLUMNS[scenario, data]
+    claims: list[Claim] = []
+    for name in METHODS:
+        claims.append(Value(f"{OVER_ALL}: {NAMES[name]}", ("final", name), published[name]))
+        code = CODE.get((scenario, data), {}).get(name)
+        if code is not None:
+            label = f"{OVER_ALL}: {NAMES[name]}, against the published code (one seed)"
+            claims.append(Value(label, ("final", name), Published(code, n=1), 1))
+    return (*claims, *orders(scenario, data))
+
+
+def orders(scenario: str, data: str) -> tuple[Claim, ...]:
+    """Presynaptic consolidation against every other method, in the published order.
+
+    Args:
+        scenario: "split" or "permuted".
+        data: name of the data set.
+
+    Returns:
+        The claims.
+    """
+    published, own = COLUMNS[scenario, data], "presynaptic"
+    claims: list[Claim] = []
+    for name in (name for name in METHODS if name != own):
+        larger, smaller = sorted((own, name), key=lambda one: -published[one].mean)
+        label = f"accuracy: {_short(larger)} over {_short(smaller)}"
+        claims.append(
+            Order(label, ("final", larger), ("final", smaller), _rebuilt(published[larger], published[smaller]))
+        )
+    return tuple(claims)
+
+
+def _rebuilt(larger: Published, smaller: Published) -> str:
+    # The t test that follows from the printed means and standard errors.
+    found = statistics.from_summary(
+        larger.mean, larger.sem or 0.0, larger.n, smaller.mean, smaller.sem or 0.0, smaller.n
+    )
+    return f"larger by {found.difference:.2f} (t = {found.t:.2f}, p = {found.p:.1g})".replace("-", "−")
+
+
+def _short(name: str) -> str:
+    return name if name == "presynaptic" else NAMES[name]
+
+
+def _item(name: str, headline: str, scenario: str, data: str, **more: Any) -> Item:
+    return Item(
+        name,
+        headline,
+        "lifelong",
+        command(scenario, data),
+        data=data,
+        config={"scenario": scenario, "bias": False},
+        **more,
+    )
+
+
+ALT = (
+    "Accuracy on the first task after each task; bars of the accuracy over all tasks at the end with the results of "
+    "the tests; mean release probability and share of frozen synapses over the tasks."
+)
+FIRST_TASK = _item(
+    "Fig. 4.4b,c",
+    "With presynaptic consolidation the network keeps more of the first task of Split MNIST (b), and is better on all "
+    "tasks than without consolidation, with BGD and with EWC (c; * p < 0.05 or ** p < 0.01 each). The curves are in a "
+    "picture only; the bars are column 1 of Table 4.1.",
+    "split",
+    "mnist",
+    claims=(
+        Order(
+            "accuracy on task 1 at the end, %: presynaptic over no consolidation (b)",
+            ("first", "presynaptic"),
+            ("first", "none"),
+        ),
+        *(
+            Shown(f"accuracy on task 1 at the end, %: {NAMES[name]} (b)", ("first", name))
+            for name in ("presynaptic", "none", "bgd", "ewc")
+        ),
+        *(
+            Value(f"{OVER_ALL}: {NAMES[name]} (c)", ("final", name), COLUMNS["split", "mnist"][name])
+            for name in METHODS
+        ),
+        *orders("split", "mnist"),
+    ),
+    figure=("lifelong", "lifelong"),
+    alt=ALT,
+    notes=(UNPROTECTED, RULE, SEARCHED),
+)
+PER_TASK = _item(
+    "Fig. 4.8a",
+    "Accuracy of the final model on every task of Split MNIST. The bars are in a picture only.",
+    "split",
+    "mnist",
+    grids=(Grid("Accuracy at the end, %, mean ± s.e.", "task", METHODS, "task"),),
+    figure=("report", "per_task"),
+    alt="Accuracy of the final network on each task of Split MNIST, one bar per method.",
+)
+PROBABILITIES = _item(
+    "Fig. 4.8b",
+    "Mean release probability and share of frozen synapses over ten tasks of Permuted MNIST: more and more of them "
+    "freeze. The curves are in a picture only.",
+    "permuted",
+    "mnist",
+    claims=(
+        Order(
+            "share of frozen synapses, %: after task 10 over after task 1",
+            ("frozen_share", "10", "presynaptic"),
+            ("frozen_share", "1", "presynaptic"),
+            "grows",
+        ),
+    ),
+    grids=(
+        Grid("Mean release probability, mean ± s.e.", "mean_p", ("presynaptic",), "after task"),
+        Grid("Share of frozen synapses, %, mean ± s.e.", "frozen_share", ("presynaptic",), "after task"),
+    ),
+    figure=("lifelong", "lifelong"),
+    alt=ALT,
+)
+TABLE = tuple(
+    _item(
+        f"Table 4.1, column {number}: {scenario.capitalize()} {TITLES[data]}",
+        "Average test accuracy over all tasks after the last, per cent, three runs.",
+        scenario,
+        data,
+        claims=column(scenario, data),
+        figure=("lifelong", "lifelong"),
+        alt=ALT,
+        notes=(UNPROTECTED if (scenario, data) == ("split", "mnist") else SMALL_STEPS, RULE, SEARCHED),
+    )
+    for number, (scenario, data) in enumerate(COLUMNS, start=1)
+)
+CONTINUOUS = Item(
+    "Continuous Permuted MNIST (text)",
+    "Permuted tasks that pass into one another, without boundaries: mean accuracy 0.8539 ± 0.006. The network without "
+    "consolidation is ours.",
+    "continuous",
+    "python experiments/continuous.py --preset paper",
+    claims=(
+        Value(f"{OVER_ALL}: presynaptic consolidation", ("final", "presynaptic"), Published(85.39, 0.6)),
+        Shown(f"{OVER_ALL}: no consolidation (ours)", ("final", "none")),
+        Shown(f"{OVER_ALL}: BGD (ours)", ("final", "bgd")),
+    ),
+    figure=("continuous", "continuous"),
+    alt="Accuracy on the tasks met so far, accuracy on every task at the end, and the fate of the release "
+    "probabilities.",
+    notes=(
+        Note(
+            "The published sampler is not seeded, draws with replacement and never draws the last image of a task; "
+            "ours draws with replacement from all images."
+        ),
+        RULE,
+    ),
+)

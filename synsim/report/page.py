@@ -1,0 +1,163 @@
+"""The page of a report: what was published, what was found, and where every number comes from."""
+
+from collections.abc import Callable, Sequence
+
+from synsim.report import verdict
+from synsim.report.assess import Finding
+from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
+from synsim.report.claims import Key
+from synsim.report.runs import Run, Skipped
+from synsim.report.studies import Study, belongs, rows
+
+TITLE = "Presynaptic stochasticity: what was published and what we find"
+INTRODUCTION = (
+    "This page is made by `python analysis/report.py RUNS... --markdown REPRODUCTION.md` from the folders of finished "
+    "runs; no number on it is typed in but the published ones. The paper is chapter 4 on presynaptic stochasticity "
+    "(Schug, Benzing & Steger 2021). Means are over seeds, with their standard error (s.e.); n is the number of "
+    "seeds. In commands DIR is the folder that holds the data sets."
+)
+HEAD = ("what", "published", "ours", "n", "difference", "test", "verdict")
+
+Pictures = Callable[[Finding], Picture | str | None]
+StudyPictures = Callable[[Study, Run], Sequence[Picture] | str]
+
+
+def page(
+    findings: Sequence[Finding],
+    studies: Sequence[tuple[Study, Sequence[Run]]],
+    runs: Sequence[Run],
+    skipped: Sequence[Skipped],
+    picture: Pictures,
+    study_pictures: StudyPictures,
+) -> list[Block]:
+    """All blocks of the page.
+
+    Args:
+        findings: of the items of the chapter.
+        studies: ours, with their runs.
+        runs: all that were given, to name those that say nothing here.
+        skipped: folders that were left out.
+        picture: finding -> its figure, why there is none, or None if there is nothing to draw.
+        study_pictures: study and run -> its figures, or why there are none.
+
+    Returns:
+        The page, from the title on.
+    """
+    blocks: list[Block] = [Heading(1, TITLE), Paragraph(INTRODUCTION), Heading(2, "The rule")]
+    blocks += [Paragraph(verdict.RULE), Heading(2, "Overview"), overview(findings)]
+    blocks.append(Heading(2, "Figures and tables of the paper"))
+    for finding in findings:
+        blocks += item(finding, picture(finding))
+    blocks.append(Heading(2, "Studies of ours, not of the paper"))
+    blocks.append(Paragraph("Nothing in this section is published: there is nothing to compare with."))
+    for study, own in studies:
+        blocks += study_blocks(study, own, study_pictures)
+    used = {id(run) for finding in findings for run in finding.sources}
+    idle = [run for run in runs if id(run) not in used and not any(belongs(study, run) for study, _ in studies)]
+    unread = dict.fromkeys(text for finding in findings for text in finding.unread)
+    return blocks + left_out(idle, skipped, list(unread))
+
+
+def overview(findings: Sequence[Finding]) -> Table:
+    """One line per item.
+
+    Args:
+        findings: of the items.
+
+    Returns:
+        The table; its lines lead to the items.
+    """
+    lines = tuple((found.item.name, found.verdict()) for found in findings)
+    links = tuple(Heading(3, found.item.name) for found in findings)
+    return Table("", ("figure or table", "verdict"), lines, links)
+
+
+def item(finding: Finding, picture: Picture | str | None) -> list[Block]:
+    """The blocks of one item.
+
+    Args:
+        finding: what became of its claims.
+        picture: its figure, or why there is none.
+
+    Returns:
+        Heading, claims, figure, reasons and runs.
+    """
+    one = finding.item
+    blocks: list[Block] = [Heading(3, one.name), Paragraph(one.headline)]
+    if one.verdict:
+        return [*blocks, Paragraph(f"Verdict: {one.verdict}.")]
+    if not finding.sources:
+        return [*blocks, Paragraph(f"Verdict: {verdict.NOT_RUN}. The command: `{one.command}`")]
+    if finding.lines:
+        blocks.append(Table("", HEAD, tuple(tuple(line) for line in finding.lines)))
+    blocks += finding.grids
+    if isinstance(picture, str):
+        blocks.append(Paragraph(picture))
+    elif picture is not None:
+        blocks.append(picture)
+    if finding.notes:
+        blocks += [Paragraph("Where paper, code and we differ:"), Bullets(finding.notes)]
+    several = len(finding.sources) > 1
+    shown = [described(run, keys if several else ()) for run, keys in finding.sources.items()]
+    blocks += [Paragraph("Made by:"), Bullets(tuple(shown))]
+    if any(line.verdict == verdict.NOT_RUN for line in finding.lines):
+        blocks.append(Paragraph(f"All lines of the table together: `{one.command}`"))
+    return blocks
+
+
+def described(run: Run, keys: Sequence[Key] = ()) -> str:
+    """A run in one line.
+
+    Args:
+        run: the run.
+        keys: what is taken from it, if there are several.
+
+    Returns:
+        Its command, commit, device, threads, time and what it reduced.
+    """
+    names = ", ".join(dict.fromkeys(key[-1] for key in keys if key[0] in ("final", "task", "best")))
+    return f"{f'{names}: ' if names else ''}`{run.command()}` ({run.facts()})"
+
+
+def study_blocks(study: Study, runs: Sequence[Run], pictures: StudyPictures) -> list[Block]:
+    """The blocks of a study of ours.
+
+    Args:
+        study: the study.
+        runs: its runs.
+        pictures: see `page`.
+
+    Returns:
+        Heading, question, and table, figures and origin of every run.
+    """
+    blocks: list[Block] = [Heading(3, f"{study.name} (ours)"), Paragraph(study.question)]
+    if not runs:
+        return [*blocks, Paragraph(f"Not run. The command: `{study.command}`")]
+    for run in runs:
+        blocks.append(rows(run))
+        found = pictures(study, run)
+        blocks += [Paragraph(found)] if isinstance(found, str) else list(found)
+        blocks += [Paragraph("Made by:"), Bullets((described(run),))]
+    return blocks
+
+
+def left_out(idle: Sequence[Run], skipped: Sequence[Skipped], unread: Sequence[str]) -> list[Block]:
+    """What was given and is not on the page.
+
+    Args:
+        idle: finished runs that no line is from.
+        skipped: folders that could not be used.
+        unread: runs whose record this version can't read.
+
+    Returns:
+        A section, or nothing if everything was used.
+    """
+    blocks: list[Block] = []
+    if idle:
+        lines = tuple(f"{run.name}: `{run.command()}`" for run in idle)
+        blocks += [Paragraph("Finished runs that no line is from, because another one was better or none asks for it:")]
+        blocks.append(Bullets(lines))
+    if skipped or unread:
+        blocks += [Paragraph("Folders that could not be used:")]
+        blocks.append(Bullets((*(f"{name}: {reason}" for name, reason in skipped), *unread)))
+    return [Heading(2, "Left out"), *blocks] if blocks else []

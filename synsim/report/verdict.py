@@ -1,0 +1,130 @@
+"""The rule by which a measured value is called the published one, or not."""
+
+import math
+from typing import NamedTuple
+
+WITHIN = "within 2 s.e."
+SAME = "same order"
+DIFFERS = "differs"
+IMAGE = "image only"
+NO_ERROR = "no error known"
+FAILED = "failed"
+NOT_RUN = "not run"
+OTHER_DATA = "other data"
+DATA = "needs the published data set"
+SCHEMATIC = "schematic"
+
+FACTOR = 2.0
+
+RULE = """\
+A published number: "within 2 s.e." if it is at most two combined standard errors from ours (the root of the \
+sum of both squared standard errors of the mean), else "differs". Where a number was published without an error, the \
+standard deviation of our runs, divided by the root of the number of published runs, stands in for it, and the other \
+way round if there is a single run of ours. A claim in words (an order, a threshold): "same order" if our means have \
+the published order, or if every seed is on the published side of the threshold, else "differs"; beside an order \
+stands the two-sided t test of independent samples with equal variances, as the paper makes it, its p value corrected \
+for all orders of the table (Holm), and Hedges' g. "image only": the paper shows a picture, and neither numbers nor \
+words to compare with. "not run": no run with it was given. A verdict on a run that is shorter or smaller than the \
+published one says so, and a number from another data set is not compared."""
+
+
+class Published(NamedTuple):
+    """A published value.
+
+    Attributes:
+        mean: the value.
+        sem: its standard error, or None if none was printed.
+        n: the number of runs.
+    """
+
+    mean: float
+    sem: float | None = None
+    n: int = 3
+
+    def text(self, digits: int) -> str:
+        """The value as it is printed.
+
+        Args:
+            digits: after the point.
+
+        Returns:
+            Such as "82.90 ± 0.01".
+        """
+        mean = f"{self.mean:.{digits}f}".replace("-", "−")
+        return mean if self.sem is None else f"{mean} ± {self.sem:.{digits}f}"
+
+
+def combined_error(sem: float, n: int, published: Published) -> float:
+    """The standard error of the difference between ours and the published value.
+
+    Args:
+        sem: our standard error; NaN if there is one run.
+        n: our runs.
+        published: the published value.
+
+    Returns:
+        The combined error; NaN if neither side has one.
+    """
+    theirs = math.nan if published.sem is None else published.sem
+    if math.isnan(theirs):
+        theirs = sem * math.sqrt(n / published.n)
+    if math.isnan(sem) and n:
+        sem = theirs * math.sqrt(published.n / n)
+    return math.hypot(sem, theirs)
+
+
+def of_value(mean: float, sem: float, n: int, published: Published) -> str:
+    """Whether a published value is within two combined standard errors of ours.
+
+    Args:
+        mean: ours.
+        sem: our standard error; NaN if there is one run.
+        n: our runs that count.
+        published: the published value, in the same unit.
+
+    Returns:
+        The verdict.
+    """
+    if n == 0 or not math.isfinite(mean):
+        return FAILED
+    error = combined_error(sem, n, published)
+    if math.isnan(error):
+        return NO_ERROR
+    return WITHIN if abs(mean - published.mean) <= FACTOR * error else DIFFERS
+
+
+def of_order(larger: float, smaller: float) -> str:
+    """Whether two means have the published order.
+
+    Args:
+        larger: our mean of what is larger in the paper.
+        smaller: our mean of what is smaller there.
+
+    Returns:
+        The verdict; equal means differ from a published order.
+    """
+    if not (math.isfinite(larger) and math.isfinite(smaller)):
+        return FAILED
+    return SAME if larger > smaller else DIFFERS
+
+
+def of_limit(low: float, high: float, sign: str, limit: float) -> str:
+    """Whether all runs are on the published side of a threshold.
+
+    Args:
+        low: the smallest value of our runs.
+        high: the largest.
+        sign: "<" or ">", what was published.
+        limit: the threshold.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        ValueError: if the sign is another one.
+    """
+    if sign not in ("<", ">"):
+        raise ValueError(f"sign must be '<' or '>', got {sign!r}.")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return FAILED
+    return SAME if (high < limit if sign == "<" else low > limit) else DIFFERS

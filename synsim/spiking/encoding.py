@@ -1,0 +1,325 @@
+"""Images as spikes: Poisson rates, regular rates, latencies. Pixels lie in [0, 1]; times are in ms, rates in Hz."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synsim import streams
+from synsim._checks import require, whole
+from synsim.kernels import pool
+from synsim.spiking import cpu
+from synsim.streams import philox
+from synsim.synapses.addressed import Addressed, rows_of, transformed
+
+CURVES = ("linear", "logarithmic")
+
+
+class Encoder(Addressed):
+    """Base of the encoders: images [B, I] or [R, B, I] -> spikes [T, B, I] or [R, T, B, I].
+
+    An encoder draws from streams of its own, at the address that views and meters prescribe: training counts on, an
+    evaluation shows the same image the same spikes in the same pass whatever the chunk, and under `expected(net)`
+    nothing is drawn.
+
+    Attributes:
+        steps: T.
+
+    Args:
+        window: how long an image is shown, ms.
+        dt: time step, ms.
+        replicas: R, or None.
+
+    Raises:
+        ValueError: if a time is not positive, or the window no multiple of dt.
+    """
+
+    def __init__(self, *, window: float, dt: float, replicas: int | None = None) -> None:
+        super().__init__(replicas)
+        self.window, self.dt = float(window), float(dt)
+        self.steps = steps_of(window, dt)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: pixels in [0, 1], [B, I] or [R, B, I].
+
+        Returns:
+            Spikes (0 or 1) of x's type, [T, B, I] or [R, T, B, I]; with replicas possibly one for all of them,
+            [T, B, I].
+
+        Raises:
+            ValueError: if the shape does not fit, or a pixel lies outside [0, 1].
+        """
+        fits = x.ndim == 2 or (x.ndim == 3 and self.replicas is not None and x.shape[0] == self.replicas)
+        allowed = "[B, I]" if self.replicas is None else f"[B, I] or [{self.replicas}, B, I]"
+        require(fits, f"an encoder expects images of shape {allowed}, got {list(x.shape)}. Flatten them first.")
+        require(x.is_floating_point(), f"images must hold floats, got {x.dtype}. Scale them to [0, 1] first.")
+        if not transformed():
+            inside = bool(((x >= 0) & (x <= 1)).all())
+            require(inside, f'pixels must lie in [0, 1], got {_range(x)}. Take images with pixels="unit".')
+        return self.encode(x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The spikes of images already checked.
+
+        Args:
+            x: [B, I] or [R, B, I].
+
+        Returns:
+            As `forward`.
+        """
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """What `print(encoder)` shows inside the brackets.
+
+        Returns:
+            Window and step.
+        """
+        return f"window={self.window:g} ms, dt={self.dt:g} ms"
+
+
+class PoissonRates(Encoder):
+    """Each pixel fires independently in each step, with probability rate · dt · x.
+
+    In the mean field nothing is drawn: each step shows the expected number of spikes, a graded input.
+
+    Args:
+        rate: of a pixel of 1, Hz.
+        window: how long an image is shown, ms.
+        dt: time step, ms.
+        replicas: R, or None; each has spikes of its own.
+
+    Raises:
+        ValueError: if the rate is negative or above 1 / dt.
+    """
+
+    def __init__(self, rate: float = 100.0, *, window: float, dt: float, replicas: int | None = None) -> None:
+        super().__init__(window=window, dt=dt, replicas=replicas)
+        self.rate, self.probability = float(rate), probability_of(rate, dt)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The spikes of images already checked.
+
+        Args:
+            x: [B, I] or [R, B, I].
+
+        Returns:
+            Spikes [T, B, I] or [R, T, B, I]; in the mean field the same probabilities at every step.
+        """
+        p = x.detach().double() * self.probability
+        if self.address.mean:
+            return p.to(x.dtype).unsqueeze(-3).expand(*x.shape[:-2], self.steps, *x.shape[-2:])
+        keys, words = self._key_on(self.address.purpose, x.device)
+        draw = self._latest() if transformed() else self._next()
+        # Lesioned copies of one network see the same spikes, which are then made once.
+        if x.ndim == 2 and (self.replicas is None or len(set(self.seeds)) == 1):
+            return self._spikes(p, x, keys[0], words[0], draw)
+        rows = [p if x.ndim == 2 else p[r] for r in range(len(words))]
+        return torch.stack([self._spikes(row, x, keys[r], words[r], draw) for r, row in enumerate(rows)])
+
+    def _spikes(self, p: Tensor, x: Tensor, key: Tensor, words: np.ndarray, draw: int) -> Tensor:
+        first = self.address.example
+        if not transformed() and x.is_cpu and x.dtype in (torch.float32, torch.float64):
+            return _fused(p, words, first, draw, self.steps, x.dtype)
+        return _drawn(p, key, first + rows_of(x, p.shape[-2]), draw, self.steps).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """What `print(encoder)` shows inside the brackets.
+
+        Returns:
+            Rate, window and step.
+        """
+        return f"rate={self.rate:g} Hz, {super().extra_repr()}"
+
+
+class RegularRates(Encoder):
+    """Each pixel fires at equal intervals: in step t where ⌊(t + 1) r + ½⌋ > ⌊t r + ½⌋ with r = rate · dt · x.
+
+    Args:
+        rate: of a pixel of 1, Hz.
+        window: how long an image is shown, ms.
+        dt: time step, ms.
+        replicas: R, or None; all see the same spikes.
+
+    Raises:
+        ValueError: if the rate is negative or above 1 / dt.
+    """
+
+    def __init__(self, rate: float = 100.0, *, window: float, dt: float, replicas: int | None = None) -> None:
+        super().__init__(window=window, dt=dt, replicas=replicas)
+        self.rate, self.probability = float(rate), probability_of(rate, dt)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The spikes of images already checked.
+
+        Args:
+            x: [B, I] or [R, B, I].
+
+        Returns:
+            Spikes [T, B, I] or [R, T, B, I].
+        """
+        per_step = (x.detach().double() * self.probability).unsqueeze(-3)
+        edges = torch.arange(self.steps + 1, dtype=torch.float64, device=x.device).reshape(-1, 1, 1)
+        # The margin keeps r = 1/n, which has no exact number, from losing a spike to rounding.
+        return ((edges * per_step + 0.5 + 1e-9).floor().diff(dim=-3) > 0).to(x.dtype)
+
+
+class Latency(Encoder):
+    """Each pixel fires once, the brighter the earlier; a pixel of 0 never.
+
+    "linear": at (1 − x) · latest. "logarithmic": when a membrane of time constant τ under the constant input x reaches
+    θ: at τ ln(x / (x − θ)), never if x ≤ θ.
+
+    Args:
+        window: how long an image is shown, ms; what would come later does not come.
+        dt: time step, ms.
+        curve: "linear" or "logarithmic".
+        latest: latency of the darkest pixel of the linear curve, ms; None: the last step of the window.
+        tau: τ of the logarithmic curve, ms.
+        threshold: θ of the logarithmic curve, in (0, 1).
+        replicas: R, or None; all see the same spikes.
+
+    Raises:
+        ValueError: if the curve is unknown, or a constant does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: float,
+        dt: float,
+        curve: str = "linear",
+        latest: float | None = None,
+        tau: float = 10.0,
+        threshold: float = 0.1,
+        replicas: int | None = None,
+    ) -> None:
+        super().__init__(window=window, dt=dt, replicas=replicas)
+        require(curve in CURVES, f"curve must be one of {', '.join(CURVES)}, got {curve!r}.")
+        require(latest is None or 0 < latest < math.inf, f"latest must be a positive time in ms, got {latest}.")
+        require(0 < tau < math.inf, f"tau must be a positive time in ms, got {tau}.")
+        require(0 < threshold < 1, f"threshold must lie in (0, 1), got {threshold}.")
+        self.curve, self.tau, self.threshold = curve, float(tau), float(threshold)
+        self.latest = (self.steps - 1) * self.dt if latest is None else float(latest)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The spikes of images already checked.
+
+        Args:
+            x: [B, I] or [R, B, I].
+
+        Returns:
+            Spikes [T, B, I] or [R, T, B, I].
+        """
+        value = x.detach().double()
+        if self.curve == "linear":
+            at = (1 - value) * self.latest
+            fires = value > 0
+        else:
+            fires = value > self.threshold
+            at = self.tau * (value / torch.where(fires, value - self.threshold, 1.0)).log()
+        step = (at / self.dt).round()
+        steps = torch.arange(self.steps, dtype=torch.float64, device=x.device).reshape(-1, 1, 1)
+        return ((step.unsqueeze(-3) == steps) & fires.unsqueeze(-3)).to(x.dtype)
+
+
+def poisson_spikes(
+    rates: Tensor, *, window: float, dt: float, seed: int | Sequence[int] = 0, name: str = "poisson", draw: int = 0
+) -> Tensor:
+    """Poisson spikes of given rates, from a named stream.
+
+    Args:
+        rates: Hz, [B, I].
+        window: how long, ms.
+        dt: time step, ms.
+        seed: of the stream; a sequence of R seeds gives R sets of spikes.
+        name: of the stream.
+        draw: number of the draw; another one gives other spikes.
+
+    Returns:
+        0 or 1 of the type of the rates, [T, B, I] or [R, T, B, I].
+
+    Raises:
+        ValueError: if a rate is negative or above 1 / dt, or an argument does not fit.
+    """
+    require(rates.ndim == 2, f"rates must be [B, I], got {list(rates.shape)}.")
+    steps = steps_of(window, dt)
+    p = rates.detach().double() * (dt / 1000)
+    require(
+        bool(((p >= 0) & (p <= 1)).all()),
+        f"rates must lie between 0 and 1 / dt = {1000 / dt:g} Hz, got {_range(rates)}. Take a smaller dt.",
+    )
+    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+    whole(draw, "draw", 0)
+    keys = streams.keys("eval/spikes", [whole(one, "seed", 0) for one in seeds], name)
+    rows = torch.arange(rates.shape[0], device=rates.device)
+    found = [_drawn(p, key, rows, draw, steps).to(rates.dtype) for key in keys.to(rates.device)]
+    return found[0] if isinstance(seed, int) else torch.stack(found)
+
+
+def steps_of(window: float, dt: float) -> int:
+    """How many steps a window has.
+
+    Args:
+        window: ms.
+        dt: time step, ms.
+
+    Returns:
+        T.
+
+    Raises:
+        ValueError: if a time is not positive, or the window no multiple of dt.
+    """
+    for value, name in ((window, "window"), (dt, "dt")):
+        require(0 < value < math.inf, f"{name} must be a positive, finite time in ms, got {value}.")
+    steps = round(window / dt)
+    require(
+        steps >= 1 and abs(steps * dt - window) <= 1e-6 * window,
+        f"window must be a multiple of dt = {dt:g} ms, got {window:g} ms.",
+    )
+    return steps
+
+
+def probability_of(rate: float, dt: float) -> float:
+    """Probability of a spike in a step.
+
+    Args:
+        rate: Hz.
+        dt: time step, ms.
+
+    Returns:
+        rate · dt.
+
+    Raises:
+        ValueError: if the rate is negative or above 1 / dt.
+    """
+    require(
+        0 <= rate * dt / 1000 <= 1,
+        f"rate must lie between 0 and 1 / dt = {1000 / dt:g} Hz, got {rate:g} Hz. Lower it, or take a smaller dt.",
+    )
+    return rate * dt / 1000
+
+
+def _fused(p: Tensor, words: np.ndarray, first: int, draw: int, steps: int, dtype: torch.dtype) -> Tensor:
+    out = torch.zeros(steps, *p.shape, dtype=dtype)
+    array, values = out.numpy(), p.contiguous().numpy()
+    pool.split(lambda start, stop: cpu.poisson(values, words, first, draw, array, start, stop), p.shape[0], out.numel())
+    return out
+
+
+def _drawn(p: Tensor, key: Tensor, example: Tensor, draw: int, steps: int) -> Tensor:
+    # The meaning of `cpu.poisson`, in plain torch: [T, B, I].
+    pixel = torch.arange(p.shape[-1], device=p.device)
+    block = torch.arange(-(-steps // 4), device=p.device).reshape(-1, 1, 1)
+    words = philox((pixel, block, example.reshape(-1, 1), pixel.new_tensor(draw)), (key[0], key[1]))
+    numbers = torch.stack([word.expand(block.shape[0], *p.shape) for word in words], 1).flatten(0, 1)[:steps]
+    return numbers < (p * 4294967296.0).ceil()
+
+
+def _range(x: Tensor) -> str:
+    return f"values from {float(x.min()):g} to {float(x.max()):g}" if x.numel() else "none"

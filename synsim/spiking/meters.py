@@ -1,0 +1,126 @@
+"""What a spiking network does per image, counted: spikes of every population, and releases at every synapse."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from synsim._checks import require, whole
+from synsim.inputs import Images, as_images
+from synsim.networks import replicas_of
+from synsim.spiking.network import Record, SpikingMLP
+from synsim.synapses import BernoulliLinear, evaluation, frozen
+
+
+class Events(NamedTuple):
+    """Events per image, counted; numbers, or [R]; float64. They are what `synsim.meters.atp_of_events` takes.
+
+    Attributes:
+        spikes: of all populations that have targets (input and hidden), as `synsim.meters.transmission` counts them.
+        vesicles: sites released; a strength of exactly 0 is no synapse.
+        strength: Σ of abs(m) / N over these.
+    """
+
+    spikes: Tensor
+    vesicles: Tensor
+    strength: Tensor
+
+
+def spikes_per_neuron(
+    net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int = 100, seed: int = 0
+) -> dict[str, Tensor]:
+    """Mean number of spikes of every neuron per image.
+
+    Args:
+        net: the network; it is left as it was.
+        x: images, pixels in [0, 1].
+        samples: passes over all images, each with spikes and releases of its own.
+        block: images per pass; those that share a mask in batch scope.
+        seed: of spikes and releases.
+
+    Returns:
+        Population ("input", "hidden 1", …, "output" where it fires) -> float64 [n] or [R, n].
+    """
+    replicas, total, images = replicas_of(net), dict[str, Tensor](), 0
+    for _, record in _runs(net, x, samples, block, seed):
+        images += record.logits.shape[-2]
+        for name, spikes in record.spikes.items():
+            lead = spikes if replicas is None or spikes.ndim == 4 else spikes.expand(replicas, *spikes.shape)
+            found = lead.sum((-3, -2), dtype=torch.float64)
+            total[name] = total[name] + found if name in total else found
+    return {name: value / images for name, value in total.items()}
+
+
+def events(net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int = 100, seed: int = 0) -> Events:
+    """Spikes, vesicles and strength released per image, counted in the releases that were drawn.
+
+    Args:
+        net: the network; it is left as it was.
+        x: images, pixels in [0, 1].
+        samples: passes over all images, each with spikes and releases of its own.
+        block: images per pass; those that share a mask in batch scope.
+        seed: of spikes and releases.
+
+    Returns:
+        The three, per image.
+
+    Raises:
+        ValueError: for the Gaussian approximation, in which nothing can be counted.
+    """
+    layers = [layer for layer in net.layers if isinstance(layer, BernoulliLinear)]
+    require(
+        all(layer.scope != "event-gaussian" for layer in layers),
+        'scope="event-gaussian" has no releases to count; synsim.meters.transmission gives their expectation.',
+    )
+    lead = replicas_of(net) or 1
+    total, images = torch.zeros(3, lead, dtype=torch.float64), 0
+    for _, record in _runs(net, x, samples, block, seed):
+        images += record.logits.shape[-2]
+        for layer, spikes in zip(layers, record.spikes.values(), strict=False):
+            total[0] += spikes.reshape(lead if spikes.ndim == 4 else 1, -1).sum(1, dtype=torch.float64).cpu()
+            for row, value in enumerate(released(layer, spikes, net), start=1):
+                total[row] += value.cpu()
+    found = total / images
+    return Events(*(found if replicas_of(net) is not None else found[:, 0]))
+
+
+@torch.no_grad()
+def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[Tensor, Tensor]:
+    """Sites released by a layer in its latest draw, and their strength.
+
+    Args:
+        layer: a layer of the network.
+        spikes: what came in, [T, B, I] or [R, T, B, I].
+        net: the network, for its time step and short-term plasticity.
+
+    Returns:
+        Vesicles and Σ abs(m) / N, float64, [R] each ([1] without replicas).
+    """
+    # The layer itself counts: with w̄ = N p it transmits the number of releases, with |w̄| their strength.
+    rows, steps = spikes.flatten(-3, -2), spikes.shape[-3]
+    factor = None if net.short_term is None else net.short_term.factors(spikes, net.dt).flatten(-3, -2)
+    weight = layer.weight.detach()
+    values = ((weight != 0) * layer.p * layer.sites, weight.abs())
+    found = []
+    with frozen(layer, layer._latest()) if not layer.address.mean else torch.no_grad():
+        for value in values:
+            own = {"weight": value}
+            if layer.bias is not None:
+                own["bias"] = torch.zeros_like(layer.bias)
+            out: Tensor = functional_call(layer, own, (rows,), {"steps": steps, "factor": factor})
+            found.append(out.reshape(layer.replicas or 1, -1).sum(1, dtype=torch.float64))
+    return found[0], found[1]
+
+
+def _runs(net: SpikingMLP, x: Tensor | Images, samples: int, block: int, seed: int) -> Iterator[tuple[slice, Record]]:
+    images = as_images(net, x)
+    whole(samples, "samples")
+    whole(block, "block")
+    with torch.no_grad(), evaluation(net, seed) as passes:
+        for sample in range(samples):
+            for low in range(0, len(images), block):
+                part = slice(low, min(len(images), low + block))
+                passes.at(sample, low // block, low)
+                yield part, net.run(net.encode(images[part]))

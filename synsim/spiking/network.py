@@ -1,0 +1,300 @@
+"""Spiking networks of Bernoulli synapses that take images and return logits, like `synsim.mlp`."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from synsim._checks import require, whole
+from synsim.networks import initialised
+from synsim.spiking.encoding import Encoder, PoissonRates
+from synsim.spiking.neurons import LIF, Leaky, leaky, lif
+from synsim.spiking.readout import READOUTS, fires
+from synsim.spiking.short_term import ShortTerm
+from synsim.spiking.surrogate import Surrogate, surrogate
+from synsim.synapses import BernoulliLinear, addressed
+from synsim.synapses.addressed import transformed
+
+BYTES = 1 << 26
+"""Memory that spikes and membranes of one pass without gradients may take; longer batches go in parts."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run of a network leaves behind; [T, B, n] or [R, T, B, n] each.
+
+    Attributes:
+        spikes: "input", "hidden 1", …, and "output" where the last population fires: 0 or 1.
+        membranes: "hidden 1", …, "output": v at the end of each step.
+        logits: [B, C] or [R, B, C].
+    """
+
+    spikes: dict[str, Tensor]
+    membranes: dict[str, Tensor]
+    logits: Tensor
+
+
+class SpikingMLP(nn.Module):
+    """Layers of Bernoulli synapses between populations of leaky integrate-and-fire neurons.
+
+    All steps of one layer are computed before those of the next, since no spike travels back: a mask of batch scope
+    serves all steps of a pass, and the input layer is one product over T · B rows. Built by `spiking_mlp`.
+
+    Attributes:
+        encoder: images -> spikes.
+        layers: `BernoulliLinear`s called "layers.0", "layers.1", ….
+        neurons: parameters of the hidden populations, and of the last one where it fires.
+        output: parameters of the leaky readout, or None where the last population fires.
+        dt: time step, ms.
+        gain: factor from the readout to logits.
+
+    Args:
+        encoder: images -> spikes; None for a network that is only given spikes (`run`).
+        layers: synapses, from input to output.
+        neurons: parameters of the populations that fire.
+        output: parameters of the leaky readout.
+        readout: "mean" or "max" of the membrane, "count" of the spikes, or "first" spike.
+        surrogate: of the gradient.
+        dt: time step, ms.
+        gain: factor from the readout to logits.
+        short_term: short-term plasticity of all synapses, or None.
+
+    Raises:
+        ValueError: if an argument does not fit.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder | None,
+        layers: Sequence[BernoulliLinear],
+        neurons: LIF,
+        output: Leaky,
+        *,
+        readout: str,
+        surrogate: Surrogate,
+        dt: float,
+        gain: float,
+        short_term: ShortTerm | None,
+    ) -> None:
+        super().__init__()
+        require(encoder is None or encoder.dt == dt, "the encoder must have the network's dt.")
+        self.encoder = encoder
+        self.layers = nn.ModuleList(layers)
+        self.neurons, self.readout, self.surrogate = neurons, readout, surrogate
+        self.output = None if fires(readout) else output
+        self.dt, self.gain, self.short_term = float(dt), float(gain), short_term
+        neurons.decay(dt)
+        if self.output is not None:
+            leaky(torch.zeros(1, 1, 1), output, dt)
+
+    def populations(self) -> list[str]:
+        """Names of the populations, from input to output.
+
+        Returns:
+            "input", "hidden 1", …, "output".
+        """
+        return ["input", *(f"hidden {k}" for k in range(1, len(self.layers))), "output"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images.
+
+        Args:
+            x: pixels in [0, 1], [B, I] or, with replicas, also [R, B, I].
+
+        Returns:
+            [B, C] or [R, B, C].
+        """
+        encoder = self._encoder()
+        batch = x.shape[-2] if x.ndim > 1 else 0
+        if torch.is_grad_enabled() or transformed() or batch < 2:
+            return self._through(encoder(x), record=False).logits
+        width = sum(3 * layer.out_features + layer.in_features for layer in self._synapses())
+        each = encoder.steps * width * x.element_size() * (encoder.replicas or 1)
+        size = max(1, BYTES // each)
+        parts = []
+        for low in range(0, batch, size):
+            with self._from(low):
+                parts.append(self._through(encoder(x[..., low : low + size, :]), record=False).logits)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The spikes that images become; a draw of the encoder is consumed as in `forward`.
+
+        Args:
+            x: pixels in [0, 1], [B, I] or [R, B, I].
+
+        Returns:
+            Spikes [T, B, I] or [R, T, B, I], for `run`.
+        """
+        found: Tensor = self._encoder()(x)
+        return found
+
+    def run(self, spikes: Tensor) -> Record:
+        """Run the network on given spikes.
+
+        Args:
+            spikes: 0 or 1 in the type of the weights, [T, B, I], or with replicas also [R, T, B, I].
+
+        Returns:
+            Spikes and membranes of every population, and the logits.
+
+        Raises:
+            ValueError: if the axes do not fit, or an entry is neither 0 nor 1.
+        """
+        first = self._synapses()[0]
+        lead = "" if first.replicas is None else f" or [{first.replicas}, T, B, {first.in_features}]"
+        shared = spikes.ndim == 3
+        own = spikes.ndim == 4 and first.replicas is not None and spikes.shape[0] == first.replicas
+        if not (shared or own) or spikes.shape[-1] != first.in_features or 0 in spikes.shape:
+            raise ValueError(
+                f"spikes must be [T, B, {first.in_features}]{lead}, with time before the examples, "
+                f"got {list(spikes.shape)}."
+            )
+        if not transformed() and not bool(((spikes == 0) | (spikes == 1)).all()):
+            raise ValueError("spikes must be 0 or 1, got other values. Images go through net(x) or net.encode(x).")
+        return self._through(spikes.to(first.weight.dtype), record=True)
+
+    def _through(self, spikes: Tensor, *, record: bool) -> Record:
+        layers, names = self._synapses(), self.populations()
+        fired, membranes = {"input": spikes}, {}
+        now = spikes
+        for index, layer in enumerate(layers):
+            current = self._transmit(layer, now)
+            name = names[index + 1]
+            if index == len(layers) - 1 and self.output is not None:
+                membranes[name] = leaky(current, self.output, self.dt)
+                break
+            now, v, _ = lif(current, self.neurons, self.dt, surrogate=self.surrogate, membrane=record)
+            fired[name] = now
+            if v is not None:
+                membranes[name] = v
+        read = membranes["output"] if self.output is not None else fired["output"]
+        logits = READOUTS[self.readout](read) * self.gain
+        return Record(fired, membranes, logits) if record else Record({}, {}, logits)
+
+    def _transmit(self, layer: BernoulliLinear, spikes: Tensor) -> Tensor:
+        steps = spikes.shape[-3]
+        factor = None if self.short_term is None else self.short_term.factors(spikes, self.dt).flatten(-3, -2)
+        rows: Tensor = layer(spikes.flatten(-3, -2), steps=steps, factor=factor)
+        return rows.reshape(*rows.shape[:-2], steps, -1, rows.shape[-1])
+
+    @contextmanager
+    def _from(self, low: int) -> Iterator[None]:
+        # Parts of a batch take the numbers that they have in the whole batch, and one draw serves all of them.
+        modules = list(addressed(self).values()) if low else []
+        before = [module.address for module in modules]
+        try:
+            for module in modules:
+                example = module.address.example + (low if module.per_example else 0)
+                module.address = replace(module.address, draw=module._latest(), example=example)
+            yield
+        finally:
+            for module, address in zip(modules, before, strict=True):
+                module.address = address
+
+    def _synapses(self) -> list[BernoulliLinear]:
+        return [layer for layer in self.layers if isinstance(layer, BernoulliLinear)]
+
+    def _encoder(self) -> Encoder:
+        if self.encoder is None:
+            raise ValueError("this network has no encoder; give it spikes with net.run(spikes).")
+        return self.encoder
+
+    def extra_repr(self) -> str:
+        """What `print(net)` shows beside the modules.
+
+        Returns:
+            Neurons, readout and time step.
+        """
+        return f"neurons={self.neurons}, output={self.output}, readout={self.readout!r}, dt={self.dt:g} ms"
+
+
+def spiking_mlp(
+    sizes: Sequence[int],
+    *,
+    p: float | Tensor | Sequence[float] = 0.25,
+    bias: bool = False,
+    sites: int = 1,
+    scope: str = "batch",
+    replicas: int | None = None,
+    seed: int | Sequence[int] = 0,
+    dt: float = 1.0,
+    window: float = 50.0,
+    tau: float = 10.0,
+    threshold: float = 1.0,
+    reset: str = "rest",
+    refractory: float = 0.0,
+    tau_readout: float | None = None,
+    rate: float = 100.0,
+    encoder: Encoder | None = None,
+    readout: str = "mean",
+    gain: float = 1.0,
+    surrogate: str | Surrogate = "fast-sigmoid",
+    short_term: ShortTerm | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> SpikingMLP:
+    """Spiking network of Bernoulli synapses; it takes images with pixels in [0, 1] and returns logits.
+
+    Everything made for `synsim.mlp` works on it: `PresynapticSGD`, `training.fit`, meters, lesions, importances.
+
+    Args:
+        sizes: width of the input, of each hidden population and of the output, such as [784, 200, 10].
+        p: release probability at the start: a number, or [R].
+        bias: whether the layers have biases: constant currents, in units of v per step.
+        sites: release sites per synapse.
+        scope: "batch": one mask for all examples and steps of a pass; "sample": one per example; "event": each spike is
+            released or not at each synapse; "event-gaussian": an approximation of that.
+        replicas: R independent networks in one.
+        seed: of weights, releases and spikes, as for `synsim.mlp`.
+        dt: time step, ms.
+        window: how long an image is shown, ms.
+        tau: membrane time constant, ms.
+        threshold: of the membrane, in units of v.
+        reset: "rest" or "subtract".
+        refractory: refractory period, ms.
+        tau_readout: time constant of the leaky readout, ms; None: tau.
+        rate: of a pixel of 1 under Poisson rates, Hz.
+        encoder: another encoder than Poisson rates, with the same dt and replicas; it is seeded here.
+        readout: "mean" or "max" of the membrane of a leaky readout; "count" or "first" spike of one that fires.
+        gain: factor from the readout to logits.
+        surrogate: "fast-sigmoid", "arctan", "triangle" or a `Surrogate`.
+        short_term: short-term plasticity of all synapses, or None.
+        device: where the tensors live.
+        dtype: their floating-point type.
+
+    Returns:
+        The network; its synapses are called "layers.0", "layers.1", ….
+
+    Raises:
+        ValueError: if an argument does not fit.
+    """
+    sizes = [whole(size, "every entry of sizes") for size in sizes]
+    require(len(sizes) >= 2, f"sizes must name at least an input and an output width, got {sizes}.")
+    neurons = LIF(tau, threshold, reset, refractory)
+    shown = PoissonRates(rate, window=window, dt=dt, replicas=replicas) if encoder is None else encoder
+    require(shown.replicas == replicas, f"the encoder must have replicas={replicas}, got {shown.replicas}.")
+    layers = [
+        BernoulliLinear(
+            inputs, outputs, p=p, bias=bias, sites=sites, scope=scope, replicas=replicas, device=device, dtype=dtype
+        )
+        for inputs, outputs in itertools.pairwise(sizes)
+    ]
+    net = SpikingMLP(
+        shown,
+        layers,
+        neurons,
+        Leaky(tau if tau_readout is None else tau_readout),
+        readout=readout,
+        surrogate=_surrogate(surrogate),
+        dt=dt,
+        gain=gain,
+        short_term=short_term,
+    )
+    return initialised(net, seed)
+
+
+_surrogate = surrogate

@@ -1,0 +1,87 @@
+"""Short-term plasticity: depression and facilitation of release, by Tsodyks and Markram."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from synsim._checks import require
+from synsim.spiking.neurons import check_time_axis
+
+
+@dataclass(frozen=True)
+class ShortTerm:
+    """Tsodyks-Markram depression and facilitation, per presynaptic neuron, in its mean field.
+
+    At a spike u⁺ = u + U (1 − u), the fraction u⁺ x is released, and x ← x (1 − u⁺), u ← u⁺; between spikes u → 0 with
+    τ_f and x → 1 with τ_d. A rested synapse releases U, so its release probability p is scaled by u⁺ x / U: p stays
+    what learning moves, and is the probability after a long pause. u and x follow the spikes, not the releases (their
+    mean; a stochastic synapse whose own sites run empty would differ by the correlation of u and x).
+
+    In release per spike the probability of a spike is p · factor, at most 1; a facilitated synapse whose p · factor
+    would exceed 1 therefore transmits less than w̄ · factor. In the other scopes the input is scaled by the factor. No
+    gradient passes through u and x.
+
+    Args:
+        U: fraction released by a rested synapse, in (0, 1].
+        tau_facilitation: τ_f, ms; 0: no facilitation (u⁺ = U).
+        tau_depression: τ_d, ms; 0: no depression (x = 1).
+
+    Raises:
+        ValueError: if U lies outside (0, 1], or a time is negative.
+
+    Source:
+        Tsodyks & Markram 1997, PNAS 94: 719-723; Tsodyks, Pawelzik & Markram 1998, Neural Computation 10: 821-835.
+    """
+
+    U: float = 0.5
+    tau_facilitation: float = 0.0
+    tau_depression: float = 200.0
+
+    def __post_init__(self) -> None:
+        require(0 < self.U <= 1, f"U must lie in (0, 1], got {self.U}.")
+        for value, name in ((self.tau_facilitation, "tau_facilitation"), (self.tau_depression, "tau_depression")):
+            require(0 <= value < math.inf, f"{name} must be a time of at least 0 ms, got {value}.")
+
+    def factors(self, spikes: Tensor, dt: float) -> Tensor:
+        """By how much the release probability is scaled, u⁺ x / U, for a spike at each step were there one.
+
+        Args:
+            spikes: 0 or 1, [T, B, I] or [R, T, B, I].
+            dt: time step, ms.
+
+        Returns:
+            A tensor like the spikes; 1 before the first spike.
+
+        Raises:
+            ValueError: if dt is not positive.
+        """
+        check_time_axis(spikes, "spikes")
+        require(0 < dt < math.inf, f"dt must be a positive, finite time in ms, got {dt}.")
+        down = [math.exp(-dt / tau) if tau > 0 else 0.0 for tau in (self.tau_facilitation, self.tau_depression)]
+        fired = spikes.detach()
+        u, x = torch.zeros_like(fired.select(-3, 0)), torch.ones_like(fired.select(-3, 0))
+        out = torch.empty_like(fired, memory_format=torch.contiguous_format)
+        for t in range(fired.shape[-3]):
+            s = fired.select(-3, t)
+            up = u + self.U * (1 - u)
+            released = up * x
+            out.select(-3, t).copy_(released / self.U)
+            # What happens at a spike, then what happens until the next step.
+            u = torch.lerp(u, up, s) * down[0]
+            x = 1 - (1 - (x - released * s)) * down[1]
+        return out
+
+    def steady(self, interval: float) -> tuple[float, float]:
+        """Closed form for a regular train.
+
+        Args:
+            interval: between spikes, ms.
+
+        Returns:
+            u⁺ and x at a spike; the factor is u⁺ x / U.
+        """
+        f, d = (math.exp(-interval / t) if t > 0 else 0.0 for t in (self.tau_facilitation, self.tau_depression))
+        u = self.U / (1 - (1 - self.U) * f)
+        return u, (1 - d) / (1 - (1 - u) * d)
