@@ -86,6 +86,8 @@ PUBLISHED = {
         "bgd": "78.45 ± 0.15",
     },
 }
+# Mean and standard deviation of the pixels of MNIST.
+OF_MNIST = ((0.1307,), (0.3081,))
 # One run of the published code with its own settings.
 CODE = {("split", "mnist"): {"none": "80.3", "presynaptic": "83.1"}, ("permuted", "mnist"): {"presynaptic": "86.8"}}
 
@@ -117,6 +119,9 @@ class Config(PresetConfig):
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
+    standardised_by: str = option(
+        "own", "whose mean and standard deviation scale the pixels: the data set's own, or MNIST's", ("own", "mnist")
+    )
 
     def __post_init__(self) -> None:
         """Check what this experiment asks besides."""
@@ -238,6 +243,8 @@ def by_setting(phase: Phase, config: Config, index: int) -> xarray.Dataset:
 def scenario(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
     """The tasks; every seed has pixel orders of its own."""
     data = synsim.data.load(config.data, config.data_dir)
+    if config.standardised_by == "mnist":
+        data = replace(data, mean=OF_MNIST[0], sd=OF_MNIST[1])
     if config.scenario == "split":
         return tasks.split(data, device=config.device)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, device=config.device)

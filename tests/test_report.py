@@ -94,8 +94,10 @@ def test_every_figure_and_table_of_the_chapter_has_its_place():
     assert [name for name in names if name.startswith("Table 4.1")] == [
         "Table 4.1, column 1: Split MNIST",
         "Table 4.1, column 2: Split Fashion-MNIST",
+        "Table 4.1, column 2: Split Fashion-MNIST, standardised like MNIST",
         "Table 4.1, column 3: Permuted MNIST",
         "Table 4.1, column 4: Permuted Fashion-MNIST",
+        "Table 4.1, column 4: Permuted Fashion-MNIST, standardised like MNIST",
     ]
     assert "Continuous Permuted MNIST (text)" in names
     assert len(set(names)) == len(names)

@@ -1,5 +1,6 @@
 """Table 4.1 and the figures that show its runs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from synsim import statistics
@@ -68,6 +69,12 @@ UNPROTECTED = Note(
     "own settings (Adam with rate 1e−6: 80.3, one seed). We use these settings, and do not tune towards the printed "
     "value.",
     always=True,
+)
+PIXELS = Note(
+    "The rule's threshold of gradients is not free of scale, so that it matters how pixels are standardised. These "
+    "networks see Fashion-MNIST with its own mean and standard deviation (0.2860, 0.3530); the item after this one "
+    "shows them with MNIST's (0.1307, 0.3081). Which of the two the published runs had is not printed.",
+    about=(f"{OVER_ALL}: presynaptic", f"{OVER_ALL}: no consolidation", "accuracy: "),
 )
 SMALL_STEPS = Note(
     "Without consolidation the published code has an optimiser of its own for each data set (Adam 1e−6, SGD 1e−4 or "
@@ -143,14 +150,22 @@ def _short(name: str) -> str:
     return name if name == "presynaptic" else NAMES[name]
 
 
-def _item(name: str, headline: str, scenario: str, data: str, **more: Any) -> Item:
+def _item(
+    name: str,
+    headline: str,
+    scenario: str,
+    data: str,
+    options: str = "",
+    config: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Item:
     return Item(
         name,
         headline,
         "lifelong",
-        command(scenario, data),
+        command(scenario, data) + options,
         data=data,
-        config={"scenario": scenario, "bias": False},
+        config={"scenario": scenario, "bias": False, "standardised_by": "own"} | dict(config or {}),
         **more,
     )
 
@@ -216,19 +231,26 @@ PROBABILITIES = _item(
     figure=("lifelong", "lifelong"),
     alt=ALT,
 )
-TABLE = tuple(
-    _item(
-        f"Table 4.1, column {number}: {scenario.capitalize()} {TITLES[data]}",
-        "Average test accuracy over all tasks after the last, per cent, three runs.",
-        scenario,
-        data,
-        claims=column(scenario, data),
-        figure=("lifelong", "lifelong"),
-        alt=ALT,
-        notes=(UNPROTECTED if (scenario, data) == ("split", "mnist") else SMALL_STEPS, RULE, SEARCHED),
-    )
-    for number, (scenario, data) in enumerate(COLUMNS, start=1)
-)
+_HEADLINE = "Average test accuracy over all tasks after the last, per cent, three runs."
+
+
+def _column(number: int, scenario: str, data: str) -> list[Item]:
+    name, notes = f"Table 4.1, column {number}: {scenario.capitalize()} {TITLES[data]}", (RULE, SEARCHED)
+    drawn: dict[str, Any] = {"claims": column(scenario, data), "figure": ("lifelong", "lifelong"), "alt": ALT}
+    if data == "mnist":
+        own = UNPROTECTED if scenario == "split" else SMALL_STEPS
+        return [_item(name, _HEADLINE, scenario, data, notes=(own, *notes), **drawn)]
+    like: dict[str, Any] = {"options": " --standardised-by mnist", "config": {"standardised_by": "mnist"}}
+    headline = f"{_HEADLINE} The same with pixels standardised by MNIST's mean and standard deviation."
+    return [
+        _item(name, _HEADLINE, scenario, data, notes=(PIXELS, SMALL_STEPS, *notes), **drawn),
+        _item(
+            f"{name}, standardised like MNIST", headline, scenario, data, notes=(SMALL_STEPS, *notes), **drawn, **like
+        ),
+    ]
+
+
+TABLE = tuple(item for number, key in enumerate(COLUMNS, start=1) for item in _column(number, *key))
 CONTINUOUS = Item(
     "Continuous Permuted MNIST (text)",
     "Permuted tasks that pass into one another, without boundaries: mean accuracy 0.8539 ± 0.006. The network without "
