@@ -56,7 +56,31 @@ STUDIES = (
         "python experiments/search.py --preset paper",
         alt="Scores of all trials against each constant, with the published constants and the best trial marked.",
     ),
-    Study("Spiking networks", "What is left of it in networks that spike?", "spiking", alt="See the table above."),
+    Study(
+        "Spiking networks: bits per energy",
+        "What does a bit cost in a network of leaky integrate-and-fire neurons with the same synapses, beside the rate "
+        "network of the same widths?",
+        "spiking_energy",
+        "python experiments/spiking_energy.py --data mnist",
+        alt="Bits per energy of rate and spiking networks with plastic, deterministic and fixed release; spikes and "
+        "membrane potentials of a spiking network that sees one image.",
+    ),
+    Study(
+        "Spiking networks: tasks in sequence",
+        "Does presynaptic consolidation keep old tasks in a spiking network too, against EWC and against no protection, "
+        "each at the best setting of its grid?",
+        "spiking_lifelong",
+        "python experiments/spiking_lifelong.py --data mnist",
+        alt="Accuracy on the first task after each task, accuracy over all tasks at the end, and the search of the "
+        "learning rates.",
+    ),
+    Study(
+        "Spiking networks: PyTorch against Brian2",
+        "Does a trained network do the same in Brian2, an independent simulator?",
+        "brian2_check",
+        "python experiments/brian2_check.py --data digits",
+        alt="Readouts and releases in Brian2 against those in PyTorch.",
+    ),
 )
 
 
@@ -86,10 +110,9 @@ def belongs(study: Study, run: Run) -> bool:
         run: the run.
 
     Returns:
-        True if script and config fit; scripts whose names begin with the study's count too.
+        True if script and config fit.
     """
-    fits = run.experiment == study.experiment or run.experiment.startswith(f"{study.experiment}_")
-    return fits and all(run.config.get(name) == value for name, value in study.config)
+    return run.experiment == study.experiment and all(run.config.get(name) == value for name, value in study.config)
 
 
 def rows(run: Run) -> Table:
