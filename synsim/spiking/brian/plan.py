@@ -1,0 +1,189 @@
+"""What is carried to Brian2: populations and synapses as plain arrays, and what cannot be carried."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from synsim._checks import require
+from synsim.networks import replicas_of
+from synsim.spiking.network import SpikingMLP
+from synsim.spiking.short_term import ShortTerm
+from synsim.synapses import BernoulliLinear, synapses
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Neurons of one kind.
+
+    Attributes:
+        name: "input", "hidden 1", …, "output".
+        size: number of neurons.
+        tau: membrane time constant, ms; None for the input, whose spikes are given.
+        threshold: θ, in units of v; None where nothing fires.
+        reset: "rest" or "subtract".
+        refractory: ms.
+    """
+
+    name: str
+    size: int
+    tau: float | None = None
+    threshold: float | None = None
+    reset: str = "rest"
+    refractory: float = 0.0
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The synapses of one layer.
+
+    Attributes:
+        name: of the layer.
+        source: name of the presynaptic population.
+        target: name of the postsynaptic population.
+        weight: expected strengths w̄, float64 [O, I].
+        p: release probabilities, float64 [O, I].
+        sites: release sites N per synapse.
+        draws: whether each spike is released or not at each site; otherwise each transmits `scale` w̄.
+        scale: float64 [O, I], k / (N p) of a frozen mask; None for 1.
+        bias: constant current, in units of v per step, float64 [O]; or None.
+    """
+
+    name: str
+    source: str
+    target: str
+    weight: Array
+    p: Array
+    sites: int
+    draws: bool
+    scale: Array | None
+    bias: Array | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network as Brian2 needs it.
+
+    Attributes:
+        populations: from input to output.
+        projections: one per layer.
+        short_term: short-term plasticity of all synapses, or None.
+        dt: time step, ms.
+        readout: as in `SpikingMLP`.
+        gain: factor from the readout to logits.
+        replica: which one of the network's it is, or None.
+    """
+
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    short_term: ShortTerm | None
+    dt: float
+    readout: str
+    gain: float
+    replica: int | None
+
+
+def plan_of(net: nn.Module, replica: int | None = None) -> Plan:
+    """A network as plain arrays, in the view that is in force.
+
+    Args:
+        net: a `SpikingMLP`.
+        replica: which one, for a network with replicas.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: if Brian2 cannot express the network; the message names the layer.
+    """
+    if not isinstance(net, SpikingMLP):
+        first = next(iter(synapses(net).items()), None)
+        at = "" if first is None else f"; its layer {first[0]!r} is a {type(first[1]).__name__} without spikes"
+        raise ValueError(f"expected a SpikingMLP, got a {type(net).__name__}{at}. Build it with spiking_mlp.")
+    for name, module in net.layers.named_children():
+        require(
+            type(module) is BernoulliLinear,
+            f"layer 'layers.{name}' is a {type(module).__name__}, which has no counterpart in Brian2; "
+            "every layer must be a BernoulliLinear.",
+        )
+    number = _replica(net, replica)
+    names, last = net.populations(), len(net.layers)
+    fires = net.neurons
+    firing = {
+        "tau": fires.tau, "threshold": fires.threshold, "reset": fires.reset, "refractory": fires.refractory,
+    }  # fmt: skip
+    layers = [layer for layer in net.layers if isinstance(layer, BernoulliLinear)]
+    populations = [Population(names[0], layers[0].in_features)]
+    for index, layer in enumerate(layers, start=1):
+        quiet = index == last and net.output is not None
+        settings: dict[str, Any] = {"tau": net.output.tau} if quiet and net.output is not None else firing
+        populations.append(Population(names[index], layer.out_features, **settings))
+    projections = tuple(
+        _projection(f"layers.{k}", layer, names[k], names[k + 1], number, net.short_term)
+        for k, layer in enumerate(layers)
+    )
+    return Plan(tuple(populations), projections, net.short_term, net.dt, net.readout, net.gain, number)
+
+
+def _replica(net: nn.Module, replica: int | None) -> int | None:
+    there = replicas_of(net)
+    if there is None:
+        require(replica is None, f"the network has no replicas, got replica={replica}. Leave it out.")
+        return None
+    if replica is None or not 0 <= replica < there:
+        raise ValueError(f"the network has {there} replicas; choose one with replica=0 … {there - 1}, got {replica}.")
+    return replica
+
+
+def _projection(
+    name: str, layer: BernoulliLinear, source: str, target: str, replica: int | None, short_term: ShortTerm | None
+) -> Projection:
+    def array(value: Tensor) -> Array:
+        one = value if replica is None else value[replica]
+        return one.detach().double().cpu().numpy().copy()
+
+    weight, p = array(layer.weight), array(layer.p)
+    require(
+        bool(np.isfinite(weight).all()),
+        f"the weights of layer {name!r} are not finite. The network may have diverged; train it again.",
+    )
+    draws, scale = _release(name, layer, p, short_term)
+    return Projection(
+        name,
+        source,
+        target,
+        weight,
+        p,
+        layer.sites,
+        draws,
+        None if scale is None else array(scale),
+        None if layer.bias is None else array(layer.bias),
+    )
+
+
+def _release(name: str, layer: BernoulliLinear, p: Array, short_term: ShortTerm | None) -> tuple[bool, Tensor | None]:
+    # Whether each spike draws, and the scales of a mask that holds for the whole run.
+    mean, certain = layer.address.mean, bool((p == 1).all())
+    if mean or (certain and (layer.scope != "event" or short_term is None)):
+        return False, None
+    held = layer.address.draw is not None
+    if layer.scope == "event":
+        require(
+            not held,
+            f"layer {name!r} is frozen, but draws for each spike: Brian2 has draws of its own. "
+            "Export it outside of frozen(net).",
+        )
+        return True, None
+    if layer.scope == "batch" and held:
+        with torch.no_grad():
+            return False, layer.scales(1)[0].reshape(layer.weight.shape)
+    ways = 'inside "with expected(net):" (mean field)'
+    ways += ' or inside "with frozen(net):" (the mask of one pass)' if layer.scope == "batch" else ""
+    raise ValueError(
+        f"layer {name!r} has scope={layer.scope!r}, which Brian2 cannot express: there each spike is released or not. "
+        f'Export it {ways}, or set its scope to "event".'
+    )
