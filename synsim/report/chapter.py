@@ -10,6 +10,7 @@ from synsim.report.energy_items import (
     ENERGY,
     IMPORTANCE,
     LESIONS,
+    LESS_DECAY,
     NEURONS,
     RELEASE,
     ROBUST,
@@ -110,7 +111,8 @@ RECORDED = Item(
 )
 
 CHAPTER = (
-    ENERGY, IMPORTANCE, LESIONS, NEURONS, SCHEMA, FIRST_TASK, ablation("split"), ablation("permuted"), PERCEPTRON,
-    SWEEP, RELEASE, START, ROBUST, SIDES_ITEM, PER_TASK, PROBABILITIES, RECORDED, *TABLE, CONTINUOUS,
+    ENERGY, IMPORTANCE, LESIONS, NEURONS, LESS_DECAY[0], SCHEMA, FIRST_TASK, ablation("split"), ablation("permuted"),
+    PERCEPTRON, SWEEP, RELEASE, START, ROBUST, SIDES_ITEM, LESS_DECAY[1], PER_TASK, PROBABILITIES, RECORDED, *TABLE,
+    CONTINUOUS,
 )  # fmt: skip
 """In the order of the paper."""
