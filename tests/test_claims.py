@@ -72,3 +72,80 @@ def test_without_boundaries_consolidation_keeps_the_first_tasks_better_than_plai
     )  # fmt: skip
     metric = "accuracy on the first task at the end, %"
     assert found["presynaptic", metric] > found["none", metric]
+
+
+FINAL = "accuracy over all tasks at the end, %"
+ORDERS = {
+    "perceptron": [("presynaptic", "accuracy over 5 tasks"), ("standard", "accuracy over 5 tasks")],
+    "neurons": [
+        ("hidden 2 inputs", "highly important neurons, true, %"),
+        ("hidden 2 inputs", "highly important neurons, shuffled, %"),
+    ],
+    "importance_of_release": [("p ≥ 0.9", "mean Fisher, all"), ("p < 0.9", "mean Fisher, all")],
+    "lesions": [(order, "accuracy on average over all fractions, %") for order in ("p", "random")],
+    "ablation": [(variant, FINAL) for variant in ("full", "no modulation")],
+    "bounds": [
+        ("soft bounds, published constants", "accuracy over all tasks, %"),
+        ("hard bounds, published constants", "accuracy over all tasks, %"),
+    ],
+    "sites": [(f"fixed, mask per batch, N = {sites}", "10⁻³ bits per energy") for sites in (10, 1)],
+    "lifelong": [("presynaptic", FINAL), ("none", FINAL)],
+}
+
+
+@MNIST
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", ORDERS)
+def test_quick_presets_on_mnist_show_the_order(name, tmp_path):
+    data = [] if name == "perceptron" else ["--data", "mnist"]
+    found = means(name, tmp_path / "run", "--preset", "quick", *data)
+    larger, smaller = ORDERS[name]
+    assert found[larger] > found[smaller]
+
+
+@MNIST
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_quick_energy_preset_puts_plastic_release_first_and_fixed_release_last(tmp_path):
+    found = means("energy", tmp_path / "run", "--preset", "quick", "--data", "mnist")
+    best = [
+        max(mean for (model, metric), mean in found.items() if model == name and "bits per energy" in metric)
+        for name in ("plastic", "deterministic", "fixed")
+    ]
+    assert best == sorted(best, reverse=True)
+
+
+def test_plastic_release_carries_more_bits_per_energy_than_fixed_release_through_spikes_too(tmp_path):
+    found = means(
+        "spiking_energy", tmp_path / "run", "--data", "digits", "--batch", "20", "--epochs", "8", "--hidden", "60",
+        "--networks", "spiking", "--rules", "backprop", "local", "--methods", "plastic", "fixed", "--decays", "0",
+        "--window", "20", "--seeds", "1", "2",
+    )  # fmt: skip
+    for rule in ("", ", local"):
+        plastic, fixed = (
+            found[f"spiking {method}{rule}", "10⁻³ bits per energy, decay 0 (best)"] for method in ("plastic", "fixed")
+        )
+        assert plastic > 1.5 * fixed
+
+
+@MNIST
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_consolidation_keeps_old_tasks_in_spiking_networks(tmp_path):
+    found = means("spiking_lifelong", tmp_path / "run", "--data", "mnist", "--methods", "presynaptic", "none",
+                  "--seeds", "3", "4", "5")  # fmt: skip
+    final = {method: mean for (method, metric), mean in found.items() if metric.startswith("accuracy over all tasks")}
+    assert final["presynaptic"] > final["none"]
+
+
+@MNIST
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_spiking_network_with_plastic_release_learns_mnist(tmp_path):
+    found = means(
+        "spiking_energy", tmp_path / "run", "--data", "mnist", "--preset", "full", "--networks", "spiking", "--methods",
+        "plastic", "--rules", "backprop", "--decays", "0", "--rate", "200", "--scope", "event", "--learning-rate",
+        "0.03", "--epochs", "2", "--seeds", "1",
+    )  # fmt: skip
+    assert found["spiking plastic", "best accuracy, %, decay 0"] >= 94

@@ -34,6 +34,12 @@ ARGUMENTS = {
     "lifelong": ["--hidden", "20", "--epochs", "1", "--methods", "ewc", "bgd", "--strengths", "1", "10",
                  "--scenario", "permuted", "--tasks", "2", "--draws", "2", "--seeds", "1", "2"],
     "perceptron": ["--inputs", "60", "--patterns", "40", "--tasks", "3", "--epochs", "2", "--seeds", "1", "2"],
+    "spiking_energy": ["--hidden", "20", "--epochs", "1", "--window", "10", "--rules", "backprop", "local", "--decays",
+                       "0", "0.01", "--images", "400", "--tested", "100", "--seeds", "1", "2"],
+    "spiking_lifelong": ["--hidden", "20", "--epochs", "1", "--window", "10", "--rates", "0.01", "0.03", "--strengths",
+                         "1", "--ewc-rates", "0.01", "--seeds", "3", "4"],
+    "brian2_check": ["--hidden", "20", "--epochs", "1", "--window", "10", "--images", "20", "--repeats", "6",
+                     "--target", "numpy", "--seeds", "1", "2"],
     "lesions": ["--hidden", "20", "--epochs", "1", "--images", "60", "--samples", "2", "--fractions", "0", "0.5", "0.9",
                 "--seeds", "1", "2"],
 }  # fmt: skip
@@ -54,6 +60,8 @@ def run(name: str, out: Path, *more: str) -> None:
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_it_runs_resumes_and_is_drawn(name, tmp_path, capsys):
+    if name == "brian2_check":
+        pytest.importorskip("brian2")
     out = tmp_path / "run"
     run(name, out)
     printed = capsys.readouterr().out
