@@ -93,7 +93,7 @@ def consolidation(ax: Axes, dataset: xarray.Dataset) -> Axes:
         ax.plot(x, found.mean, color=plots.COLOURS[number + 2], label=label)
         error = np.nan_to_num(found.sem)
         ax.fill_between(x, found.mean - error, found.mean + error, color=plots.COLOURS[number + 2], alpha=0.2)
-    ax.set(xlabel="tasks learned", ylabel="probability, share of synapses", ylim=(0, None))
+    ax.set(xlabel="tasks learned", ylabel="probability, share", ylim=(0, None))
     plots.legend_above(ax)
     return ax
 
