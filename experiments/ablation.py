@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import controls, statistics, tables, tasks
+from synsim.meters import energy
 from synsim.training import History, Phase, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -136,7 +137,7 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
             batch=config.batch,
             test_every_epoch=False,
             test_ahead=False,
-            probes={"mean_p": learned, "frozen_share": frozen, "energy": lambda net, task: controls.energy(net)},
+            probes={"mean_p": learned, "frozen_share": frozen, "energy": lambda net, task: energy(net)},
             store=store,
             progress=None if config.quiet else name,
         )

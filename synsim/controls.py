@@ -126,8 +126,8 @@ class ControlLinear(BernoulliLinear):
         return self.weight / self.divisor()
 
     @property
-    def mean(self) -> Tensor:
-        """Expected strength E[W] = p w / d, shaped like `weight`."""
+    def expected_strength(self) -> Tensor:
+        """E[W] = p w / d, shaped like `weight`."""
         return self.weight if self.divide == "p" else self.weight * (self.p / self.divisor())
 
     def forward(self, x: Tensor, steps: int = 1, factor: Tensor | None = None) -> Tensor:
@@ -162,7 +162,7 @@ class ControlLinear(BernoulliLinear):
             return super().transmitted()
         if self.address.mean:
             super().transmitted()  # notes that every synapse transmits
-            return self.mean
+            return self.expected_strength
         strength, count = self.draw()
         return release(self.weight, strength, self.divisor(), count, self.sites)
 
@@ -262,20 +262,3 @@ def learned(net: nn.Module) -> Tensor:
     found = [getattr(layer, "ghost", None) for layer in synapses(net).values()]
     parts = [layer.p if own is None else own for layer, own in zip(synapses(net).values(), found, strict=True)]
     return torch.cat([part.reshape(replicas_of(net) or 1, -1) for part in parts], dim=1)
-
-
-def energy(net: nn.Module) -> Tensor:
-    """Synaptic energy Σ|E[W]| (cf. `synsim.meters.energy`) of a network with or without control layers; no biases.
-
-    Args:
-        net: a network of stochastic layers.
-
-    Returns:
-        Strength, a number or [R]; float64. Without normalisation it is Σ p |m|.
-    """
-    lead = replicas_of(net)
-    total = torch.zeros((), dtype=torch.float64)
-    for layer in synapses(net).values():
-        mean = layer.mean if isinstance(layer, ControlLinear) else layer.weight
-        total = total.to(mean.device) + mean.detach().reshape(lead or 1, -1).abs().sum(1, dtype=torch.float64)
-    return total if lead is not None else total[0]

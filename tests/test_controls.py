@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import synsim
-from synsim import controls, records
+from synsim import controls, meters, records
 from synsim.data import DataNotFoundError
 from synsim.training.state import pack, unpack
 
@@ -139,7 +139,7 @@ def test_the_expected_view_is_the_mean_of_the_passes(control, replicas):
     z = (passes.mean(0) - view) / (passes.std(0) / 1500**0.5)
     assert float(z.abs().max()) < 4
     total = mean.abs().sum((-1, -2))
-    assert torch.allclose(controls.energy(net), total, rtol=1e-12)
+    assert torch.allclose(meters.energy(net), total, rtol=1e-12)
 
 
 @pytest.mark.parametrize("control", NAMES)
@@ -195,8 +195,8 @@ def test_a_ghost_that_moves_leaves_the_forward_pass_of_fixed_release():
 def test_initial_strengths(control):
     net, plain = controls.mlp(SIZES, control, seed=7), synsim.mlp(SIZES, seed=7)
     assert torch.equal(net[0].weight, plain[0].weight * (4 if control == "unnormalised" else 1))
-    assert torch.allclose(net[0].mean, plain[0].weight, rtol=1e-6)
-    assert torch.allclose(net[0].strength * net[0].p, net[0].mean, rtol=1e-6)
+    assert torch.allclose(net[0].expected_strength, plain[0].weight, rtol=1e-6)
+    assert torch.allclose(net[0].strength * net[0].p, net[0].expected_strength, rtol=1e-6)
     assert float(controls.learned(net).unique()) == (0.25 if control == "unnormalised" else 0.5)
 
 
@@ -249,7 +249,7 @@ def test_a_replica_alone_is_the_one_among_others(control):
             torch.testing.assert_close(many.weight[r], single.weight, rtol=1e-11, atol=1e-14)
             assert torch.equal(many.mask[r], single.mask)
         torch.testing.assert_close(controls.learned(together)[r], controls.learned(one)[0], rtol=1e-12, atol=0)
-        torch.testing.assert_close(controls.energy(together)[r], controls.energy(one), rtol=1e-11, atol=0)
+        torch.testing.assert_close(meters.energy(together)[r], meters.energy(one), rtol=1e-11, atol=0)
 
 
 @pytest.mark.parametrize("control", NAMES)

@@ -74,7 +74,7 @@ def _synaptic(net: nn.Module) -> Tensor:
     plain = [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     require(bool(stochastic or plain), "expected a network with synapses, got none.")
     lead = (replicas_of(net) or 1, -1)
-    terms = [layer.weight.detach().reshape(lead).abs().sum(1, dtype=torch.float64) for layer in stochastic]
+    terms = [layer.expected_strength.detach().reshape(lead).abs().sum(1, dtype=torch.float64) for layer in stochastic]
     total = torch.stack(terms).sum(0) if terms else torch.zeros(1, dtype=torch.float64)
     for module in plain:
         total = total.to(module.weight.device) + module.weight.detach().abs().sum(dtype=torch.float64)

@@ -92,6 +92,11 @@ class StochasticLayer(Addressed):
                     parameter.copy_(((2 * drawn - 1) * bound).reshape(parameter.shape))
 
     @property
+    def expected_strength(self) -> Tensor:
+        """What the synapse transmits on average, w̄ = p m, shaped like `weight`; here the weight itself."""
+        return self.weight
+
+    @property
     def strength(self) -> Tensor:
         """Strength when released, m = w̄ / p, shaped like `weight`."""
         return self.weight / self.p
