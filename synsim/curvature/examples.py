@@ -37,7 +37,7 @@ class Term:
 
     Attributes:
         labels: of the score, int64 [B] or [R, B].
-        weight: of the example in the sum, [B] or [R, B]; None for 1.
+        weight: of the example in the sum, at least 0, [B] or [R, B]; None for 1.
     """
 
     labels: Tensor
@@ -137,7 +137,11 @@ def _add_closed(
         chosen = list(terms(logits.detach(), rows))
         for number, term in enumerate(chosen):
             with torch.enable_grad():
-                total = score.pick(prepared, term.labels).sum()
+                picked = score.pick(prepared, term.labels)
+                if term.weight is not None:
+                    # A gradient is linear in what is differentiated: weighed here, once, and in no layer.
+                    picked = picked * (term.weight.sqrt() if power == "square" else term.weight)
+                total = picked.sum()
             last = number == len(chosen) - 1
             found_deltas = torch.autograd.grad(total, outputs, retain_graph=not last, allow_unused=True)
             deltas = cast(tuple[Tensor | None, ...], found_deltas)
@@ -145,19 +149,15 @@ def _add_closed(
                 if delta is None:
                     continue
                 if name not in direct:
-                    found = position_sums(
-                        modules[name], tape.uses[name].input, delta, term.weight, masks[name], power, budget
-                    )
+                    found = position_sums(modules[name], tape.uses[name].input, delta, masks[name], power, budget)
                     _add(sums, name, found)
                     continue
-                weighted = delta if term.weight is None else delta * term.weight.unsqueeze(-1)
-                if power == "absolute":
-                    # Weights are shares, never negative.
-                    weighted, delta = weighted.abs(), torch.ones((), dtype=delta.dtype, device=delta.device)
-                if name in gathered:
-                    gathered[name].addcmul_(weighted, delta)
+                if name not in gathered:
+                    gathered[name] = magnitude(delta, power)
+                elif power == "square":
+                    gathered[name].addcmul_(delta, delta)
                 else:
-                    gathered[name] = weighted * delta
+                    gathered[name] += delta.abs()
         for name, summed in gathered.items():
             _add(sums, name, linear_sums(modules[name], tape.uses[name].input, summed, masks[name], power, scratch))
 

@@ -83,7 +83,7 @@ def linear_sums(
 
 
 def position_sums(
-    layer: Layer, given: Tensor, delta: Tensor, weight: Tensor | None, mask: Tensor | None, power: str, memory: int
+    layer: Layer, given: Tensor, delta: Tensor, mask: Tensor | None, power: str, memory: int
 ) -> dict[str, Tensor]:
     """Sum over examples for a layer whose gradient per example is a sum over positions, or has a mask of its own.
 
@@ -91,7 +91,6 @@ def position_sums(
         layer: a known layer.
         given: its inputs.
         delta: its output gradients.
-        weight: of every example, [B] or [R, B], or None for 1.
         mask: factors [1 or B, R, *shape], or None.
         power: "square" or "absolute".
         memory: bytes that the gradients per example may take.
@@ -106,14 +105,12 @@ def position_sums(
     for r in range(replicas or 1):
         a = given[r] if replicas is not None and given.ndim == _rank(layer) + 2 else given
         d = delta if replicas is None else delta[r]
-        w = weight if weight is None or weight.ndim == 1 else weight[r]
         own = None if mask is None else mask[:, r]
         for rows, gradient, to_bias in _per_example(layer, a, d, total[r].numel(), memory):
-            part = None if w is None else w[rows]
             if own is not None:
                 gradient = gradient * (own if own.shape[0] == 1 else own[rows])
-            total[r] += _weighted(magnitude(gradient, power), part)
-            offset[r] += _weighted(magnitude(to_bias, power), part)
+            total[r] += magnitude(gradient, power).sum(0)
+            offset[r] += magnitude(to_bias, power).sum(0)
     sums = {"weight": total.reshape(shape)}
     if layer.bias is not None:
         sums["bias"] = offset.reshape(layer.bias.shape)
@@ -122,10 +119,6 @@ def position_sums(
 
 def _rank(layer: Layer) -> int:
     return 3 if isinstance(layer, nn.Conv2d | BernoulliConv2d) else 1
-
-
-def _weighted(values: Tensor, weight: Tensor | None) -> Tensor:
-    return values.sum(0) if weight is None else torch.tensordot(weight, values, 1)
 
 
 def _per_example(
