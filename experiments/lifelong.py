@@ -53,8 +53,8 @@ EWC = {  # λ, optimiser, learning rate
 }
 # BGD, one pair of draws per step, seed 1. Permuted MNIST, after seven of ten tasks: σ = 0.06 with η = 0.05, 0.1, 0.2
 # left 89.1, 91.9, 91.4 %; after five (0.05, 0.15), (0.04, 0.2), (0.03, 0.4), (0.04, 0.1) left 93.7, 93.5, 92.4, 92.4.
-# Larger η learns better and forgets faster: on the reported seeds (0.05, 0.15) was at 91.0 after seven tasks and falling
-# faster, and (0.06, 0.5), with two pairs, ended at 85.4. σ ≥ 0.1 ended at chance. Split MNIST, at the end:
+# Larger η learns better and forgets faster: on the reported seeds (0.05, 0.15) was at 91.0 after seven tasks and
+# falling faster; (0.06, 0.5), with two pairs, ended at 85.4. σ ≥ 0.1 ended at chance. Split MNIST, at the end:
 # (0.005, 0.05) left 79.4 %, (0.005, 0.16) 72.1, (0.005, 0.016) 69.3, (0.02, 0.03) 67.2; smaller η with σ ≥ 0.02 ended
 # at chance.
 BGD = {"split": (0.005, 0.05), "permuted": (0.06, 0.1)}  # initial σ, η
