@@ -273,6 +273,8 @@ def experiment(config: Config, session: Session) -> None:
     for variable in ("final", "learned", "forgotten"):
         variables[f"none_{variable}"] = (("kind", "seed"), np.stack([none[k][variable].values for k in config.kinds]))
     finish(session, xarray.Dataset(variables, coords={**axes, "seed": list(config.seeds)}), rows)
+    if config.reduced():
+        print(f"reduced: {config.reduced()}")
     print(
         f"{config.steps} steps per task at rate {config.rate:g}; strengths chosen on seeds {list(config.selection)} of "
         f"{len(next(iter(GRIDS.values()))[1])} per consolidation; * marks a choice at the edge of the grid. "

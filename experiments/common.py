@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +28,13 @@ EXPECTED = (
 
 Presets = dict[str, dict[str, Any]]
 
+# Options that choose what is run, where, and from where; they take nothing away from a protocol.
+NEUTRAL = {
+    "data", "data_dir", "device", "threads", "out", "resume", "overwrite", "checkpoint_every", "quiet", "preset",
+    "source", "memory", "scenario", "objective", "bias", "standardised_by", "decay", "methods", "parts", "variants",
+    "orders", "along", "probe_every", "importances", "consolidations", "kinds",
+}  # fmt: skip
+
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
 
@@ -51,15 +58,24 @@ class PresetConfig(RunConfig):
                 object.__setattr__(self, name, value)
         super().__post_init__()
 
+    def protocol(self) -> dict[str, Any]:
+        """What the whole protocol sets: option -> value, of the preset or else the default of the option."""
+        default = {field.name: field.default for field in fields(self) if field.name not in NEUTRAL}
+        return {**default, **(self.PRESETS.get("paper") or self.PRESETS.get("full", {}))}
+
     def reduced(self) -> str:
-        """What differs from the published protocol, for the table; empty if nothing does."""
-        paper, unset = self.PRESETS.get("paper", {}), (None, ())
+        """What differs from the whole protocol, for the table; empty if nothing does."""
+        source = "published" if "paper" in self.PRESETS else "full"
         parts = [
-            f"{name} {getattr(self, name)} (published: {value})"
-            for name, value in paper.items()
-            if getattr(self, name) != value and value not in unset
+            f"{name} {_short(getattr(self, name))} ({source}: {_short(value)})"
+            for name, value in self.protocol().items()
+            if name not in NEUTRAL and getattr(self, name) != value
         ]
         return "; ".join(parts)
+
+
+def _short(value: object) -> str:
+    return "default" if value in (None, ()) else str(value)
 
 
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:

@@ -117,7 +117,7 @@ def train(config: Config, name: str, settings: list[Setting], session: Session, 
             probe_every=config.probe_every or 1,
             probes={
                 "energy": lambda net, task: energy(net),
-                "activity": lambda net, task: energy(net, "activity", x=task.test, samples=1),
+                "activity": lambda net, task: energy(net, "activity", x=task.test),
                 "information": lambda net, task: mutual_information(net, task.test, task.test.y),
                 "mean_p": mean_p,
                 "important_share": share_above(IMPORTANT),

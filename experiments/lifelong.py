@@ -5,7 +5,7 @@ Permuted MNIST. Any importance is a method too: it consolidates as --consolidati
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -133,10 +133,10 @@ class Config(PresetConfig):
         if len(self.etas) not in (0, 1, len(self.sigmas)):
             raise ValueError(f"--etas must be one, or one for each of --sigmas, got {list(self.etas)}.")
 
-    def reduced(self) -> str:
-        """What differs from the published protocol; the number of permutations says nothing about split tasks."""
-        parts = super().reduced().split("; ")
-        return "; ".join(part for part in parts if self.scenario == "permuted" or not part.startswith("tasks "))
+    def protocol(self) -> dict[str, Any]:
+        """The published protocol; the number of permutations says nothing about split tasks."""
+        found = super().protocol()
+        return found if self.scenario == "permuted" else {k: v for k, v in found.items() if k != "tasks"}
 
 
 def learning_rate(config: Config) -> float:

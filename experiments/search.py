@@ -10,7 +10,7 @@ validation images, the search looks at the test images. How many trials they mad
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -82,11 +82,13 @@ class Config(PresetConfig):
                 f"--trial-seed {self.trial_seed} is one of --seeds; constants must be chosen on other seeds."
             )
 
-    def reduced(self) -> str:
-        """What differs from the published protocol."""
-        paper = EPOCHS["paper", self.objective]
-        parts = [] if self.epochs == paper else [f"epochs {self.epochs} (published: {paper})"]
-        return "; ".join([*parts, *([super().reduced()] if self.objective == "lifelong" and super().reduced() else [])])
+    def protocol(self) -> dict[str, Any]:
+        """The published protocol; how many trials the authors made is not stated."""
+        found = {**super().protocol(), "epochs": EPOCHS["paper", self.objective]}
+        left = {"trials", "search_seed", "trial_seed", "transfer"} | (
+            {"tasks"} if self.objective == "energy" else set()
+        )
+        return {name: value for name, value in found.items() if name not in left}
 
 
 def drawn(objective: str, trials: int, seed: int) -> Constants:

@@ -72,12 +72,6 @@ class Config(PresetConfig):
     shown: int = option(0, "test image whose spikes are kept for the figure")
     batch: int = option(100, "examples per step")
 
-    def reduced(self) -> str:
-        """What differs from the preset full."""
-        full = self.PRESETS["full"]
-        parts = [f"{k} {getattr(self, k)} (full: {value})" for k, value in full.items() if getattr(self, k) != value]
-        return "; ".join(parts)
-
 
 @dataclass(frozen=True)
 class Model:

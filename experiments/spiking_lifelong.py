@@ -68,12 +68,6 @@ class Config(PresetConfig):
         if both or not self.selection:
             raise ValueError(f"settings must be chosen on other seeds than those reported, got {both} in both.")
 
-    def reduced(self) -> str:
-        """What differs from the preset full."""
-        full = self.PRESETS["full"]
-        parts = [f"{k} {getattr(self, k)} (full: {value})" for k, value in full.items() if getattr(self, k) != value]
-        return "; ".join(parts)
-
 
 @dataclass(frozen=True)
 class Setting:

@@ -1,5 +1,6 @@
 """The command line: what it accepts, and what it says to mistakes."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -82,3 +83,37 @@ def test_demo_in_short(tmp_path):
     for name in ("energy", "lifelong"):
         for suffix in (".pdf", ".png", ".json"):
             assert (out / "figures" / f"{name}{suffix}").stat().st_size > 0
+
+
+def departures(monkeypatch, name, **options):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    monkeypatch.syspath_prepend(str(ROOT))
+    sys.modules.pop(name, None)
+    return importlib.import_module(name).Config(**options).reduced()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("lifelong", {}, ""),
+        ("lifelong", {"methods": ("ewc",), "scenario": "permuted", "standardised_by": "mnist", "threads": 1}, ""),
+        ("lifelong", {"tasks": 3}, ""),
+        ("lifelong", {"tasks": 3, "scenario": "permuted"}, "tasks 3 (published: 10)"),
+        (
+            "lifelong",
+            {"hidden": (10,), "batch": 1000, "lr": 0.5, "seeds": (1,)},
+            "seeds (1,) (published: (2019, 2020, 2021)); hidden (10,) (published: (200, 200)); batch 1000 "
+            "(published: 100); lr 0.5 (published: default)",
+        ),
+        ("energy", {"preset": "paper", "parts": ("start",), "methods": ("plastic",)}, ""),
+        ("energy", {"preset": "paper", "rates": (0.05,)}, "rates (0.05,) (published: (0.02, 0.05, 0.08))"),
+        ("continuous", {"preset": "paper", "transition": 0.0}, "transition 0.0 (published: 0.25)"),
+        ("lesions", {"preset": "paper", "samples": 1}, "samples 1 (published: 10)"),
+        ("combinations", {"preset": "full"}, ""),
+        ("combinations", {"preset": "full", "steps": 80}, "steps 80 (full: 1200)"),
+        ("search", {"preset": "paper", "trials": 2}, ""),
+        ("search", {"preset": "paper", "objective": "energy", "epochs": 2}, "epochs 2 (published: 50)"),
+    ],
+)
+def test_a_run_says_in_what_it_departs_from_the_protocol(monkeypatch, name, options, said):
+    assert departures(monkeypatch, name, **options) == said
