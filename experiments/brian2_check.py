@@ -7,7 +7,9 @@ strengths, whose |z| exceeds 3 by chance in 0.3 % of the images; Hotelling's T²
 once. How many sites the first layer releases is known in closed form, and compared in both worlds.
 """
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +29,11 @@ from synsim.synapses import BernoulliLinear, evaluation
 from synsim.training import History, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
+
+# The figure is that of the analysis script, which lies beside this folder.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from analysis import brian2_check as brian2_figures
 
 # Found by hand on the digits: a third of the release probabilities rise to 1, the others stay low.
 RULE = {"lr": 0.1, "p_up": 0.07, "p_down": 0.07, "g_lim": 3e-3}
@@ -61,7 +68,7 @@ class Config(PresetConfig):
 
 
 def trained(config: Config, task: tasks.Task, session: Session) -> tuple[SpikingMLP, xarray.Dataset]:
-    """The network, one replica per seed, after learning; in float64."""
+    """The network, one replica per seed, after learning; in float64, on the CPU."""
     sizes = [task.train[0:1].shape[-1], *config.hidden, task.classes]
     net = spiking_mlp(
         sizes,
@@ -71,6 +78,7 @@ def trained(config: Config, task: tasks.Task, session: Session) -> tuple[Spiking
         sites=config.sites,
         scope="event",
         rate=config.rate,
+        device=config.device,
         **NETWORK,
     )
 
@@ -89,7 +97,7 @@ def trained(config: Config, task: tasks.Task, session: Session) -> tuple[Spiking
         )
 
     phase = session.phase("plastic", net, go)
-    return net.double(), phase.dataset
+    return net.double().cpu(), phase.dataset
 
 
 def sites_released(layer: BernoulliLinear, spikes: Tensor) -> Tensor:
@@ -191,14 +199,21 @@ def compared(config: Config, net: SpikingMLP, x: Tensor, session: Session) -> xa
 
 
 def experiment(config: Config, session: Session) -> None:
-    """Train, run in both worlds, print and keep the results."""
-    brian.targets.chosen(config.target)
-    (task,) = tasks.single(synsim.data.load(config.data, config.data_dir), pixels="unit")
+    """Train, run in both worlds, print and keep the results, draw the figure."""
+    try:
+        brian.targets.brian2()
+        brian.targets.chosen(config.target)
+    except (ImportError, RuntimeError) as error:
+        # Known before training, and a message rather than a traceback.
+        raise ValueError(str(error)) from error
+    (task,) = tasks.single(synsim.data.load(config.data, config.data_dir), pixels="unit", device=config.device)
     net, learning = trained(config, task, session)
     count = min(config.images, len(task.test))
-    found = compared(config, net, task.test[0:count].double(), session)
+    found = compared(config, net, task.test[0:count].double().cpu(), session)
     dataset = xarray.merge([learning, found], combine_attrs="drop_conflicts", compat="override")
-    finish(session, dataset, table(found, task.test.y[:count].numpy()))
+    finish(session, dataset, table(found, task.test.y[:count].cpu().numpy()))
+    files = brian2_figures.draw(dataset, Path(config.out) / "figures")
+    print("figure:", *[str(file) for file in files if file.suffix == ".png"])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a network transmits per image: spikes, vesicles and released strength, expected over releases."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,8 @@ def transmission(
 
     The terms are linear in a layer's inputs, so only the mean input of each layer is kept. Hidden inputs are those of
     stochastic passes. Plain `nn.Linear` and `nn.Conv2d` layers have p = 1 and one site. In a convolution a weight is a
-    synapse at each of its positions; padding does not spike. Inputs that feed two layers count for both.
+    synapse at each of its positions; padding does not spike. Inputs that feed two layers count for both. Under
+    short-term plasticity vesicles and strength are those of the scaled release probability.
 
     Args:
         net: the network.
@@ -59,13 +60,14 @@ def transmission(
         The three, per image.
 
     Raises:
-        ValueError: if the network has no synapses, or an input of a layer is negative.
+        ValueError: if the network has no synapses, an input of a layer is negative, or a facilitated release
+            probability saturates.
     """
     layers: dict[str, Layer] = {name: one for name, one in net.named_modules() if isinstance(one, Layer)}
     _checks.require(bool(layers), "expected a network with synapses, got none.")
     samples = samples if stochastic(net) else min(samples, 1)
     sums, images = _inputs(net, layers, x, (samples, block, seed, head))
-    terms = [_transmitted(layers[name], total / images) for (name, _), total in sums.items()]
+    terms = [_transmitted(layers[name], *(one / images for one in total)) for (name, _), total in sums.items()]
     spikes, vesicles, strength = (torch.stack(term).sum(0) for term in zip(*_same(terms), strict=True))
     replicas = replicas_of(net)
     if replicas is None:
@@ -78,15 +80,16 @@ def _inputs(
     layers: Mapping[str, Layer],
     x: Tensor | Images,
     options: tuple[int, int | None, int, int | None],
-) -> tuple[dict[tuple[str, torch.Size], Tensor], int]:
-    # The inputs of every layer, [lead, *example], summed over images and passes; and how many images these were.
-    sums: dict[tuple[str, torch.Size], Tensor] = {}
+) -> tuple[dict[tuple[str, torch.Size], tuple[Tensor, Tensor]], int]:
+    # The inputs of every layer, [lead, *example], summed over images and passes: as they are, and scaled by short-term
+    # plasticity; and how many images these were.
+    sums: dict[tuple[str, torch.Size], tuple[Tensor, Tensor]] = {}
     replicas, images = replicas_of(net), 0
 
     def listen(name: str, layer: Layer) -> torch.utils.hooks.RemovableHandle:
         axes = _axes(layer)
 
-        def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> None:
             a = inputs[0]
             # The quick question first; NaN, from a replica that failed, makes the second one necessary.
             if not bool(a.amin() >= 0) and bool((a < 0).any()):
@@ -96,11 +99,19 @@ def _inputs(
                     "nn.ReLU before every hidden layer."
                 )
             lead = a.shape[0] if replicas is not None and a.ndim - axes > 1 else 1
-            total = a.reshape(lead, -1, *a.shape[-axes:]).sum(1, dtype=torch.float64)
-            key = (name, total.shape)
-            sums[key] = sums[key] + total if key in sums else total
+            factor = options.get("factor")
+            if factor is not None and isinstance(layer, StochasticLayer) and layer.scope == "event":
+                _checks.require(
+                    bool(factor.amax() * layer.p.amax() <= 1),
+                    f"the facilitated release probability of layer {name!r} saturates at 1, so that its mean does not "
+                    "follow from that of its inputs. Count with synsim.spiking.events.",
+                )
+            each = (a, a if factor is None else a * factor)
+            plain, scaled = (one.reshape(lead, -1, *a.shape[-axes:]).sum(1, dtype=torch.float64) for one in each)
+            key = (name, plain.shape)
+            sums[key] = (sums[key][0] + plain, sums[key][1] + scaled) if key in sums else (plain, scaled)
 
-        return layer.register_forward_pre_hook(add)
+        return layer.register_forward_pre_hook(add, with_kwargs=True)
 
     handles = [listen(name, layer) for name, layer in layers.items()]
     samples, block, seed, head = options
@@ -117,13 +128,13 @@ def _axes(layer: Layer) -> int:
     return layer.example_ndim if isinstance(layer, StochasticLayer) else SPACE if isinstance(layer, nn.Conv2d) else 1
 
 
-def _transmitted(layer: Layer, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _transmitted(layer: Layer, mean: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # Spikes, vesicles and strength of one layer for its mean input [lead, *example]; each [lead] or [R].
     weight = layer.weight.detach().double()
     vesicles = (weight != 0).double()
     if isinstance(layer, StochasticLayer):
         vesicles = vesicles * layer.p.double() * layer.sites
-    through = [_sum_through(layer, values, mean) for values in (vesicles, weight.abs())]
+    through = [_sum_through(layer, values, scaled) for values in (vesicles, weight.abs())]
     return mean.flatten(1).sum(1), through[0], through[1]
 
 

@@ -57,6 +57,7 @@ class Encoder(Addressed):
         fits = x.ndim == 2 or (x.ndim == 3 and self.replicas is not None and x.shape[0] == self.replicas)
         allowed = "[B, I]" if self.replicas is None else f"[B, I] or [{self.replicas}, B, I]"
         require(fits, f"an encoder expects images of shape {allowed}, got {list(x.shape)}. Flatten them first.")
+        require(x.shape[-2] > 0, f"expected at least one image, got a tensor of shape {list(x.shape)}.")
         require(x.is_floating_point(), f"images must hold floats, got {x.dtype}. Scale them to [0, 1] first.")
         if not transformed():
             inside = bool(((x >= 0) & (x <= 1)).all())
@@ -203,6 +204,10 @@ class Latency(Encoder):
         require(curve in CURVES, f"curve must be one of {', '.join(CURVES)}, got {curve!r}.")
         require(latest is None or 0 < latest < math.inf, f"latest must be a positive time in ms, got {latest}.")
         require(0 < tau < math.inf, f"tau must be a positive time in ms, got {tau}.")
+        require(
+            curve != "logarithmic" or self.dt <= tau,
+            f"dt must not be longer than tau = {tau:g} ms, got dt = {self.dt:g} ms. Take a smaller step.",
+        )
         require(0 < threshold < 1, f"threshold must lie in (0, 1), got {threshold}.")
         self.curve, self.tau, self.threshold = curve, float(tau), float(threshold)
         self.latest = (self.steps - 1) * self.dt if latest is None else float(latest)

@@ -19,7 +19,9 @@ class Events(NamedTuple):
 
     Attributes:
         spikes: of all populations that have targets (input and hidden), as `synsim.meters.transmission` counts them.
-        vesicles: sites released; a strength of exactly 0 is no synapse.
+        vesicles: sites released; a strength of exactly 0 is no synapse. Under short-term plasticity outside of
+            scope="event", where a mask holds for many spikes, each released site counts as often as p is scaled, which
+            may be more than once.
         strength: Σ of abs(m) / N over these.
     """
 

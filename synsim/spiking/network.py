@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from synsim._checks import require, whole
 from synsim.networks import initialised
 from synsim.spiking.encoding import Encoder, PoissonRates
-from synsim.spiking.neurons import LIF, Leaky, leaky, lif
+from synsim.spiking.neurons import LIF, Leaky, decay, leaky, lif
 from synsim.spiking.readout import READOUTS, fires
 from synsim.spiking.short_term import ShortTerm
 from synsim.spiking.surrogate import Surrogate, surrogate
@@ -87,8 +87,16 @@ class SpikingMLP(nn.Module):
         self.output = None if fires(readout) else output
         self.dt, self.gain, self.short_term = float(dt), float(gain), short_term
         neurons.decay(dt)
+        neurons.hold(dt)
         if self.output is not None:
-            leaky(torch.zeros(1, 1, 1), output, dt)
+            decay(output.tau, dt, "tau_readout")
+        if short_term is not None:
+            short_term.decays(dt)
+            require(
+                short_term.tau_facilitation == 0 or all(layer.scope != "event-gaussian" for layer in layers),
+                'scope="event-gaussian" does not know how a facilitated release probability saturates. Use '
+                'scope="event", or depression alone (tau_facilitation=0).',
+            )
 
     def populations(self) -> list[str]:
         """Names of the populations, from input to output.
@@ -153,6 +161,12 @@ class SpikingMLP(nn.Module):
                 f"spikes must be [T, B, {first.in_features}]{lead}, with time before the examples, "
                 f"got {list(spikes.shape)}."
             )
+        steps = None if self.encoder is None else self.encoder.steps
+        require(
+            steps is None or spikes.shape[-3] == steps or spikes.shape[-2] != steps,
+            f"spikes must have time before the examples; {list(spikes.shape)} looks like examples before the {steps} "
+            "steps of this network's encoder. Transpose them.",
+        )
         if not transformed() and not bool(((spikes == 0) | (spikes == 1)).all()):
             raise ValueError("spikes must be 0 or 1, got other values. Images go through net(x) or net.encode(x).")
         return self._through(spikes.to(first.weight.dtype), record=True)

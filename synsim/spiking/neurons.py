@@ -77,7 +77,14 @@ class LIF:
 
         Returns:
             n; 0 and 1 mean that a neuron may fire at every step.
+
+        Raises:
+            ValueError: if the period is shorter than dt, but not 0.
         """
+        require(
+            self.refractory == 0 or self.refractory >= (1 - 1e-3) * dt,
+            f"refractory must be 0 or at least dt = {dt:g} ms, got {self.refractory:g} ms. Take a smaller step.",
+        )
         # The margin of Brian2's `timestep`, against times that are a little less than a multiple of dt.
         return int((self.refractory + 1e-3 * dt) / dt)
 
@@ -208,7 +215,9 @@ def lif(
         state.v.shape == state.left.shape == current.select(-3, 0).shape,
         f"the state must be {list(current.select(-3, 0).shape)}, got {list(state.v.shape)}.",
     )
-    plain = transformed() or not current.is_cpu or chosen.kind == 0
+    # A subclass has a formula of its own, which the fused loops do not know.
+    kind = vars(type(chosen)).get("kind", 0)
+    plain = transformed() or not current.is_cpu or kind == 0
     if plain or current.dtype not in (torch.float32, torch.float64):
         return _steps(current, parameters, dt, chosen, state, membrane)
     settings = (
@@ -217,7 +226,7 @@ def lif(
         parameters.reset == "subtract",
         parameters.hold(dt),
         not parameters.detach_reset,
-        chosen.kind,
+        kind,
         *chosen.constants(),
         membrane,
     )

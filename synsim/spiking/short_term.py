@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require
-from synsim.spiking.neurons import check_time_axis
+from synsim.spiking.neurons import check_time_axis, decay
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,22 @@ class ShortTerm:
         for value, name in ((self.tau_facilitation, "tau_facilitation"), (self.tau_depression, "tau_depression")):
             require(0 <= value < math.inf, f"{name} must be a time of at least 0 ms, got {value}.")
 
+    def decays(self, dt: float) -> tuple[float, float]:
+        """exp(−dt / τ) of facilitation and depression.
+
+        Args:
+            dt: time step, ms.
+
+        Returns:
+            The factors by which u, and 1 − x, decay in a step; 0 where the time constant is.
+
+        Raises:
+            ValueError: if dt is not positive, or longer than a time constant that is not 0.
+        """
+        require(0 < dt < math.inf, f"dt must be a positive, finite time in ms, got {dt}.")
+        f, d = self.tau_facilitation, self.tau_depression
+        return decay(f, dt, "tau_facilitation") if f > 0 else 0.0, decay(d, dt, "tau_depression") if d > 0 else 0.0
+
     def factors(self, spikes: Tensor, dt: float) -> Tensor:
         """By how much the release probability is scaled, u⁺ x / U, for a spike at each step were there one.
 
@@ -55,11 +71,10 @@ class ShortTerm:
             A tensor like the spikes; 1 before the first spike.
 
         Raises:
-            ValueError: if dt is not positive.
+            ValueError: if dt is not positive, or longer than a time constant that is not 0.
         """
         check_time_axis(spikes, "spikes")
-        require(0 < dt < math.inf, f"dt must be a positive, finite time in ms, got {dt}.")
-        down = [math.exp(-dt / tau) if tau > 0 else 0.0 for tau in (self.tau_facilitation, self.tau_depression)]
+        down = self.decays(dt)
         fired = spikes.detach()
         u, x = torch.zeros_like(fired.select(-3, 0)), torch.ones_like(fired.select(-3, 0))
         out = torch.empty_like(fired, memory_format=torch.contiguous_format)
@@ -81,7 +96,11 @@ class ShortTerm:
 
         Returns:
             u⁺ and x at a spike; the factor is u⁺ x / U.
+
+        Raises:
+            ValueError: if the interval is not positive.
         """
+        require(0 < interval < math.inf, f"interval must be a positive, finite time in ms, got {interval}.")
         f, d = (math.exp(-interval / t) if t > 0 else 0.0 for t in (self.tau_facilitation, self.tau_depression))
         u = self.U / (1 - (1 - self.U) * f)
         return u, (1 - d) / (1 - (1 - u) * d)

@@ -86,7 +86,7 @@ def _row(factor: Tensor | None, r: int) -> Tensor | None:
     return None if factor is None else factor[r % factor.shape[0]]
 
 
-def gaussian(x: Tensor, weight: Tensor, p: Tensor, sites: int, noise: Tensor) -> Tensor:
+def gaussian(x: Tensor, weight: Tensor, p: Tensor, sites: int, noise: Tensor, factor: Tensor | None = None) -> Tensor:
     """Moment-matched Gaussian approximation of release per spike.
 
     y = w̄ x + √(Σ_i x_i² w̄_i² (1 − p_i) / (N p_i)) · ξ. Mean and variance of each output are exact, and outputs and
@@ -94,6 +94,9 @@ def gaussian(x: Tensor, weight: Tensor, p: Tensor, sites: int, noise: Tensor) ->
     Berry-Esseen (Shevtsova 2010) the distribution function is off by at most 0.56 Σ_i E|X_i|³ / (Σ_i E X_i²)^(3/2)
     with X_i the deviation of synapse i; for n spikes over like synapses with one site that is
     0.56 (p² + (1 − p)²) / √(n p (1 − p)).
+
+    With a factor f of the release probability per input, at most 1, the mean is w̄ x f and the variance
+    Σ_i x_i² w̄_i² f_i (1 − p_i f_i) / (N p_i).
 
     Autograd differentiates mean and spread (reparametrisation), so no gradient is exactly 0, and a learning rule
     cannot see from it what was released.
@@ -104,12 +107,19 @@ def gaussian(x: Tensor, weight: Tensor, p: Tensor, sites: int, noise: Tensor) ->
         p: release probabilities [R, O, I].
         sites: N.
         noise: standard normal numbers [R, rows, O].
+        factor: like x, in [0, 1], or None for 1.
 
     Returns:
         [R, rows, O].
     """
     x = x.expand(weight.shape[0], *x.shape[1:])
-    variance = torch.bmm(x.square(), (weight.square() * ((1 - p) / (p * sites))).transpose(1, 2))
+    if factor is None:
+        variance = torch.bmm(x.square(), (weight.square() * ((1 - p) / (p * sites))).transpose(1, 2))
+    else:
+        once = torch.bmm(x.square() * factor, (weight.square() / (p * sites)).transpose(1, 2))
+        x = x * factor
+        # Rounding may leave a little less than nothing where p · factor = 1.
+        variance = torch.baddbmm(once, x.square(), (weight.square() / sites).transpose(1, 2), alpha=-1).clamp_min(0)
     # The root has no derivative at 0, where there is nothing to vary.
     some = variance > 0
     spread = torch.where(

@@ -26,7 +26,8 @@ class BernoulliLinear(StochasticLayer):
         sites: release sites N per synapse; k of N sites released transmit m · k / N.
         scope: "batch": one mask per forward pass; "sample": one per example; "event": each spike is released or not at
             each synapse, independently per example and time step (inputs must be 0 or 1); "event-gaussian": a Gaussian
-            with the mean and variance of that (`synsim.synapses.events.gaussian`).
+            with the mean and variance of that (`synsim.synapses.events.gaussian`). Inside transforms of
+            torch.func the event scope makes a mask for every row, [T · B, O, I]; nowhere else.
         replicas: R independent layers in one; every tensor gets a leading axis R.
         device: where the tensors live.
         dtype: their floating-point type.
@@ -77,14 +78,14 @@ class BernoulliLinear(StochasticLayer):
             x: [T · B, I], or with replicas also [R, T · B, I]; T = 1 without time.
             steps: T.
             factor: like x, or None: scales the release probability of each input (short-term plasticity). In the event
-                scope p · factor is the probability at a spike (1 at most), in the others the input is scaled instead,
-                which has the same mean.
+                scope p · factor is the probability at a spike (1 at most); the Gaussian scope takes factors of at most
+                1; in the others the input is scaled instead, which has the same mean.
 
         Returns:
             [T · B, O], or with replicas [R, T · B, O].
 
         Raises:
-            ValueError: if the inputs or the steps do not fit, or are no spikes in the event scope.
+            ValueError: if the inputs, the steps or the factors do not fit, or inputs are no spikes in the event scope.
         """
         self.check_input(x, self.in_features)
         if steps != 1:
@@ -94,9 +95,9 @@ class BernoulliLinear(StochasticLayer):
             require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
         if self.scope == "event" and not self.address.mean:
             return self._per_event(x, steps, factor)
-        x = x if factor is None else x * factor
         if self.scope == "event-gaussian" and not self.address.mean:
-            return self._gaussian(x, steps)
+            return self._gaussian(x, steps, factor)
+        x = x if factor is None else x * factor
         if self.scope == "sample" and not self.address.mean:
             return self._per_example(x, steps)
         if self.address.mean or transformed():
@@ -122,7 +123,13 @@ class BernoulliLinear(StochasticLayer):
             out = transmit_events(lead, weight, p, factors, places, fast)
         return self._finished(out)
 
-    def _gaussian(self, x: Tensor, steps: int) -> Tensor:
+    def _gaussian(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
+        if factor is not None and not transformed():
+            require(
+                bool((factor <= 1).all()),
+                'scope="event-gaussian" needs factors of at most 1: it does not know how a facilitated probability '
+                'saturates. Use scope="event".',
+            )
         weight, p = self._lead(self.weight), self._lead(self.p)
         keys, _ = self._key(self.address.purpose)
         draw = self._latest() if transformed() else self._next()
@@ -136,7 +143,8 @@ class BernoulliLinear(StochasticLayer):
         ]
         noise = normal.on_device(x.device)[torch.stack(bits)].to(x.dtype)
         lead = x if x.ndim == 3 else x.unsqueeze(0)
-        return self._finished(gaussian(lead, weight, p, self.sites, noise))
+        factors = factor if factor is None or factor.ndim == 3 else factor.unsqueeze(0)
+        return self._finished(gaussian(lead, weight, p, self.sites, noise, factors))
 
     def _lead(self, tensor: Tensor) -> Tensor:
         return tensor if self.replicas is not None else tensor.unsqueeze(0)

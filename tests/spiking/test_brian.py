@@ -309,6 +309,7 @@ def test_bad_arguments_are_refused():
         (lambda: brian.to_brian2(net, replica=0), "the network has no replicas, got replica=0"),
         (lambda: brian.to_brian2(net, target="genn"), "target must be one of numpy, cython, cpp_standalone"),
         (lambda: brian.run(there, spikes.transpose(0, 2)), r"spikes must be \[T, B, 12\], with time before"),
+        (lambda: brian.run(there, spikes.transpose(0, 1)), "looks like examples before the 20 steps"),
         (lambda: brian.run(there, spikes * 0.5), "spikes must be 0 or 1"),
         (lambda: brian.run(there, spikes, repeats=0), "repeats must be a whole number"),
         (lambda: brian.run(there, spikes, seed=2**32), "seed must be below"),
@@ -339,9 +340,32 @@ def test_without_a_compiler_it_takes_numpy_and_says_so(monkeypatch):
         targets.compiler_problem.cache_clear()
 
 
+def test_cpp_standalone_without_make_says_so(monkeypatch):
+    monkeypatch.setattr(targets, "compiler_problem", lambda: None)
+    monkeypatch.setattr(targets.shutil, "which", lambda name: None)
+    with pytest.raises(RuntimeError, match="needs make, which was not found"):
+        targets.chosen("cpp_standalone")
+
+
+@pytest.mark.parametrize("missing", ["brian2", "compiler"])
+def test_the_check_says_what_is_missing_before_it_trains(scripts, monkeypatch, tmp_path, capsys, missing):
+    check = scripts("brian2_check")
+    monkeypatch.setattr(check, "fit", None)
+    if missing == "brian2":
+        monkeypatch.delitem(sys.modules, "brian2", raising=False)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    else:
+        monkeypatch.setattr(targets, "compiler_problem", lambda: "the C++ compiler 'c++' was not found")
+    arguments = ["--data", "digits", "--quiet", "--out", str(tmp_path / "run"), "--target", "cython"]
+    with pytest.raises(SystemExit):
+        check.run(check.parse(check.Config, "", arguments), check.experiment)
+    said = capsys.readouterr().err
+    assert ("pip install synsim[spiking]" if missing == "brian2" else "needs a C++ compiler") in said
+
+
 @pytest.fixture
 def scripts(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(synsim.__file__).resolve().parent.parent / "experiments"))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "experiments"))
     return importlib.import_module
 
 
@@ -356,6 +380,7 @@ def test_a_trained_network_agrees_with_itself_on_the_digits(scripts, tmp_path):
                  "20", "--sites", "2", "--seeds", "4", "--quiet", "--threads", "1", "--out", str(tmp_path / "run"),
                  "--target", "numpy"]  # fmt: skip
     check.run(check.parse(check.Config, "", arguments), check.experiment)
+    assert {file.suffix for file in (tmp_path / "run" / "figures").iterdir()} == {".png", ".pdf", ".json"}
     rows = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
     found = {(row["method"], row["metric"]): row["mean"] for row in rows}
     means = {metric.removeprefix("expected strengths: "): mean for (_, metric), mean in found.items()}

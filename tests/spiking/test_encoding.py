@@ -187,6 +187,11 @@ def test_short_term_plasticity_is_the_recursion_of_single_spikes():
             "rates must lie between 0 and 1 / dt",
         ),
         (lambda: poisson_spikes(torch.full((2,), 30.0), window=10.0, dt=0.5), r"rates must be \[B, I\]"),
+        (
+            lambda: Latency(window=10.0, dt=1.0, curve="logarithmic", tau=0.1),
+            "dt must not be longer than tau = 0.1 ms",
+        ),
+        (lambda: ShortTerm().steady(-5.0), "interval must be a positive"),
         (lambda: ShortTerm(0.0), "U must lie in"),
         (lambda: ShortTerm(tau_depression=-1.0), "tau_depression must be a time of at least 0 ms"),
         (lambda: ShortTerm().factors(pixels(3, 2), 1.0), r"spikes must be \[T, B, neurons\]"),

@@ -220,6 +220,22 @@ def test_the_gaussian_has_the_moments_of_release_per_spike():
     assert float(torch.corrcoef(y.t()).fill_diagonal_(0).abs().max()) < 4.5 / math.sqrt(rows)
 
 
+@pytest.mark.parametrize("sites", [1, 3])
+def test_the_gaussian_and_release_per_spike_have_the_same_moments_under_depression(sites):
+    rows, p = 40_000, 0.5
+    x = spikes(1, 12, rate=0.7, seed=3).expand(rows, 12).clone()
+    factor = torch.linspace(0.05, 1, 12, dtype=torch.float64).expand(rows, 12)
+    for scope in ("event", "event-gaussian"):
+        one = layer(12, 10, scope=scope, p=p, sites=sites)
+        with torch.no_grad():
+            y = one(x, steps=100, factor=factor)
+            mean = one.weight @ (x[0] * factor[0])
+            variance = (one.weight.square() / (p * sites)) @ (x[0] * factor[0] * (1 - p * factor[0]))
+        assert float(((y.mean(0) - mean) / (variance / rows).sqrt()).abs().max()) < 4
+        # The deviations of a variance are those of a normal distribution only for the Gaussian.
+        assert float(((y.var(0) / variance - 1) / math.sqrt(2 / rows)).abs().max()) < (4 if "gauss" in scope else 8)
+
+
 @pytest.mark.parametrize("spiking", [6, 60])
 def test_the_error_of_the_gaussian_is_within_its_stated_bound(spiking):
     rows, p = 40_000, 0.25
@@ -254,6 +270,10 @@ def test_the_gradient_of_the_gaussian_is_that_of_its_formula():
         (lambda: layer(3, 2)(spikes(4, 3), steps=0), "steps must be a whole number"),
         (lambda: layer(3, 2)(spikes(4, 3), factor=spikes(2, 3)), r"factor must be \[4, 3\] like x"),
         (lambda: layer(3, 2).scales(2), "no mask per example"),
+        (
+            lambda: layer(3, 2, scope="event-gaussian")(spikes(4, 3), factor=1.5 + spikes(4, 3)),
+            "needs factors of at most 1",
+        ),
         (lambda: layer(3, 2, scope="event-gaussian").draw_mask(), "has no masks"),
         (lambda: layer(3, 2, scope="spike"), "scope must be one of batch, sample, event, event-gaussian"),
         (lambda: synsim.BernoulliConv2d(1, 1, 3, scope="event"), "scope must be one of batch, sample, got 'event'"),

@@ -12,6 +12,7 @@ from synsim.synapses import evaluation
 from synsim.training import Protection, fit
 
 SETTINGS = {"window": 30.0, "threshold": 0.3, "gain": 3.0, "surrogate": FastSigmoid(10.0)}
+FACILITATION = ShortTerm(0.1, 300.0, 0.0)
 RULE = {"lr": 0.03, "p_up": 0.07, "p_down": 0.07, "g_lim": 1e-3}
 
 
@@ -274,13 +275,16 @@ def test_events_are_counted_in_the_masks_that_were_drawn(scope, replicas):
     assert torch.allclose(neurons["input"].sum(-1) + neurons["hidden 1"].sum(-1), found.spikes)
 
 
-def test_counted_events_are_the_expected_ones_on_average():
-    net, x = small(p=0.3, scope="event", encoder=RegularRates(300.0, window=10.0, dt=1.0)), images(30)
+@pytest.mark.parametrize("short_term", [None, ShortTerm(0.5, 0.0, 30.0), ShortTerm(0.4, 20.0, 0.0)])
+def test_counted_events_are_the_expected_ones_on_average(short_term):
+    regular = RegularRates(300.0, window=10.0, dt=1.0)
+    net, x = small(p=0.3, scope="event", encoder=regular, short_term=short_term), images(30)
     counted = torch.stack(list(events(net, x, samples=40)))
     expected = torch.stack(list(synsim.meters.transmission(net, x, samples=40)))
     # Spikes of both are those of the same passes; vesicles are binomial given them.
     assert float(counted[0]) == pytest.approx(float(expected[0]), rel=1e-9)
-    sd = math.sqrt(float(expected[1]) * 0.7 / (30 * 40))
+    # q (1 − q) is at most q: a bound that is a little wide.
+    sd = math.sqrt(float(expected[1]) / (30 * 40))
     assert abs(float(counted[1] - expected[1])) < 4 * sd
     strongest = max(float(layer.strength.detach().abs().max()) for layer in net.layers)
     assert abs(float(counted[2] - expected[2])) < 4 * sd * strongest
@@ -291,7 +295,25 @@ def test_counted_events_are_the_expected_ones_on_average():
     [
         (lambda: spiking_mlp([4]), "at least an input and an output"),
         (lambda: small(dt=20.0, window=40.0, rate=10.0), "dt must not be longer than tau = 10 ms"),
-        (lambda: small(tau_readout=0.5), "dt must not be longer than tau = 0.5 ms"),
+        (lambda: small(tau_readout=0.5), "dt must not be longer than tau_readout = 0.5 ms"),
+        (lambda: small(refractory=0.4), "refractory must be 0 or at least dt = 1 ms, got 0.4 ms"),
+        (lambda: small(short_term=ShortTerm(0.5, 0.0, 0.5)), "dt must not be longer than tau_depression = 0.5 ms"),
+        (lambda: small(short_term=ShortTerm(0.5, 0.5, 0.0)), "dt must not be longer than tau_facilitation = 0.5 ms"),
+        (
+            lambda: small(scope="event-gaussian", short_term=ShortTerm(0.5, 20.0, 20.0)),
+            "does not know how a facilitated release probability saturates",
+        ),
+        (
+            lambda: synsim.meters.transmission(
+                small(p=0.9, scope="event", rate=800.0, short_term=FACILITATION), images(9)
+            ),
+            "release probability of layer 'layers.0' saturates at 1.*Count with synsim.spiking.events",
+        ),
+        (lambda: small()(images(0)), r"expected at least one image, got a tensor of shape \[0, 16\]"),
+        (
+            lambda: small().run(torch.zeros(3, 10, 16).double()),
+            r"\[3, 10, 16\] looks like examples before the 10 steps",
+        ),
         (lambda: small(tau=-1.0), "tau must be a positive"),
         (lambda: small(window=-5.0), "window must be a positive"),
         (lambda: small(rate=2000.0), "rate must lie between 0 and 1 / dt"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import integrate
 
-from synsim.spiking import Arctan, FastSigmoid, Triangle
+from synsim.spiking import LIF, Arctan, FastSigmoid, Triangle, lif
 from synsim.spiking.surrogate import SURROGATES, surrogate
 
 X = torch.cat([torch.linspace(-3, 3, 601, dtype=torch.float64), torch.tensor([1e-9, 50.0], dtype=torch.float64)])
@@ -33,6 +33,24 @@ def test_a_spike_is_a_step_with_that_derivative(chosen, formula):
     area = integrate.quad(formula, -1.3, 0.7, points=[-0.8, 0.0], epsabs=1e-12)[0]
     ends = chosen.primitive(torch.tensor([-1.3, 0.7], dtype=torch.float64))
     assert float(ends[1] - ends[0]) == pytest.approx(area, rel=1e-9)
+
+
+class Blind(FastSigmoid):
+    """A surrogate of a user's own, made from a given one: nothing passes."""
+
+    def derivative(self, x):
+        return torch.zeros_like(x)
+
+    def primitive(self, x):
+        return 0 * x
+
+
+def test_a_subclass_of_a_given_surrogate_has_its_own_gradient():
+    current = torch.full((20, 3, 4), 0.4, dtype=torch.float64, requires_grad=True)
+    for chosen, silent in ((Blind(), True), (FastSigmoid(), False)):
+        spikes, _, _ = lif(current, LIF(), 1.0, surrogate=chosen)
+        (found,) = torch.autograd.grad(spikes.sum(), current)
+        assert bool((found == 0).all()) is silent
 
 
 def test_names_and_bad_constants():

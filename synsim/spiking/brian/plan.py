@@ -76,6 +76,7 @@ class Plan:
         readout: as in `SpikingMLP`.
         gain: factor from the readout to logits.
         replica: which one of the network's it is, or None.
+        steps: of the encoder, or None.
     """
 
     populations: tuple[Population, ...]
@@ -85,6 +86,7 @@ class Plan:
     readout: str
     gain: float
     replica: int | None
+    steps: int | None = None
 
 
 def plan_of(net: nn.Module, replica: int | None = None) -> Plan:
@@ -126,7 +128,8 @@ def plan_of(net: nn.Module, replica: int | None = None) -> Plan:
         _projection(f"layers.{k}", layer, names[k], names[k + 1], number, net.short_term)
         for k, layer in enumerate(layers)
     )
-    return Plan(tuple(populations), projections, net.short_term, net.dt, net.readout, net.gain, number)
+    steps = None if net.encoder is None else net.encoder.steps
+    return Plan(tuple(populations), projections, net.short_term, net.dt, net.readout, net.gain, number, steps)
 
 
 def _replica(net: nn.Module, replica: int | None) -> int | None:

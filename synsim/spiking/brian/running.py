@@ -167,6 +167,11 @@ def _checked(plan: Plan, spikes: Tensor | ArrayLike) -> Array:
         f"spikes must be [T, B, {width}], with time before the examples, got {list(given.shape)}. "
         "Of a network with replicas give the spikes of one.",
     )
+    require(
+        plan.steps is None or given.shape[0] == plan.steps or given.shape[1] != plan.steps,
+        f"spikes must have time before the examples; {list(given.shape)} looks like examples before the {plan.steps} "
+        "steps of this network's encoder. Transpose them.",
+    )
     binary = bool(((given == 0) | (given == 1)).all())
     require(
         binary, "spikes must be 0 or 1, got other values. Encode images with net.encode(x) outside of expected(net)."

@@ -56,6 +56,8 @@ def chosen(target: str | None) -> str:
     if target == "numpy":
         return target
     problem = compiler_problem()
+    if problem is None and target == "cpp_standalone" and sys.platform != "win32" and shutil.which("make") is None:
+        raise RuntimeError('target="cpp_standalone" needs make, which was not found. Install it, or take "cython".')
     if problem is None:
         return target or "cython"
     if target is not None:
