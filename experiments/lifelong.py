@@ -57,7 +57,10 @@ EWC = {  # λ, optimiser, learning rate
 # falling faster; (0.06, 0.5), with two pairs, ended at 85.4. σ ≥ 0.1 ended at chance. Split MNIST, at the end:
 # (0.005, 0.05) left 79.4 %, (0.005, 0.16) 72.1, (0.005, 0.016) 69.3, (0.02, 0.03) 67.2; smaller η with σ ≥ 0.02 ended
 # at chance.
-BGD = {"split": (0.005, 0.05), "permuted": (0.06, 0.1)}  # initial σ, η
+BGD = {  # initial σ, η
+    ("split", "mnist"): (0.005, 0.05),
+    ("permuted", "mnist"): (0.06, 0.1),
+}
 
 # Mean and standard error of three runs, in per cent (Table 4.1).
 PUBLISHED = {
@@ -149,13 +152,29 @@ def settings(config: Config, name: str) -> tuple[float | None, ...]:
     if name in DEFAULT:
         return (None,)
     if name == "bgd":
-        return config.sigmas or (BGD[config.scenario][0],)
+        return config.sigmas or (bgd(config)[0],)
     return config.strengths or (ewc(config)[0] if name == "ewc" else 1.0,)
 
 
 def ewc(config: Config) -> tuple[float, str, float]:
     """Strength, optimiser and learning rate chosen for EWC; those of MNIST where nothing was searched."""
     return EWC.get((config.scenario, config.data), EWC[config.scenario, "mnist"])
+
+
+def bgd(config: Config) -> tuple[float, float]:
+    """Initial σ and η chosen for BGD; those of MNIST where nothing was searched."""
+    return BGD.get((config.scenario, config.data), BGD[config.scenario, "mnist"])
+
+
+def label(config: Config, name: str, setting: int) -> str:
+    """What one of several settings of a method is called."""
+    values = settings(config, name)
+    if len(values) == 1:
+        return name
+    if name != "bgd":
+        return f"{name} {values[setting]:g}"
+    etas = config.etas or (bgd(config)[1],)
+    return f"bgd σ={values[setting]:g} η={etas[setting % len(etas)]:g}"
 
 
 def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Module, Optimizer, Protection | None]:
@@ -178,7 +197,7 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
         return net, OPTIMISERS[kind](net.parameters(), lr=rate), None
     each = torch.tensor(values, dtype=torch.float64).repeat_interleave(len(config.seeds))
     if name == "bgd":
-        etas = config.etas or (BGD[config.scenario][1],)
+        etas = config.etas or (bgd(config)[1],)
         eta = torch.tensor(etas, dtype=torch.float64).repeat_interleave(len(each) // len(etas))
         pairs = config.draws % 2 == 0
         rule = synsim.BGD(net, sigma=each, eta=eta, samples=config.draws, scale=config.batch, antithetic=pairs)
@@ -232,8 +251,7 @@ def train(config: Config, name: str, session: Session) -> list[Phase]:
 
     phase = session.phase(name, net, go, sweep=len(values) > 1)
     return [
-        replace(phase, name=name if len(values) == 1 else f"{name} {value:g}", dataset=by_setting(phase, config, k))
-        for k, value in enumerate(values)
+        replace(phase, name=label(config, name, k), dataset=by_setting(phase, config, k)) for k in range(len(values))
     ]
 
 
