@@ -87,14 +87,14 @@ def sum_over_examples(
     wanted = parameters_of(net)
     sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in wanted.items()}
     budget = int(memory * 2**20)
-    axis = 1 if has_replicas(net, images[0:1]) else 0
+    first = images[0:1]
+    axis = 1 if has_replicas(net, first) else 0
     with torch.no_grad():
-        two = images[0:2] if len(images) > 1 else torch.cat([images[0:1]] * 2, dim=axis)
         next(iter(measurement.rows(1, 1)))
-        simple, width = closed(net, wanted, lambda: logits_of(net, two, head))
+        simple, width = closed(net, wanted, lambda n: logits_of(net, torch.cat([first] * n, dim=axis), head))
     if simple:
         scratch: dict[torch.Size, Tensor] = {}
-        each = 1024 + width * two.element_size()
+        each = 1024 + width * first.element_size()
         for rows in measurement.rows(len(images), max(1, budget // each)):
             _add_closed(sums, net, images[rows], rows, score, terms, power, head, budget, scratch)
     else:

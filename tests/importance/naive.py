@@ -170,6 +170,18 @@ class Tokens(nn.Module):
         return self.last(hidden.mean(1))
 
 
+class TimeFirst(nn.Module):
+    """Time steps, over which the hidden layer is a mean, in an axis before that of the examples."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times, self.first, self.last = times, nn.Linear(3, 5), nn.Linear(5, 4)
+
+    def forward(self, x):
+        steps = x.reshape(len(x), self.times, 3).transpose(0, 1)
+        return self.last(self.first(steps).tanh().mean(0))
+
+
 class Context(nn.Module):
     """A layer that sees the same input for every example."""
 
