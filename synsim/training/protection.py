@@ -202,7 +202,7 @@ class Protection:
         Returns:
             Name -> tensor.
         """
-        parts = {f"importance/{name}": one.state_dict() for name, one in self._accumulated.items()}
+        parts = {f"importance/{name}": one.state_dict() for name, one in self.all.items()}
         if self.consolidation is not None:
             parts["consolidation"] = self.consolidation.state_dict()
         return {f"protection/{part}//{name}": value for part, state in parts.items() for name, value in state.items()}
@@ -219,10 +219,11 @@ class Protection:
             lead, device = f"protection/{name}//", next(net.parameters()).device
             return {key[len(lead) :]: value.to(device) for key, value in tensors.items() if key.startswith(lead)}
 
-        for name, one in self._accumulated.items():
+        for name, one in self.all.items():
             state = part(f"importance/{name}")
             if state:
-                one.start(net)
+                if one.accumulated:
+                    one.start(net)
                 one.load_state_dict(state)
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))

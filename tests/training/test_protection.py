@@ -433,6 +433,24 @@ def penalty(**options):
     return consolidation.make("penalty", strength=3.0, **options)
 
 
+class Relative(importance.Importance):
+    """Measured after a task, and yet with a state: sizes relative to those after the first task."""
+
+    def __init__(self):
+        self.first = {}
+
+    def estimate(self, net, x, y=None, *, head=None):
+        sizes = {name: p.detach().abs() for name, p in net.named_parameters()}
+        self.first = self.first or {name: 1 + value for name, value in sizes.items()}
+        return {name: value / self.first[name] for name, value in sizes.items()}
+
+    def state_dict(self):
+        return dict(self.first)
+
+    def load_state_dict(self, state):
+        self.first = dict(state)
+
+
 RESUMED = {
     "si-unbiased": (network, presynaptic, lambda: Protection(measure("si-unbiased"), penalty()), {}),
     "path-integral": (network, sgd, lambda: Protection(measure("path-integral"), penalty(anchors="separate")), {}),
@@ -464,6 +482,12 @@ RESUMED = {
         network,
         presynaptic,
         lambda: Protection(measure("mas"), consolidation.make("mask"), watch=every(), after_task={"size": size_of}),
+        {},
+    ),
+    "measured, with a state": (
+        network,
+        presynaptic,
+        lambda: Protection(Relative(), penalty(), after_task={"size": size_of}),
         {},
     ),
     "steps": (network, presynaptic, lambda: Protection(measure("si-bias"), penalty()), {"steps": 6}),
