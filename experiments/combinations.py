@@ -73,6 +73,7 @@ class Scaled(Importance):
 
     def __init__(self, inner: Importance) -> None:
         self.inner, self.accumulated, self.needs = inner, inner.accumulated, inner.needs
+        self.accumulate = inner.accumulate
         self._mean: Tensor | None = None
 
     def _scaled(self, net: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -145,10 +146,11 @@ def protection(config: Config, name: str, how: str, repeats: int, images: int) -
     inner = importance.make(name, **options)
     each = torch.tensor(grid, dtype=torch.float64).repeat_interleave(repeats)
     more: dict[str, Any] = {}
-    if name == "release-probability" and how != "penalty":
-        # Probabilities are on a scale of their own: (1 − p) is the factor of the paper, and the latest ones count.
-        more = {"accumulate": "last"} if how == "freeze" else {"accumulate": "last", "scale": "none"}
-        more = {} if how == "mask" else more
+    if name == "release-probability":
+        # Probabilities are on a scale of their own: (1 − p) is the factor of the paper, and the latest ones count. The
+        # penalty adds them up as it does all others.
+        last = {"accumulate": "last"}
+        more = {"penalty": {"accumulate": "sum"}, "modulation": {**last, "scale": "none"}, "freeze": last}.get(how, {})
     scaled = inner if name == "release-probability" and how != "penalty" else Scaled(inner)
     return Protection(scaled, consolidation.make(how, **{argument: each}, **more)), grid
 

@@ -28,6 +28,13 @@ class Consolidation:
         """
         raise NotImplementedError
 
+    def accumulate_by(self, rule: str) -> None:
+        """Add tasks up by this rule, unless another one was asked for; here: nothing to add up.
+
+        Args:
+            rule: the one that suits the importance, `Importance.accumulate`.
+        """
+
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
         """Gradient of the penalty.
 

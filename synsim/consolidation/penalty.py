@@ -26,7 +26,8 @@ class Penalty(Consolidation):
         factor: 1 or ½.
         anchors: "last": one penalty around the parameters after the latest task (Huszár 2018); "separate": one per
             task, each around its own (Kirkpatrick et al. 2017). Both cost the same.
-        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up.
+        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up; None: under `Protection` as
+            suits the importance ("last" for release probabilities), otherwise, and for separate anchors, "sum".
         decay: γ or α of "decayed" and "average".
     """
 
@@ -38,7 +39,7 @@ class Penalty(Consolidation):
         strength: Number = 1.0,
         factor: float = 1.0,
         anchors: str = "last",
-        accumulate: str = "sum",
+        accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
         require(anchors in ANCHORS, f"anchors must be one of {', '.join(ANCHORS)}, got {anchors!r}.")
@@ -53,6 +54,15 @@ class Penalty(Consolidation):
     def importance(self) -> dict[str, Tensor]:
         """Accumulated importances; empty before the first task."""
         return self._kept["importance"]
+
+    def accumulate_by(self, rule: str) -> None:
+        """Add tasks up by this rule, unless another one was asked for, or every task has an anchor of its own.
+
+        Args:
+            rule: the one that suits the importance.
+        """
+        if self.anchors == "last":
+            self.accumulation.prefer(rule)
 
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Accumulate importances, and anchor the parameters where they are.

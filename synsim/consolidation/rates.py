@@ -16,7 +16,7 @@ SCALES = ("none", "max", "quantile", "rank")
 
 class _Rates(Consolidation):
     # What the three have in common: accumulated importances, and factors made from them after each task.
-    def __init__(self, accumulate: str, decay: float | None) -> None:
+    def __init__(self, accumulate: str | None, decay: float | None) -> None:
         self.accumulation = Accumulation(accumulate, decay)
         self._importance: dict[str, Tensor] = {}
         self._rate: dict[str, Tensor] = {}
@@ -25,6 +25,14 @@ class _Rates(Consolidation):
     def importance(self) -> dict[str, Tensor]:
         """Accumulated importances; empty before the first task."""
         return self._importance
+
+    def accumulate_by(self, rule: str) -> None:
+        """Add tasks up by this rule, unless another one was asked for.
+
+        Args:
+            rule: the one that suits the importance.
+        """
+        self.accumulation.prefer(rule)
 
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Accumulate importances, and set the factors.
@@ -91,7 +99,8 @@ class Modulation(_Rates):
         scale: "none": the importance is in [0, 1] already (release probability); "max": divided by the largest of
             the network; "quantile": by its `quantile`, and cut at 1; "rank": the share of less important parameters.
         quantile: for scale="quantile".
-        accumulate: how importances of tasks add up; "last" keeps those of the latest task.
+        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up; None: under `Protection` as
+            suits the importance ("last" for release probabilities), otherwise "sum".
         decay: γ or α of "decayed" and "average".
     """
 
@@ -103,7 +112,7 @@ class Modulation(_Rates):
         strength: Number = 1.0,
         scale: str = "rank",
         quantile: float = 0.95,
-        accumulate: str = "sum",
+        accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
         require(scale in SCALES, f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
@@ -163,7 +172,8 @@ class Freeze(_Rates):
     Args:
         share: share of all parameters to freeze, in [0, 1], or one per replica; 0 is no protection, to the bit.
         threshold: importance from which a parameter is frozen (0.9353 for release probabilities in the paper).
-        accumulate: how importances of tasks add up.
+        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up; None: under `Protection` as
+            suits the importance ("last" for release probabilities), otherwise "sum".
         decay: γ or α of "decayed" and "average".
     """
 
@@ -174,7 +184,7 @@ class Freeze(_Rates):
         *,
         share: Number | None = None,
         threshold: Number | None = None,
-        accumulate: str = "sum",
+        accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
         require((share is None) != (threshold is None), "give either share or threshold.")

@@ -33,7 +33,8 @@ class Protection:
 
     Args:
         importance: measured or accumulated for every task; needed with a consolidation.
-        consolidation: what is done with it; None: nothing.
+        consolidation: what is done with it; None: nothing. Without an `accumulate` of its own, tasks add up as suits
+            the importance (`Importance.accumulate`).
         watch: further importances by name, observed without any influence on training.
         after_task: measurements at the end of each task, by name; they see the importances of that task: those of
             `watch`, and "importance", the one that feeds the consolidation.
@@ -57,6 +58,8 @@ class Protection:
         )
         names = dict(watch or {})
         require("importance" not in names, "'importance' is the name of the importance that protects.")
+        if consolidation is not None and importance is not None:
+            consolidation.accumulate_by(importance.accumulate)
         self.consolidation = consolidation
         self.all = names if importance is None else {**names, "importance": importance}
         self.after_task = dict(after_task or {})

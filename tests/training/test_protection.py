@@ -321,6 +321,33 @@ def test_what_is_frozen_does_not_move_by_a_bit(how, optimiser):
         assert float((before != after)[rate == 1].float().mean()) > 0.5
 
 
+@pytest.mark.parametrize(
+    ("options", "rule"), [({}, "last"), ({"accumulate": "sum"}, "sum"), ({"accumulate": "decayed", "decay": 1}, "sum")]
+)
+def test_release_probabilities_of_several_tasks_do_not_add_up(options, rule):
+    net, guards = network(0.25), {}
+    for how, more in (("freeze", {"threshold": 0.9353}), ("modulation", {"scale": "none"}), ("penalty", {})):
+        guards[how] = Protection(measure("release-probability"), consolidation.make(how, **more, **options))
+        for _ in range(4):
+            guards[how].finish(net, digits()[0], False)
+    total = 0.25 if rule == "last" else 1.0
+    for guard in guards.values():
+        assert all((value == total).all() for value in guard.consolidation.importance.values())
+    assert all((rate == (rule == "last")).all() for rate in guards["freeze"].consolidation.rate(net).values())
+    assert all((rate == 1 - total).all() for rate in guards["modulation"].consolidation.rate(net).values())
+
+
+def test_all_other_importances_add_up_over_tasks():
+    assert {name for name in importance.available() if measure(name).accumulate != "sum"} == {"release-probability"}
+    net = network(0.25)
+    for inner, options in (("magnitude", {}), ("release-probability", {"anchors": "separate"})):
+        guard = Protection(measure(inner), penalty(**options))
+        for _ in range(3):
+            guard.finish(net, digits()[0], False)
+        once = measure(inner).estimate(net)
+        assert all(torch.allclose(value, 3 * once[name]) for name, value in guard.consolidation.importance.items())
+
+
 def test_rates_scale_the_step_that_adam_makes():
     deltas = []
     for strength in (0, 2):
