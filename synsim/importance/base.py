@@ -17,7 +17,7 @@ class Step:
 
     Attributes:
         index: number of the step within its task, from 0.
-        gradient: of the task's loss alone on the batch of the update, without any penalty.
+        gradient: of the task's loss alone on the batch of the update, without any penalty and without dropout.
         delta: w_{t+1} − w_t, penalty included.
         before: w_t.
         extra: gradients measured besides at w_t: "independent" (another batch), "full" (the whole training set).

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,16 +13,12 @@ from torch.optim import Optimizer
 from synsim._checks import NotFiniteError, finite, require
 from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
-from synsim.curvature import measured
-from synsim.curvature.means import gradients, parameters_of
 from synsim.importance import Importance, Step
-from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
-from synsim.synapses import evaluation
 from synsim.tasks import Task, batches
+from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent, without_dropout
 from synsim.training.step import Objective, apply_step, forward_backward
 
-FULL_CHUNK = 1000
 Found = Mapping[str, Mapping[str, Tensor]]
 Fail = Callable[[Sequence[int]], None]
 AfterTask = Callable[[nn.Module, Task, Found], Tensor]
@@ -30,6 +27,10 @@ AfterTask = Callable[[nn.Module, Task, Found], Tensor]
 
 class Protection:
     """What protects old tasks while new ones are learned, and what is recorded besides; for one run of `fit`.
+
+    Importances that accumulate see gradients without dropout, ĝ of the batch of the update as well as ĝ′ of an
+    independent one, as in the published experiments on CIFAR (Benzing 2022); the update has dropout. ĝ has the release
+    masks of the update, ĝ′ masks of its own. Where units drop out, ĝ costs a second pass over the batch.
 
     Args:
         importance: measured or accumulated for every task; needed with a consolidation.
@@ -105,7 +106,8 @@ class Protection:
             apply_step(net, optimiser, self._penalty(net), again)
             return
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
-        gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        gradient = gradients_at_hand(net)
+        seen = without_dropout(net, again) if self._accumulated and drops(net) else gradient
         extra = self._extra(net, optimiser, task, seeds, at, batch, objective)
         for name, parameter in parameters.items():
             parameter.grad = gradient.get(name)
@@ -117,11 +119,11 @@ class Protection:
                 parameters[name].copy_(torch.lerp(before[name], parameters[name], rate))
             if self._accumulated:
                 delta = {name: p.detach() - before[name] for name, p in parameters.items()}
-                for part in (gradient, delta, *extra.values()) if failed else ():
+                for part in (seen, delta, *extra.values()) if failed else ():
                     part.update({name: _without(value, failed) for name, value in part.items()})
-                found = Step(at[3], gradient, delta, before, extra)
+                step = Step(at[3], seen, delta, before, extra)
                 for one in self._accumulated.values():
-                    one.observe(net, found)
+                    one.observe(net, step)
 
     def _penalty(self, net: nn.Module) -> Callable[[], Mapping[str, Tensor]] | None:
         if self.consolidation is None:
@@ -152,17 +154,8 @@ class Protection:
             self._order = (key, task.order(seeds, index, epoch, independent=True).to(device))
         rows = next(batches(self._order[1], batch, step))
         x, y = task.batch(rows[0] if replicas_of(net) is None else rows)
-        # Masks of their own, by purpose and step, and no dropout, so that measuring does not move the training.
-        modes = {module: module.training for module in net.modules()}
-        with evaluation(net, seed=1 + index) as passes:
-            passes.at(whole, 0, 0)
-            net.eval()
-            try:
-                forward_backward(net, optimiser, x, y, task.head, objective)
-            finally:
-                for module, mode in modes.items():
-                    module.training = mode
-        return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+        again = partial(forward_backward, net, optimiser, x, y, task.head, objective)
+        return independent(net, again, index, whole)
 
     def finish(
         self, net: nn.Module, task: Task, last: bool, failed: Sequence[int] = (), fail: Fail | None = None
@@ -296,29 +289,3 @@ def _without(value: Tensor, failed: Sequence[int]) -> Tensor:
     value = value.clone()
     value[list(failed)] = 0
     return value
-
-
-def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None) -> dict[str, Tensor]:
-    """Gradient of the mean loss over the whole training set, in the expected view and in evaluation mode.
-
-    Args:
-        net: the network; its gradients are left as they are.
-        task: the task.
-        objective: what is minimised; None: the cross-entropy.
-
-    Returns:
-        Parameter name -> gradient.
-    """
-    parameters = parameters_of(net)
-    total: dict[str, Tensor] = {}
-    count, y = len(task.train), task.train.y
-    with measured(net) as measurement:
-        for rows in measurement.rows(count, FULL_CHUNK):
-            with torch.enable_grad():
-                x = task.train[rows]
-                logits = net(x) if task.head is None else net(x, head=task.head)
-                losses = replica_cross_entropy(logits, y[rows]) if objective is None else objective(logits, x, y[rows])
-                loss = losses.sum() * ((rows.stop - rows.start) / count)
-            for name, value in gradients(loss, parameters).items():
-                total[name] = value if name not in total else total[name].add_(value)
-    return total

@@ -201,6 +201,37 @@ def test_an_importance_sees_the_gradients_of_the_task_at_w_t(kind):
             assert distance({name: step.extra["full"][name] for name in full}, step.gradient) > 0.01
 
 
+def normed(dropout=0.0):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Linear(64, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(dropout), nn.Linear(6, 2))
+
+
+DROPPING = {"synapses and streams": (dropping, SEEDS), "torch": (lambda: normed(0.5), SEEDS[:1])}
+
+
+@pytest.mark.parametrize("kind", DROPPING)
+def test_importances_see_gradients_without_dropout(kind):
+    make, seeds = DROPPING[kind]
+    net, twin, spy = make(), make(), Spy()
+    train(net, sgd(net), Protection(watch={"spy": spy}), seeds=seeds)
+    for module in twin.modules():
+        module.training = not isinstance(module, nn.Dropout | StreamDropout)
+    for index, task in enumerate(digits()[:2]):
+        orders = [order(seeds, index, 0, len(task.train)) for order in (tasks.epoch_order, tasks.independent_order)]
+        for before, step in spy.tasks[index]:
+            own, other = ([*tasks.batches(order, BATCH)][step.index] for order in orders)
+            own, other = (task.batch(rows if len(seeds) > 1 else rows[0]) for rows in (own, other))
+            twin.load_state_dict(before)
+            with evaluation(twin, seed=1 + index) as passes:
+                passes.at(step.index, 0, 0)
+                assert_equal(step.extra["independent"], gradient_of(twin, *other, task.head, None))
+            twin.load_state_dict(before)
+            assert_equal(step.gradient, gradient_of(twin, *own, task.head, None))
+            update = {name: -10 * value for name, value in step.delta.items()}
+            assert distance(update, step.gradient) > 0.1, "the update has dropout"
+
+
 @pytest.mark.parametrize("kind", ["penalty", "modulation"])
 def test_the_step_is_shown_with_its_protection(kind):
     net, spy = network(1.0), Spy()
