@@ -15,9 +15,11 @@ class Consolidation:
 
     Attributes:
         name: under which `make` builds it.
+        anchored: whether it pulls parameters back to where they were, so that it protects even after a fresh start.
     """
 
     name: str = ""
+    anchored: bool = False
 
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Take in the importances of a task that was just learned.

@@ -32,6 +32,7 @@ class Penalty(Consolidation):
     """
 
     name = "penalty"
+    anchored = True
 
     def __init__(
         self,

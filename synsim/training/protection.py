@@ -40,7 +40,8 @@ class Protection:
         after_task: measurements at the end of each task, by name; they see the importances of that task: those of
             `watch`, and "importance", the one that feeds the consolidation.
         reset_optimiser: whether the optimiser's state (Adam's moments) starts anew with each task.
-        reinitialise: gives the network fresh parameters at the start of task k > 0: (network, k).
+        reinitialise: gives the network fresh parameters at the start of task k > 0: (network, k). It goes with no
+            consolidation or with a penalty, which pulls them back; others would hold the fresh values.
     """
 
     def __init__(
@@ -232,12 +233,25 @@ class Protection:
             optimiser: the optimiser, if it is known.
 
         Raises:
-            ValueError: if BGD is to be combined with a consolidation or a reset.
+            ValueError: if BGD is to be combined with a consolidation or a reset, or fresh parameters with anything that
+                does not pull them back.
         """
         require(
             not isinstance(optimiser, BGD) or not (self.consolidation or self.reset_optimiser),
             "BGD protects by itself, with the spread of its weights: train it without a consolidation and without "
             "reset_optimiser, which would forget that spread.",
+        )
+        require(
+            self.reinitialise is None or not isinstance(optimiser, BGD),
+            "BGD remembers with means and spreads: reinitialise would destroy the means and keep the spreads of late "
+            "training. Train it without reinitialise.",
+        )
+        kept = self.consolidation
+        require(
+            self.reinitialise is None or kept is None or kept.anchored,
+            f"reinitialise goes with a penalty or without a consolidation, got {getattr(kept, 'name', '')!r}: what was "
+            "learned is overwritten, and fresh random values are held in its place. Use "
+            "consolidation.make('penalty'), or leave reinitialise out.",
         )
         if self.consolidation is None or len(tasks) < 2 or any(task.head is not None for task in tasks):
             return

@@ -529,10 +529,16 @@ RESUMED = {
         adam,
         lambda: Protection(
             measure("si"),
-            consolidation.make("freeze", share=0.5, accumulate="average", decay=0.5),
+            penalty(accumulate="average", decay=0.5),
             reset_optimiser=True,
             reinitialise=lambda net, task: redraw(net, draw=task),
         ),
+        {},
+    ),
+    "freeze": (
+        lambda: network(1.0),
+        adam,
+        lambda: Protection(measure("si"), consolidation.make("freeze", share=0.5, accumulate="average", decay=0.5)),
         {},
     ),
     "Adam, heads": (heads, adam, lambda: Protection(measure("online-absolute-fisher"), penalty()), {}),
@@ -644,6 +650,31 @@ def test_the_optimiser_and_the_parameters_start_anew():
             assert large.any()
             assert torch.allclose(first.delta[name][large], -0.01 * g[large].sign(), rtol=1e-3)
     assert {int(entry["step"]) for entry in rule.state.values()} == {4}
+
+
+FRESH = {
+    "modulation": ({"strength": 1.0}, adam, "reinitialise goes with a penalty .* got 'modulation'"),
+    "freeze": ({"share": 0.5}, adam, "reinitialise goes with a penalty .* got 'freeze'"),
+    "mask": ({"share": 0.5}, presynaptic, "reinitialise goes with a penalty .* got 'mask'"),
+    "BGD": (None, bgd, "reinitialise would destroy the means and keep the spreads"),
+    "penalty": ({"strength": 1.0}, adam, None),
+}
+
+
+@pytest.mark.parametrize("kind", FRESH)
+def test_fresh_parameters_need_something_that_pulls_them_back(kind):
+    options, optimiser, message = FRESH[kind]
+    kept = None if options is None else consolidation.make(kind, **options)
+    guard = Protection(measure("magnitude"), kept, reinitialise=lambda net, task: redraw(net, draw=task))
+    net = network()
+    rule = optimiser(net)
+    before = state_of(net)
+    if message is None:
+        train(net, rule, guard)
+        return
+    with pytest.raises(ValueError, match=message):
+        train(net, rule, guard)
+    assert_same(state_of(net), before)
 
 
 # BGD
