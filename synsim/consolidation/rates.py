@@ -1,5 +1,6 @@
 """Protection by slower learning: rate modulation, freezing, and hard masks."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -167,7 +168,8 @@ class Freeze(_Rates):
     """Freezing: the most important parameters do not move.
 
     Give either `share` or `threshold`. Which parameters are frozen is decided anew after each task, from the
-    accumulated importances; a parameter of importance 0 is never frozen.
+    accumulated importances; a parameter of importance 0 is never frozen. Parameters that tie are frozen all or not at
+    all, so that fewer than the share may be; a warning says so if that leaves none.
 
     Args:
         share: share of all parameters to freeze, in [0, 1], or one per replica; 0 is no protection, to the bit.
@@ -208,16 +210,18 @@ class Freeze(_Rates):
             }
         share = per_replica(0.0 if self.share is None else self.share, "share", net, high=1.0)
         place = ranks(self._importance, replicas_of(net))
-        return {
-            name: 1 - (_top(place[name], share) & (value > 0)).to(value) for name, value in self._importance.items()
-        }
+        held = {name: _top(place[name], share) & (value > 0) for name, value in self._importance.items()}
+        everything = {name: torch.ones_like(value, dtype=torch.bool) for name, value in held.items()}
+        _warn_of_ties(self.name, share, self._importance, everything, held, replicas_of(net))
+        return {name: 1 - held[name].to(value) for name, value in self._importance.items()}
 
 
 class Mask(_Rates):
     """Hard mask: each task claims a share of the parameters that are still free, and what is claimed is fixed for good.
 
     In contrast to `freeze`, a claim is never taken back, and the importances of one task alone decide about it (cf.
-    PackNet, Mallya & Lazebnik 2018, without its pruning).
+    PackNet, Mallya & Lazebnik 2018, without its pruning). Parameters that tie are claimed all or not at all, as for
+    `freeze`, and those of importance 0 never.
 
     Args:
         share: share of the free parameters that a task claims, in [0, 1], or one per replica; 0 is no protection.
@@ -242,13 +246,37 @@ class Mask(_Rates):
         free = {name: self._rate[name] > 0 if name in self._rate else torch.ones_like(value, dtype=torch.bool)
                 for name, value in self._importance.items()}  # fmt: skip
         place = ranks(self._importance, replicas_of(net), free)
-        claimed = {
-            name: (free[name] & ~(_top(place[name], share) & (value > 0))).to(value)
-            for name, value in self._importance.items()
-        }
-        return {**self._rate, **claimed}
+        held = {name: free[name] & _top(place[name], share) & (value > 0) for name, value in self._importance.items()}
+        _warn_of_ties(self.name, share, self._importance, free, held, replicas_of(net))
+        return {**self._rate, **{name: (free[name] & ~held[name]).to(self._importance[name]) for name in held}}
 
 
 def _top(place: Tensor, share: float | Tensor) -> Tensor:
     # A share times the number of parameters may miss a whole number by rounding.
     return place >= 1 - shaped(share, place) - 1e-9
+
+
+def _warn_of_ties(
+    kind: str,
+    share: float | Tensor,
+    importance: Mapping[str, Tensor],
+    among: Mapping[str, Tensor],
+    held: Mapping[str, Tensor],
+    replicas: int | None,
+) -> None:
+    lead = replicas or 1
+
+    def count(values: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([value.reshape(lead, -1).sum(1) for value in values.values()]).sum(0).double()
+
+    matter = count({name: value & (importance[name] > 0) for name, value in among.items()})
+    due = torch.as_tensor(share, dtype=torch.float64, device=matter.device) * count(among)
+    none = (count(held) == 0) & (matter > 0) & (due >= 1)
+    if bool(none.any()):
+        where = "" if replicas is None else f" in replicas {none.nonzero().flatten().tolist()}"
+        warnings.warn(
+            f"{kind} holds no parameter{where}: more of them tie at the largest importance than the share takes, and "
+            "ties are spared. Use another importance, a larger share, or freeze with a threshold.",
+            UserWarning,
+            stacklevel=4,
+        )
