@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from synsim._checks import Number, require
 from synsim.consolidation.accumulate import Accumulation
-from synsim.consolidation.base import Consolidation, checked, per_replica, shaped
+from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, shaped
 from synsim.networks import replicas_of
 
 ANCHORS = ("last", "separate")
@@ -45,7 +45,7 @@ class Penalty(Consolidation):
     ) -> None:
         require(anchors in ANCHORS, f"anchors must be one of {', '.join(ANCHORS)}, got {anchors!r}.")
         require(factor > 0, f"factor must be positive, got {factor!r}.")
-        self.strength, self.factor, self.anchors = strength, factor, anchors
+        self.strength, self.factor, self.anchors = bounded(strength, "strength"), factor, anchors
         self.accumulation = Accumulation(accumulate, decay)
         # Σ_k λ_k (w − w_k)² = A w² − 2 B w + C, with A = Σ λ_k, B = Σ λ_k w_k, C = Σ λ_k w_k².
         self._kept: dict[str, dict[str, Tensor]] = {"importance": {}, "anchor": {}, "first": {}, "second": {}}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from synsim._checks import Number, require
 from synsim.consolidation.accumulate import Accumulation
-from synsim.consolidation.base import Consolidation, checked, per_replica, ranks, shaped
+from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, ranks, shaped
 from synsim.networks import replicas_of
 
 SCALES = ("none", "max", "quantile", "rank")
@@ -119,7 +119,7 @@ class Modulation(_Rates):
         require(scale in SCALES, f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
         require(0 < quantile <= 1, f"quantile must lie in (0, 1], got {quantile!r}.")
         super().__init__(accumulate, decay)
-        self.strength, self.scale, self.quantile = strength, scale, quantile
+        self.strength, self.scale, self.quantile = bounded(strength, "strength"), scale, quantile
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """(1 − s)^strength.
@@ -191,7 +191,8 @@ class Freeze(_Rates):
     ) -> None:
         require((share is None) != (threshold is None), "give either share or threshold.")
         super().__init__(accumulate, decay)
-        self.share, self.threshold = share, threshold
+        self.share = None if share is None else bounded(share, "share", high=1.0)
+        self.threshold = None if threshold is None else bounded(threshold, "threshold")
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """0 for frozen parameters, 1 for the others.
@@ -231,7 +232,7 @@ class Mask(_Rates):
 
     def __init__(self, *, share: Number = 0.5) -> None:
         super().__init__("last", None)
-        self.share = share
+        self.share = bounded(share, "share", high=1.0)
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """0 for claimed parameters, 1 for free ones.

@@ -504,6 +504,17 @@ def test_importances_that_do_not_fit(kind, found, message):
         ("modulation", {"quantile": 0}, r"quantile must lie in \(0, 1\], got 0"),
         ("freeze", {}, "give either share or threshold"),
         ("freeze", {"share": 0.5, "threshold": 0.5}, "give either share or threshold"),
+        ("penalty", {"strength": -1}, "strength must be finite and at least 0, got -1"),
+        ("penalty", {"strength": float("nan")}, "strength must be finite and at least 0, got nan"),
+        ("penalty", {"strength": "strong"}, "strength must be a number or one number per replica, got 'strong'"),
+        ("penalty", {"strength": [[1.0]]}, "strength must be .*, got shape .1, 1."),
+        ("modulation", {"strength": [1, -1, 1]}, "strength must be finite and at least 0"),
+        ("modulation", {"strength": torch.inf}, "strength must be finite and at least 0"),
+        ("modulation", {"strength": torch.tensor(-1.0)}, "strength must be finite and at least 0, got -1"),
+        ("freeze", {"share": 1.5}, "share must be finite and between 0 and 1, got 1.5"),
+        ("freeze", {"share": [0.5, 0.5, -0.1]}, "share must be finite and between 0 and 1"),
+        ("freeze", {"threshold": -0.1}, "threshold must be finite and at least 0"),
+        ("mask", {"share": 1.01}, "share must be finite and between 0 and 1, got 1.01"),
     ],
 )
 def test_options_that_do_not_fit(name, options, message):
@@ -514,14 +525,8 @@ def test_options_that_do_not_fit(name, options, message):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("penalty", {"strength": -1}, "strength must be finite and at least 0, got -1"),
         ("penalty", {"strength": [1.0, 2.0]}, r"strength must be a number or a tensor of shape \[3\]"),
-        ("modulation", {"strength": [1, -1, 1]}, "strength must be finite and at least 0"),
-        ("modulation", {"strength": torch.inf}, "strength must be finite and at least 0"),
-        ("freeze", {"share": 1.5}, "share must be finite and between 0 and 1, got 1.5"),
-        ("freeze", {"share": [0.5, 0.5, -0.1]}, "share must be finite and between 0 and 1"),
-        ("freeze", {"threshold": -0.1}, "threshold must be finite and at least 0"),
-        ("mask", {"share": 1.01}, "share must be finite and between 0 and 1, got 1.01"),
+        ("mask", {"share": np.array([0.5, 0.5])}, r"share must be a number or a tensor of shape \[3\]"),
         ("modulation", {"scale": "none"}, r"scale='none' takes importances in \[0, 1\], got 3"),
     ],
 )
