@@ -37,12 +37,14 @@ class Importance:
         name: under which `make` builds it.
         accumulate: how its values of several tasks become one unless the consolidation says otherwise: "sum", or "last"
             for a quantity that grows over tasks by itself.
+        batch: examples per step that its formula takes for granted, or None.
         accumulated: whether it is accumulated (`start`, `observe`, `value`) instead of measured (`estimate`).
         needs: gradients that the loop measures at w_t before the update: a subset of {"independent", "full"}.
     """
 
     name: str = ""
     accumulate: str = "sum"
+    batch: int | None = None
     accumulated: bool = False
     needs: frozenset[str] = frozenset()
 

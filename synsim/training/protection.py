@@ -225,17 +225,24 @@ class Protection:
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))
 
-    def check(self, tasks: Sequence[Task], optimiser: Optimizer | None = None) -> None:
+    def check(self, tasks: Sequence[Task], optimiser: Optimizer | None = None, batch: int | None = None) -> None:
         """Refuse what does not go together, and warn of a stream in which a penalty cannot work.
 
         Args:
             tasks: the tasks to learn.
             optimiser: the optimiser, if it is known.
+            batch: examples per step, if they are known.
 
         Raises:
             ValueError: if BGD is to be combined with a consolidation or a reset, or fresh parameters with anything that
-                does not pull them back.
+                does not pull them back, or an importance was built for batches of another size.
         """
+        for name, one in self.all.items():
+            require(
+                batch is None or one.batch in (None, batch),
+                f"{name} ({one.name!r}) was built for batch={one.batch}, got batches of {batch}: its estimate would be "
+                "biased. Give both the same number.",
+            )
         require(
             not isinstance(optimiser, BGD) or not (self.consolidation or self.reset_optimiser),
             "BGD protects by itself, with the spread of its weights: train it without a consolidation and without "

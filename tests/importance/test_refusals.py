@@ -116,7 +116,7 @@ def test_a_network_of_heads_that_is_given_none(name):
 def test_the_first_bad_image_of_replicas_is_named():
     x = torch.zeros(2, 12, 5)
     x[1, 7, 2] = x[0, 9, 1] = float("nan")
-    with pytest.raises(ValueError, match="got 2 values .*, the first in image 7"):
+    with pytest.raises(ValueError, match=r"got 2 values .*, the first in image 7"):
         importance.make("fisher").estimate(mlp([5, 4], replicas=2), x)
 
 

@@ -455,6 +455,7 @@ def test_a_replica_whose_importance_is_not_finite_is_held(name):
         weights.append(history.after_task["weight"])
     (failure,) = found[0][1].failures
     assert (failure.replica, failure.task, failure.epoch, failure.step) == (1, "0 1", 0, 4)
+    assert "its importance was not finite" in str(failure)
     assert torch.equal(weights[0][[0, 2]], weights[1])
     assert torch.equal(weights[0][1, 0], weights[0][1, 2])
     assert not torch.equal(weights[0][0, 0], weights[0][0, 2])
@@ -679,6 +680,16 @@ def test_fresh_parameters_need_something_that_pulls_them_back(kind):
     with pytest.raises(ValueError, match=message):
         train(net, rule, guard)
     assert_same(state_of(net), before)
+
+
+def test_an_importance_for_batches_of_another_size():
+    sos = importance.make("sos", alpha="unbiased", batch=256)
+    for guard, name in ((Protection(sos, penalty()), "importance"), (Protection(watch={"seen": sos}), "seen")):
+        with pytest.raises(ValueError, match=rf"{name} \('sos'\) was built for batch=256, got batches of 70"):
+            train(network(), presynaptic(network()), guard)
+    for options in ({"alpha": 1.0}, {"alpha": 0.0, "batch": 256}, {"alpha": "unbiased", "batch": BATCH}):
+        net = network()
+        train(net, presynaptic(net), Protection(watch={"seen": importance.make("sos", **options)}), digits()[:1])
 
 
 # BGD
