@@ -2,9 +2,9 @@
 
 Protocol: ten permutations, [0, 1] pixels, 784-2000-2000-10 with Glorot weights and biases 0.1, Adam 0.001 (its state
 reset per task; 0.008 with batch 2,048), 20 epochs, L + c Σ λ (w − w*)² with summed importances around the latest task.
-Strengths c and re-initialisation per method are those of the published searches, made for the full protocol. In the
-quick preset they do not fit: it never re-initialises, and chooses every method's c among powers of ten times the
-published one, on seeds that are not reported.
+Strengths c and re-initialisation per method are those of the published searches, made for the full protocol; only the
+c of magnitude, uniform and onaf-2048 are ours, since none are published. In the quick preset they do not fit: it never
+re-initialises, and chooses every method's c among powers of ten times it, on seeds that are not reported.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Method:
 
     Attributes:
         name: of the importance.
-        strength: c.
+        strength: c; published, except for magnitude, uniform and onaf-2048.
         fresh: whether the network is re-initialised for each task.
         published: mean ± standard error, per cent.
         options: of the importance.
@@ -105,7 +105,7 @@ class Config(PresetConfig):
     tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
     batch: int | None = option(None, "examples per step, also for the methods with large batches")
     selection: tuple[int, ...] = option((), "seeds on which c is chosen; they are not reported")
-    exponents: tuple[int, ...] = option((), "c is chosen among 10^k times the published one")
+    exponents: tuple[int, ...] = option((), "c is chosen among 10^k times that of the method")
     reinitialise: str | None = option(None, "never, or as published (SI and its relatives)", ("never", "published"))
 
     def __post_init__(self) -> None:

@@ -134,12 +134,13 @@ def available_device(device: torch.device | str | None) -> torch.device:
     return found
 
 
-def images(x: Tensor, what: str = "x") -> None:
+def images(x: Tensor, what: str = "x", axis: int | None = None) -> None:
     """Refuse integer images and pixels that are not finite.
 
     Args:
         x: the images, a float tensor of any shape.
         what: its name in the message.
+        axis: which axis counts the images, for the message; None: not known.
 
     Raises:
         ValueError: if x is not of a float type, or holds NaN or infinite values.
@@ -150,9 +151,14 @@ def images(x: Tensor, what: str = "x") -> None:
             "or take batches from a task, which standardises them."
         )
     # A sum is not finite as soon as one term is not, and costs one pass without a second tensor; it may also overflow.
-    bad = 0 if bool(x.detach().sum().isfinite()) else int((~x.detach().isfinite()).sum())
-    if bad:
-        raise ValueError(f"{what} must be finite, got {bad} values that are NaN or infinite. Clean the data first.")
+    if bool(x.detach().sum().isfinite()):
+        return
+    bad = ~x.detach().isfinite()
+    if bool(bad.any()):
+        first = "" if axis is None else f", the first in image {int(bad.nonzero()[:, axis].min())}"
+        raise ValueError(
+            f"{what} must be finite, got {int(bad.sum())} values that are NaN or infinite{first}. Clean the data first."
+        )
 
 
 def labels(y: Tensor, classes: int, what: str = "y") -> Tensor:

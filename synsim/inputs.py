@@ -5,7 +5,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from synsim import _checks
-from synsim.networks import example_ndim, replicas_of
+from synsim.networks import MultiHead, example_ndim, replicas_of
 
 
 class Images(Protocol):
@@ -45,9 +45,10 @@ def as_images(net: nn.Module, x: Tensor | Images) -> Images:
         ValueError: if there are no images, or they are integers or not finite.
     """
     if isinstance(x, Tensor):
-        _checks.images(x)
         axes = example_ndim(net)
-        x = _Shared(x, 1 if axes is not None and x.ndim == axes + 2 else 0)
+        axis = 1 if axes is not None and x.ndim == axes + 2 else 0
+        _checks.images(x, axis=axis)
+        x = _Shared(x, axis)
     if len(x) == 0:
         raise ValueError("expected at least one image, got none.")
     return x
@@ -65,10 +66,15 @@ def logits_of(net: nn.Module, x: Tensor, head: int | None) -> Tensor:
         [B, C] or [R, B, C].
 
     Raises:
-        ValueError: if x holds integers, or the output is not of rank 2 or 3.
+        ValueError: if x holds integers, a network of several heads is given none, or the output is not of rank 2 or 3.
     """
     if not x.is_floating_point():
         _checks.images(x)
+    if head is None and isinstance(net, MultiHead):
+        raise ValueError(
+            f"this network has {len(net.heads)} heads, got none: give head, the index of the active one "
+            f"(0 to {len(net.heads) - 1})."
+        )
     out: Tensor = net(x) if head is None else net(x, head=head)
     if out.ndim not in (2, 3):
         raise ValueError(f"the network must return logits [B, C] or [R, B, C], got shape {list(out.shape)}.")

@@ -1,6 +1,7 @@
 """Every experiment with an importance runs on the digits, leaves a record, draws its figures and can be resumed."""
 
 import importlib
+import itertools
 import json
 import math
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synsim import records
+from synsim import importance, records
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1"]
@@ -56,6 +57,16 @@ def run(name: str, out: Path, *more: str) -> None:
     script = importlib.import_module(name)
     config = script.parse(script.Config, "", [*COMMON, *ARGUMENTS[name], "--out", str(out), *more])
     script.run(config, script.experiment)
+
+
+def test_the_cells_that_the_combinations_leave_out():
+    script = importlib.import_module("combinations")
+    cells = itertools.product(script.KINDS, importance.available(), script.GRIDS)
+    found = {(kind, name, how): script.left_out(kind, name, how) for kind, name, how in cells}
+    left = [cell for cell, why in found.items() if why is not None]
+    assert sorted(name for _, name, _ in left) == ["release-probability"] * 4 + ["uniform"] * 6
+    assert all(kind == "plain" for kind, name, _ in left if name == "release-probability")
+    assert all(how != "penalty" for _, name, how in left if name == "uniform")
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

@@ -110,6 +110,33 @@ def test_a_replica_that_fails_is_held_and_the_others_finish(digits, one_thread):
     assert history.per_epoch["loss"][1].isnan().all()
 
 
+def test_a_failure_says_what_was_not_finite(digits):
+    class Spoilt(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, w):
+            return w.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            g = g.clone()
+            g[1] = torch.nan
+            return g
+
+    net = network((1, 2, 3))
+    layer = net[2]
+    layer.register_forward_hook(
+        lambda module, given, out: out + 0 * Spoilt.apply(module.weight).sum((1, 2))[:, None, None]
+    )
+    history = train(net, digits[:1], (1, 2, 3))
+    (failure,) = history.failures
+    assert str(failure).startswith(
+        "replica 1 (seed 2) failed in task '0 1', epoch 0, step 0: its gradient of '2.weight'"
+    )
+    net = network((1, 2))
+    (failure,) = train(net, [broken(digits[0], 1, step=2)], (1, 2)).failures
+    assert failure.what == "loss"
+
+
 def test_when_all_fail_the_error_names_them(digits):
     seeds = (4, 5)
     with pytest.raises(TrainingFailedError, match=r"seed 5.*'0 1', epoch 0, step 3"):

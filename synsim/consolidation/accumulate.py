@@ -17,16 +17,26 @@ class Accumulation:
     the first task λ_1. "last": λ ← λ_k.
 
     Args:
-        rule: one of these.
+        rule: one of these; None: "sum", or what the importance asks for (`prefer`).
         decay: γ of "decayed", or α of "average".
     """
 
-    def __init__(self, rule: str = "sum", decay: float | None = None) -> None:
+    def __init__(self, rule: str | None = None, decay: float | None = None) -> None:
+        self._given, rule = rule is not None, "sum" if rule is None else rule
         require(rule in RULES, f"accumulate must be one of {', '.join(RULES)}, got {rule!r}.")
         needs = rule in ("decayed", "average")
         require(needs == (decay is not None), f"decay belongs to 'decayed' and 'average', got {decay!r} with {rule!r}.")
         require(decay is None or 0 <= decay <= 1, f"decay must lie in [0, 1], got {decay!r}.")
         self.rule, self.decay = rule, decay
+
+    def prefer(self, rule: str) -> None:
+        """Take a rule, unless one was given.
+
+        Args:
+            rule: "sum" or "last".
+        """
+        if not self._given:
+            self.rule = Accumulation(rule).rule
 
     def add(self, total: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The importances after one more task.

@@ -1,6 +1,6 @@
 """What is done with an importance: one interface, and what all of them check."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,11 @@ class Consolidation:
 
     Attributes:
         name: under which `make` builds it.
+        anchored: whether it pulls parameters back to where they were, so that it protects even after a fresh start.
     """
 
     name: str = ""
+    anchored: bool = False
 
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Take in the importances of a task that was just learned.
@@ -27,6 +29,13 @@ class Consolidation:
             importance: parameter name -> importance ≥ 0, shaped like the parameter; other parameters are free.
         """
         raise NotImplementedError
+
+    def accumulate_by(self, rule: str) -> None:
+        """Add tasks up by this rule, unless another one was asked for; here: nothing to add up.
+
+        Args:
+            rule: the one that suits the importance, `Importance.accumulate`.
+        """
 
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
         """Gradient of the penalty.
@@ -113,6 +122,25 @@ def checked(net: nn.Module, importance: Mapping[str, Tensor]) -> dict[str, Tenso
         found[name] = value.detach().to(parameters[name])
     require(bool(found), "expected the importance of at least one parameter, got none.")
     return found
+
+
+def bounded(value: Number, what: str, high: float = float("inf")) -> Number:
+    """A constant within its bounds, before the network is known.
+
+    Args:
+        value: a number or one per replica.
+        what: its name in the message.
+        high: largest value allowed.
+
+    Returns:
+        The value as it was given.
+
+    Raises:
+        ValueError: if a value is negative, too large or not finite.
+    """
+    several = getattr(value, "ndim", int(isinstance(value, Sequence))) > 0
+    constant(value, what, len(value) if several else None, high=high)  # type: ignore[arg-type]
+    return value
 
 
 def per_replica(value: Number, what: str, net: nn.Module, high: float = float("inf")) -> float | Tensor:

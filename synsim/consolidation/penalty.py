@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from synsim._checks import Number, require
 from synsim.consolidation.accumulate import Accumulation
-from synsim.consolidation.base import Consolidation, checked, per_replica, shaped
+from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, shaped
 from synsim.networks import replicas_of
 
 ANCHORS = ("last", "separate")
@@ -26,11 +26,13 @@ class Penalty(Consolidation):
         factor: 1 or ½.
         anchors: "last": one penalty around the parameters after the latest task (Huszár 2018); "separate": one per
             task, each around its own (Kirkpatrick et al. 2017). Both cost the same.
-        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up.
+        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up; None: under `Protection` as
+            suits the importance ("last" for release probabilities), otherwise, and for separate anchors, "sum".
         decay: γ or α of "decayed" and "average".
     """
 
     name = "penalty"
+    anchored = True
 
     def __init__(
         self,
@@ -38,12 +40,12 @@ class Penalty(Consolidation):
         strength: Number = 1.0,
         factor: float = 1.0,
         anchors: str = "last",
-        accumulate: str = "sum",
+        accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
         require(anchors in ANCHORS, f"anchors must be one of {', '.join(ANCHORS)}, got {anchors!r}.")
         require(factor > 0, f"factor must be positive, got {factor!r}.")
-        self.strength, self.factor, self.anchors = strength, factor, anchors
+        self.strength, self.factor, self.anchors = bounded(strength, "strength"), factor, anchors
         self.accumulation = Accumulation(accumulate, decay)
         # Σ_k λ_k (w − w_k)² = A w² − 2 B w + C, with A = Σ λ_k, B = Σ λ_k w_k, C = Σ λ_k w_k².
         self._kept: dict[str, dict[str, Tensor]] = {"importance": {}, "anchor": {}, "first": {}, "second": {}}
@@ -53,6 +55,15 @@ class Penalty(Consolidation):
     def importance(self) -> dict[str, Tensor]:
         """Accumulated importances; empty before the first task."""
         return self._kept["importance"]
+
+    def accumulate_by(self, rule: str) -> None:
+        """Add tasks up by this rule, unless another one was asked for, or every task has an anchor of its own.
+
+        Args:
+            rule: the one that suits the importance.
+        """
+        if self.anchors == "last":
+            self.accumulation.prefer(rule)
 
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Accumulate importances, and anchor the parameters where they are.

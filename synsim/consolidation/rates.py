@@ -1,5 +1,6 @@
 """Protection by slower learning: rate modulation, freezing, and hard masks."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from synsim._checks import Number, require
 from synsim.consolidation.accumulate import Accumulation
-from synsim.consolidation.base import Consolidation, checked, per_replica, ranks, shaped
+from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, ranks, shaped
 from synsim.networks import replicas_of
 
 SCALES = ("none", "max", "quantile", "rank")
@@ -16,7 +17,7 @@ SCALES = ("none", "max", "quantile", "rank")
 
 class _Rates(Consolidation):
     # What the three have in common: accumulated importances, and factors made from them after each task.
-    def __init__(self, accumulate: str, decay: float | None) -> None:
+    def __init__(self, accumulate: str | None, decay: float | None) -> None:
         self.accumulation = Accumulation(accumulate, decay)
         self._importance: dict[str, Tensor] = {}
         self._rate: dict[str, Tensor] = {}
@@ -25,6 +26,14 @@ class _Rates(Consolidation):
     def importance(self) -> dict[str, Tensor]:
         """Accumulated importances; empty before the first task."""
         return self._importance
+
+    def accumulate_by(self, rule: str) -> None:
+        """Add tasks up by this rule, unless another one was asked for.
+
+        Args:
+            rule: the one that suits the importance.
+        """
+        self.accumulation.prefer(rule)
 
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Accumulate importances, and set the factors.
@@ -91,7 +100,8 @@ class Modulation(_Rates):
         scale: "none": the importance is in [0, 1] already (release probability); "max": divided by the largest of
             the network; "quantile": by its `quantile`, and cut at 1; "rank": the share of less important parameters.
         quantile: for scale="quantile".
-        accumulate: how importances of tasks add up; "last" keeps those of the latest task.
+        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up; None: under `Protection` as
+            suits the importance ("last" for release probabilities), otherwise "sum".
         decay: γ or α of "decayed" and "average".
     """
 
@@ -103,13 +113,13 @@ class Modulation(_Rates):
         strength: Number = 1.0,
         scale: str = "rank",
         quantile: float = 0.95,
-        accumulate: str = "sum",
+        accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
         require(scale in SCALES, f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
         require(0 < quantile <= 1, f"quantile must lie in (0, 1], got {quantile!r}.")
         super().__init__(accumulate, decay)
-        self.strength, self.scale, self.quantile = strength, scale, quantile
+        self.strength, self.scale, self.quantile = bounded(strength, "strength"), scale, quantile
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """(1 − s)^strength.
@@ -158,12 +168,14 @@ class Freeze(_Rates):
     """Freezing: the most important parameters do not move.
 
     Give either `share` or `threshold`. Which parameters are frozen is decided anew after each task, from the
-    accumulated importances; a parameter of importance 0 is never frozen.
+    accumulated importances; a parameter of importance 0 is never frozen. Parameters that tie are frozen all or not at
+    all, so that fewer than the share may be; a warning says so if that leaves none.
 
     Args:
         share: share of all parameters to freeze, in [0, 1], or one per replica; 0 is no protection, to the bit.
         threshold: importance from which a parameter is frozen (0.9353 for release probabilities in the paper).
-        accumulate: how importances of tasks add up.
+        accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up; None: under `Protection` as
+            suits the importance ("last" for release probabilities), otherwise "sum".
         decay: γ or α of "decayed" and "average".
     """
 
@@ -174,12 +186,13 @@ class Freeze(_Rates):
         *,
         share: Number | None = None,
         threshold: Number | None = None,
-        accumulate: str = "sum",
+        accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
         require((share is None) != (threshold is None), "give either share or threshold.")
         super().__init__(accumulate, decay)
-        self.share, self.threshold = share, threshold
+        self.share = None if share is None else bounded(share, "share", high=1.0)
+        self.threshold = None if threshold is None else bounded(threshold, "threshold")
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """0 for frozen parameters, 1 for the others.
@@ -198,16 +211,18 @@ class Freeze(_Rates):
             }
         share = per_replica(0.0 if self.share is None else self.share, "share", net, high=1.0)
         place = ranks(self._importance, replicas_of(net))
-        return {
-            name: 1 - (_top(place[name], share) & (value > 0)).to(value) for name, value in self._importance.items()
-        }
+        held = {name: _top(place[name], share) & (value > 0) for name, value in self._importance.items()}
+        everything = {name: torch.ones_like(value, dtype=torch.bool) for name, value in held.items()}
+        _warn_of_ties(self.name, share, self._importance, everything, held, replicas_of(net))
+        return {name: 1 - held[name].to(value) for name, value in self._importance.items()}
 
 
 class Mask(_Rates):
     """Hard mask: each task claims a share of the parameters that are still free, and what is claimed is fixed for good.
 
     In contrast to `freeze`, a claim is never taken back, and the importances of one task alone decide about it (cf.
-    PackNet, Mallya & Lazebnik 2018, without its pruning).
+    PackNet, Mallya & Lazebnik 2018, without its pruning). Parameters that tie are claimed all or not at all, as for
+    `freeze`, and those of importance 0 never.
 
     Args:
         share: share of the free parameters that a task claims, in [0, 1], or one per replica; 0 is no protection.
@@ -217,7 +232,7 @@ class Mask(_Rates):
 
     def __init__(self, *, share: Number = 0.5) -> None:
         super().__init__("last", None)
-        self.share = share
+        self.share = bounded(share, "share", high=1.0)
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """0 for claimed parameters, 1 for free ones.
@@ -232,13 +247,37 @@ class Mask(_Rates):
         free = {name: self._rate[name] > 0 if name in self._rate else torch.ones_like(value, dtype=torch.bool)
                 for name, value in self._importance.items()}  # fmt: skip
         place = ranks(self._importance, replicas_of(net), free)
-        claimed = {
-            name: (free[name] & ~(_top(place[name], share) & (value > 0))).to(value)
-            for name, value in self._importance.items()
-        }
-        return {**self._rate, **claimed}
+        held = {name: free[name] & _top(place[name], share) & (value > 0) for name, value in self._importance.items()}
+        _warn_of_ties(self.name, share, self._importance, free, held, replicas_of(net))
+        return {**self._rate, **{name: (free[name] & ~held[name]).to(self._importance[name]) for name in held}}
 
 
 def _top(place: Tensor, share: float | Tensor) -> Tensor:
     # A share times the number of parameters may miss a whole number by rounding.
     return place >= 1 - shaped(share, place) - 1e-9
+
+
+def _warn_of_ties(
+    kind: str,
+    share: float | Tensor,
+    importance: Mapping[str, Tensor],
+    among: Mapping[str, Tensor],
+    held: Mapping[str, Tensor],
+    replicas: int | None,
+) -> None:
+    lead = replicas or 1
+
+    def count(values: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([value.reshape(lead, -1).sum(1) for value in values.values()]).sum(0).double()
+
+    matter = count({name: value & (importance[name] > 0) for name, value in among.items()})
+    due = torch.as_tensor(share, dtype=torch.float64, device=matter.device) * count(among)
+    none = (count(held) == 0) & (matter > 0) & (due >= 1)
+    if bool(none.any()):
+        where = "" if replicas is None else f" in replicas {none.nonzero().flatten().tolist()}"
+        warnings.warn(
+            f"{kind} holds no parameter{where}: more of them tie at the largest importance than the share takes, and "
+            "ties are spared. Use another importance, a larger share, or freeze with a threshold.",
+            UserWarning,
+            stacklevel=4,
+        )

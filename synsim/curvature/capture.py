@@ -14,6 +14,8 @@ from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer
 Layer = nn.Linear | nn.Conv2d | BernoulliLinear | BernoulliConv2d
 KNOWN = (nn.Linear, nn.Conv2d, BernoulliLinear, BernoulliConv2d)
 """Layers whose gradient per example is a product of input and output gradient."""
+PROBES = (2, 3)
+"""Images of the passes that tell which axis counts the examples."""
 
 
 @dataclass
@@ -76,8 +78,8 @@ def capture(net: nn.Module) -> Iterator[Tape]:
             parameter.requires_grad_(True)
 
 
-def closed(net: nn.Module, trained: Mapping[str, Tensor], run: Callable[[], Tensor]) -> tuple[bool, int]:
-    """Whether products of inputs and output gradients are the gradients per example, from one small pass.
+def closed(net: nn.Module, trained: Mapping[str, Tensor], run: Callable[[int], Tensor]) -> tuple[bool, int]:
+    """Whether products of inputs and output gradients are the gradients per example, from two small passes.
 
     That is so if every trained parameter belongs to a known layer, which is used at most once, on the batch itself,
     and if no parameter has a way to the output around these layers.
@@ -85,30 +87,33 @@ def closed(net: nn.Module, trained: Mapping[str, Tensor], run: Callable[[], Tens
     Args:
         net: any module, with its parameters in autograd.
         trained: name -> parameter.
-        run: makes a forward pass of two images and returns the output.
+        run: makes a forward pass of so many images and returns the output.
 
     Returns:
         The answer, and how many values the known layers take in and give out per example.
     """
     counted = {id(parameter) for parameter in trained.values()}
     calls: Counter[str] = Counter()
-    width, fits = 0, True
+    width, count, fits = 0, 0, True
 
     def record(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             nonlocal width, fits
             calls[name] += 1
-            width += (inputs[0].numel() + 4 * output.numel()) // 2
-            fits = fits and _examples(module, inputs[0]) == _examples(module, output) == 2
+            width += inputs[0].numel() + 4 * output.numel()
+            fits = fits and _examples(module, inputs[0]) == _examples(module, output) == count
             return output.detach()
 
         return hook
 
     layers = {name: module for name, module in net.named_modules() if type(module) in KNOWN}
     handles = [module.register_forward_hook(record(name)) for name, module in layers.items()]
+    around = False
     try:
-        with torch.enable_grad():
-            around = run().requires_grad
+        # An axis of time may be as long as one of the batches, but not as both.
+        for count in PROBES:
+            with torch.enable_grad():
+                around = run(count).requires_grad or around
     finally:
         for handle in handles:
             handle.remove()
@@ -116,10 +121,11 @@ def closed(net: nn.Module, trained: Mapping[str, Tensor], run: Callable[[], Tens
     simple = fits and not around
     for name, module in net.named_modules(remove_duplicate=False):
         own = {key: id(p) for key, p in module.named_parameters(recurse=False) if id(p) in counted}
-        known = type(module) in KNOWN and calls[name] <= 1 and getattr(module, "padding_mode", "zeros") == "zeros"
+        once = calls[name] <= len(PROBES)
+        known = type(module) in KNOWN and once and getattr(module, "padding_mode", "zeros") == "zeros"
         simple = simple and (not own or (known and own.keys() <= {"weight", "bias"}))
         owners.update(own.values())
-    return simple and all(count == 1 for count in owners.values()), width
+    return simple and all(held == 1 for held in owners.values()), width // sum(PROBES)
 
 
 def _examples(layer: nn.Module, x: Tensor) -> int:

@@ -44,8 +44,8 @@ class Term:
     weight: Tensor | None = None
 
 
-Terms = Callable[[Tensor, slice], Sequence[Term]]
-"""(output without autograd, rows of the chunk) -> the gradients wanted."""
+Terms = Callable[[Tensor, slice, int], Sequence[Term]]
+"""(output without autograd, rows of the chunk, number of the pass) -> the gradients wanted."""
 
 
 def sum_over_examples(
@@ -87,16 +87,16 @@ def sum_over_examples(
     wanted = parameters_of(net)
     sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in wanted.items()}
     budget = int(memory * 2**20)
-    axis = 1 if has_replicas(net, images[0:1]) else 0
+    first = images[0:1]
+    axis = 1 if has_replicas(net, first) else 0
     with torch.no_grad():
-        two = images[0:2] if len(images) > 1 else torch.cat([images[0:1]] * 2, dim=axis)
         next(iter(measurement.rows(1, 1)))
-        simple, width = closed(net, wanted, lambda: logits_of(net, two, head))
+        simple, width = closed(net, wanted, lambda n: logits_of(net, torch.cat([first] * n, dim=axis), head))
     if simple:
         scratch: dict[torch.Size, Tensor] = {}
-        each = 1024 + width * two.element_size()
+        each = 1024 + width * first.element_size()
         for rows in measurement.rows(len(images), max(1, budget // each)):
-            _add_closed(sums, net, images[rows], rows, score, terms, power, head, budget, scratch)
+            _add_closed(sums, net, images[rows], rows, measurement.draw, score, terms, power, head, budget, scratch)
     else:
         require(
             all(layer.address.mean or layer.scope == "batch" for layer in synapses(net).values()),
@@ -105,7 +105,7 @@ def sum_over_examples(
         )
         each = 3 * sum(parameter.numel() * parameter.element_size() for parameter in wanted.values())
         for rows in measurement.rows(len(images), max(1, budget // each)):
-            _add_general(sums, net, images[rows], rows, score, terms, power, head, axis)
+            _add_general(sums, net, images[rows], rows, measurement.draw, score, terms, power, head, axis)
     for value in sums.values():
         value /= measurement.draws
     finite(sums, "gradients", replicas_of(net))
@@ -117,6 +117,7 @@ def _add_closed(
     net: nn.Module,
     x: Tensor,
     rows: slice,
+    draw: int,
     score: Score,
     terms: Terms,
     power: str,
@@ -134,7 +135,7 @@ def _add_closed(
         masks = {name: mask_of(modules[name], rows.stop - rows.start) for name in names}
         direct = {name for name in names if one_product(modules[name], tape.uses[name].input, masks[name])}
         gathered: dict[str, Tensor] = {}
-        chosen = list(terms(logits.detach(), rows))
+        chosen = list(terms(logits.detach(), rows, draw))
         for number, term in enumerate(chosen):
             with torch.enable_grad():
                 picked = score.pick(prepared, term.labels)
@@ -163,8 +164,8 @@ def _add_closed(
 
 
 def _add_general(
-    sums: dict[str, Tensor], net: nn.Module, x: Tensor, rows: slice, score: Score, terms: Terms, power: str,
-    head: int | None, axis: int,
+    sums: dict[str, Tensor], net: nn.Module, x: Tensor, rows: slice, draw: int, score: Score, terms: Terms,
+    power: str, head: int | None, axis: int,
 ) -> None:  # fmt: skip
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     # Each place that holds a parameter, once: torch itself loses a parameter whose module has two names.
@@ -176,7 +177,7 @@ def _add_general(
     }
     inputs = {} if head is None else {"head": head}
     with torch.no_grad():
-        chosen = terms(logits_of(net, x, head), rows)
+        chosen = terms(logits_of(net, x, head), rows, draw)
 
     def total(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         held = {place: values[name] for place, name in places.items()}

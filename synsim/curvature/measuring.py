@@ -18,10 +18,11 @@ class Measurement:
 
     Attributes:
         draws: passes over all images; each has masks of its own.
+        draw: number of the present pass.
     """
 
     def __init__(self, draws: int, block: int | None, passes: Passes | None, net: nn.Module) -> None:
-        self.draws, self._passes = draws, passes
+        self.draws, self.draw, self._passes = draws, 0, passes
         # In a view that was in force before, the masks of single examples go on from where its address stands.
         self._following = [] if passes is not None else [
             (layer, layer.address) for layer in addressed(net).values()
@@ -42,6 +43,7 @@ class Measurement:
         """
         block = count if self._limit is None else self._limit
         for draw in range(self.draws):
+            self.draw = draw
             for start in range(0, count, block):
                 for low in range(start, min(count, start + block), size):
                     if self._passes is not None:

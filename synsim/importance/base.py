@@ -17,7 +17,7 @@ class Step:
 
     Attributes:
         index: number of the step within its task, from 0.
-        gradient: of the task's loss alone on the batch of the update, without any penalty.
+        gradient: of the task's loss alone on the batch of the update, without any penalty and without dropout.
         delta: w_{t+1} − w_t, penalty included.
         before: w_t.
         extra: gradients measured besides at w_t: "independent" (another batch), "full" (the whole training set).
@@ -35,11 +35,16 @@ class Importance:
 
     Attributes:
         name: under which `make` builds it.
+        accumulate: how its values of several tasks become one unless the consolidation says otherwise: "sum", or "last"
+            for a quantity that grows over tasks by itself.
+        batch: examples per step that its formula takes for granted, or None.
         accumulated: whether it is accumulated (`start`, `observe`, `value`) instead of measured (`estimate`).
         needs: gradients that the loop measures at w_t before the update: a subset of {"independent", "full"}.
     """
 
     name: str = ""
+    accumulate: str = "sum"
+    batch: int | None = None
     accumulated: bool = False
     needs: frozenset[str] = frozenset()
 

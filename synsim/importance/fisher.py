@@ -47,12 +47,13 @@ class Fisher(Importance):
     Args:
         labels: "exact", "sampled", "predicted" or "empirical".
         images: images to use, drawn at random; None: all.
-        draws: labels drawn per image (labels="sampled").
+        draws: labels drawn per image and pass (labels="sampled").
         view: "expected" measures the mean field; "sampled" the mean over `samples` stochastic passes.
         samples: stochastic passes in the sampled view.
         block: images that share a mask in the sampled view.
         memory: MiB that a chunk may take.
-        seed: of images, labels and masks.
+        seed: of images, labels and masks. Every task draws with the same numbers; an importance of another seed has
+            independent ones.
     """
 
     name = "fisher"
@@ -78,7 +79,7 @@ class Fisher(Importance):
         chosen, y = select(net, x, y, self.options)
         seeds, count = seeds_of(net, self.options.seed), len(chosen)
 
-        def terms(logits: Tensor, rows: slice) -> Sequence[Term]:
+        def terms(logits: Tensor, rows: slice, number: int) -> Sequence[Term]:
             probabilities = logits.softmax(-1)
             lead = logits.shape[:-1]
             if self.options.labels == "exact":
@@ -90,11 +91,12 @@ class Fisher(Importance):
             if self.options.labels == "empirical":
                 own = true_labels(y, logits.shape[-1], "labels='empirical'")[..., rows]
                 return [Term(own.to(logits.device).expand(lead))]
-            share = torch.full(lead, 1 / self.options.draws, dtype=logits.dtype, device=logits.device)
+            draws = self.options.draws
+            share = torch.full(lead, 1 / draws, dtype=logits.dtype, device=logits.device)
             name = f"importance/{self.options.seed}"
             return [
-                Term(sampled_labels(probabilities, seeds, name, rows, count, draw), share)
-                for draw in range(self.options.draws)
+                Term(sampled_labels(probabilities, seeds, name, rows, count, draws * number + draw), share)
+                for draw in range(draws)
             ]
 
         with measured(

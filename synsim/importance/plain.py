@@ -12,10 +12,12 @@ from synsim.synapses import synapses
 class ReleaseProbability(Importance):
     """The release probability that a synapse has learned (Schug, Benzing & Steger 2021).
 
-    Parameters without one (biases) get 0. No data are needed.
+    Parameters without one (biases) get 0. No data are needed. A synapse carries its p from task to task, so that the
+    latest values count unless the consolidation says otherwise: their sum would pass any threshold after some tasks.
     """
 
     name = "release-probability"
+    accumulate = "last"
 
     def estimate(
         self, net: nn.Module, x: Tensor | Images | None = None, y: Tensor | None = None, *, head: int | None = None

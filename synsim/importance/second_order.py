@@ -73,6 +73,7 @@ class SOS(Accumulated):
         require(0 <= beta < 1, f"beta must lie in [0, 1), got {beta!r}.")
         super().__init__(decay=beta, rescale=rescale, **options)
         self.unbiased = alpha == "unbiased"
+        self.batch = batch if self.unbiased else None
         if isinstance(alpha, str):
             require(self.unbiased, f"alpha must be a number or 'unbiased', got {alpha!r}.")
             require(batch is not None, "alpha='unbiased' needs batch, the examples per step.")

@@ -1,5 +1,6 @@
 """The images and labels an importance is measured on."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,10 @@ class View:
         whole(self.samples, "samples")
         whole(self.block, "block")
         whole(self.seed, "seed", 0)
-        require(self.memory > 0, f"memory must be positive (MiB), got {self.memory!r}.")
+        number = isinstance(self.memory, int | float) and not isinstance(self.memory, bool)
+        require(
+            number and 0 < self.memory < math.inf, f"memory must be positive and finite (MiB), got {self.memory!r}."
+        )
 
 
 def seeds_of(net: nn.Module, seed: int) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ class MAS(Importance):
         options = self.options
         chosen, _ = select(net, x, None, options)
 
-        def terms(output: Tensor, rows: slice) -> Sequence[Term]:
+        def terms(output: Tensor, rows: slice, number: int) -> Sequence[Term]:
             return [Term(torch.zeros(output.shape[:-1], dtype=torch.int64, device=output.device))]
 
         with measured(net, options.view, options.samples, options.block, options.seed) as measurement:

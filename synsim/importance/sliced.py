@@ -42,7 +42,8 @@ class SlicedCramer(Importance):
         samples: stochastic passes in the sampled view.
         block: images that share a mask in the sampled view.
         memory: ignored: nothing is kept per example.
-        seed: of directions, images and masks.
+        seed: of directions, images and masks. All tasks have the same directions, so that their errors do not average
+            out over tasks; an importance of another seed has independent ones.
     """
 
     name = "sliced-cramer"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Failure:
-    """A replica whose loss or gradient was not finite.
+    """A replica whose loss, gradient or importance was not finite.
 
     Attributes:
         replica: its index.
@@ -20,6 +20,7 @@ class Failure:
         task: name of the task.
         epoch: epoch of the task, from 0.
         step: step of the epoch, from 0.
+        what: what was not finite.
     """
 
     replica: int
@@ -27,6 +28,7 @@ class Failure:
     task: str
     epoch: int
     step: int
+    what: str = "loss or gradient"
 
     def __str__(self) -> str:
         """One line for people.
@@ -36,7 +38,7 @@ class Failure:
         """
         return (
             f"replica {self.replica} (seed {self.seed}) failed in task {self.task!r}, epoch {self.epoch}, "
-            f"step {self.step}: its loss or gradient was not finite. It was held at the state before that step."
+            f"step {self.step}: its {self.what} was not finite. It was held at the state before that step."
         )
 
 

@@ -19,7 +19,7 @@ from synsim.tasks import Task, batches
 from synsim.training.history import Failure, History
 from synsim.training.protection import Protection
 from synsim.training.state import pack, unpack
-from synsim.training.step import Held, Objective, Penalty, apply_step, finite_replicas, forward_backward
+from synsim.training.step import Held, Objective, Penalty, apply_step, finite_replicas, forward_backward, what_failed
 
 Probe = Callable[[nn.Module, Task], Tensor]
 """A measurement per epoch: (network, current task) -> a number or [R]."""
@@ -103,14 +103,15 @@ class _Run:
 
     def guard(self, losses: Tensor, task: str, epoch: int, step: int) -> None:
         finite = finite_replicas(self.net, losses)
-        self.fail(task, epoch, step, (self.alive & ~finite).nonzero().flatten().tolist())
+        for replica in (self.alive & ~finite).nonzero().flatten().tolist():
+            self.fail(task, epoch, step, [replica], what_failed(self.net, losses, replica))
 
-    def fail(self, task: str, epoch: int, step: int, replicas: Sequence[int]) -> None:
+    def fail(self, task: str, epoch: int, step: int, replicas: Sequence[int], what: str = "importance") -> None:
         for replica in replicas:
             if bool(self.alive[replica]):
                 self.alive[replica] = False
                 self.held.hold(replica)
-                self.history.failures.append(Failure(replica, self.history.seeds[replica], task, epoch, step))
+                self.history.failures.append(Failure(replica, self.history.seeds[replica], task, epoch, step, what))
         if not bool(self.alive.any()):
             raise TrainingFailedError(self.history.failures)
 
@@ -189,7 +190,7 @@ def fit(
     require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
     if protection is not None:
-        protection.check(tasks, optimiser)
+        protection.check(tasks, optimiser, batch)
     test = tasks if test is None else test
     names = [[task.name for task in part] for part in (tasks, test)]
     empty = History.empty(seeds, names[0], names[1], max(rounds), list(probes or {}))

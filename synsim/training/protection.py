@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,16 +13,12 @@ from torch.optim import Optimizer
 from synsim._checks import NotFiniteError, finite, require
 from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
-from synsim.curvature import measured
-from synsim.curvature.means import gradients, parameters_of
 from synsim.importance import Importance, Step
-from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
-from synsim.synapses import evaluation
 from synsim.tasks import Task, batches
+from synsim.training.gradients import drops, evaluated, full_gradient, gradients_at_hand, independent, without_dropout
 from synsim.training.step import Objective, apply_step, forward_backward
 
-FULL_CHUNK = 1000
 Found = Mapping[str, Mapping[str, Tensor]]
 Fail = Callable[[Sequence[int]], None]
 AfterTask = Callable[[nn.Module, Task, Found], Tensor]
@@ -31,14 +28,20 @@ AfterTask = Callable[[nn.Module, Task, Found], Tensor]
 class Protection:
     """What protects old tasks while new ones are learned, and what is recorded besides; for one run of `fit`.
 
+    Importances that accumulate see gradients without dropout, ĝ of the batch of the update as well as ĝ′ of an
+    independent one, as in the published experiments on CIFAR (Benzing 2022); the update has dropout. ĝ has the release
+    masks of the update, ĝ′ masks of its own. Where units drop out, ĝ costs a second pass over the batch.
+
     Args:
         importance: measured or accumulated for every task; needed with a consolidation.
-        consolidation: what is done with it; None: nothing.
+        consolidation: what is done with it; None: nothing. Without an `accumulate` of its own, tasks add up as suits
+            the importance (`Importance.accumulate`).
         watch: further importances by name, observed without any influence on training.
         after_task: measurements at the end of each task, by name; they see the importances of that task: those of
             `watch`, and "importance", the one that feeds the consolidation.
         reset_optimiser: whether the optimiser's state (Adam's moments) starts anew with each task.
-        reinitialise: gives the network fresh parameters at the start of task k > 0: (network, k).
+        reinitialise: gives the network fresh parameters at the start of task k > 0: (network, k). It goes with no
+            consolidation or with a penalty, which pulls them back; others would hold the fresh values.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Protection:
         )
         names = dict(watch or {})
         require("importance" not in names, "'importance' is the name of the importance that protects.")
+        if consolidation is not None and importance is not None:
+            consolidation.accumulate_by(importance.accumulate)
         self.consolidation = consolidation
         self.all = names if importance is None else {**names, "importance": importance}
         self.after_task = dict(after_task or {})
@@ -102,7 +107,8 @@ class Protection:
             apply_step(net, optimiser, self._penalty(net), again)
             return
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
-        gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        gradient = gradients_at_hand(net)
+        seen = without_dropout(net, again) if self._accumulated and drops(net) else gradient
         extra = self._extra(net, optimiser, task, seeds, at, batch, objective)
         for name, parameter in parameters.items():
             parameter.grad = gradient.get(name)
@@ -114,11 +120,11 @@ class Protection:
                 parameters[name].copy_(torch.lerp(before[name], parameters[name], rate))
             if self._accumulated:
                 delta = {name: p.detach() - before[name] for name, p in parameters.items()}
-                for part in (gradient, delta, *extra.values()) if failed else ():
+                for part in (seen, delta, *extra.values()) if failed else ():
                     part.update({name: _without(value, failed) for name, value in part.items()})
-                found = Step(at[3], gradient, delta, before, extra)
+                step = Step(at[3], seen, delta, before, extra)
                 for one in self._accumulated.values():
-                    one.observe(net, found)
+                    one.observe(net, step)
 
     def _penalty(self, net: nn.Module) -> Callable[[], Mapping[str, Tensor]] | None:
         if self.consolidation is None:
@@ -149,17 +155,8 @@ class Protection:
             self._order = (key, task.order(seeds, index, epoch, independent=True).to(device))
         rows = next(batches(self._order[1], batch, step))
         x, y = task.batch(rows[0] if replicas_of(net) is None else rows)
-        # Masks of their own, by purpose and step, and no dropout, so that measuring does not move the training.
-        modes = {module: module.training for module in net.modules()}
-        with evaluation(net, seed=1 + index) as passes:
-            passes.at(whole, 0, 0)
-            net.eval()
-            try:
-                forward_backward(net, optimiser, x, y, task.head, objective)
-            finally:
-                for module, mode in modes.items():
-                    module.training = mode
-        return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+        again = partial(forward_backward, net, optimiser, x, y, task.head, objective)
+        return independent(net, again, index, whole)
 
     def finish(
         self, net: nn.Module, task: Task, last: bool, failed: Sequence[int] = (), fail: Fail | None = None
@@ -202,7 +199,7 @@ class Protection:
         Returns:
             Name -> tensor.
         """
-        parts = {f"importance/{name}": one.state_dict() for name, one in self._accumulated.items()}
+        parts = {f"importance/{name}": one.state_dict() for name, one in self.all.items()}
         if self.consolidation is not None:
             parts["consolidation"] = self.consolidation.state_dict()
         return {f"protection/{part}//{name}": value for part, state in parts.items() for name, value in state.items()}
@@ -219,28 +216,49 @@ class Protection:
             lead, device = f"protection/{name}//", next(net.parameters()).device
             return {key[len(lead) :]: value.to(device) for key, value in tensors.items() if key.startswith(lead)}
 
-        for name, one in self._accumulated.items():
+        for name, one in self.all.items():
             state = part(f"importance/{name}")
             if state:
-                one.start(net)
+                if one.accumulated:
+                    one.start(net)
                 one.load_state_dict(state)
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))
 
-    def check(self, tasks: Sequence[Task], optimiser: Optimizer | None = None) -> None:
+    def check(self, tasks: Sequence[Task], optimiser: Optimizer | None = None, batch: int | None = None) -> None:
         """Refuse what does not go together, and warn of a stream in which a penalty cannot work.
 
         Args:
             tasks: the tasks to learn.
             optimiser: the optimiser, if it is known.
+            batch: examples per step, if they are known.
 
         Raises:
-            ValueError: if BGD is to be combined with a consolidation or a reset.
+            ValueError: if BGD is to be combined with a consolidation or a reset, or fresh parameters with anything that
+                does not pull them back, or an importance was built for batches of another size.
         """
+        for name, one in self.all.items():
+            require(
+                batch is None or one.batch in (None, batch),
+                f"{name} ({one.name!r}) was built for batch={one.batch}, got batches of {batch}: its estimate would be "
+                "biased. Give both the same number.",
+            )
         require(
             not isinstance(optimiser, BGD) or not (self.consolidation or self.reset_optimiser),
             "BGD protects by itself, with the spread of its weights: train it without a consolidation and without "
             "reset_optimiser, which would forget that spread.",
+        )
+        require(
+            self.reinitialise is None or not isinstance(optimiser, BGD),
+            "BGD remembers with means and spreads: reinitialise would destroy the means and keep the spreads of late "
+            "training. Train it without reinitialise.",
+        )
+        kept = self.consolidation
+        require(
+            self.reinitialise is None or kept is None or kept.anchored,
+            f"reinitialise goes with a penalty or without a consolidation, got {getattr(kept, 'name', '')!r}: what was "
+            "learned is overwritten, and fresh random values are held in its place. Use "
+            "consolidation.make('penalty'), or leave reinitialise out.",
         )
         if self.consolidation is None or len(tasks) < 2 or any(task.head is not None for task in tasks):
             return
@@ -267,7 +285,7 @@ def _measured(one: Importance, net: nn.Module, task: Task, failed: Sequence[int]
             one.load_state_dict({name: _without(value, failed) if value.ndim > 1 else value for name, value in state})
         found = one.value()
     else:
-        with _at_zero(net, failed):
+        with evaluated(net), _at_zero(net, failed):
             found = one.estimate(net, task.train, head=task.head)
     if failed:
         found = {name: _without(value, failed) for name, value in found.items()}
@@ -292,29 +310,3 @@ def _without(value: Tensor, failed: Sequence[int]) -> Tensor:
     value = value.clone()
     value[list(failed)] = 0
     return value
-
-
-def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None) -> dict[str, Tensor]:
-    """Gradient of the mean loss over the whole training set, in the expected view and in evaluation mode.
-
-    Args:
-        net: the network; its gradients are left as they are.
-        task: the task.
-        objective: what is minimised; None: the cross-entropy.
-
-    Returns:
-        Parameter name -> gradient.
-    """
-    parameters = parameters_of(net)
-    total: dict[str, Tensor] = {}
-    count, y = len(task.train), task.train.y
-    with measured(net) as measurement:
-        for rows in measurement.rows(count, FULL_CHUNK):
-            with torch.enable_grad():
-                x = task.train[rows]
-                logits = net(x) if task.head is None else net(x, head=task.head)
-                losses = replica_cross_entropy(logits, y[rows]) if objective is None else objective(logits, x, y[rows])
-                loss = losses.sum() * ((rows.stop - rows.start) / count)
-            for name, value in gradients(loss, parameters).items():
-                total[name] = value if name not in total else total[name].add_(value)
-    return total

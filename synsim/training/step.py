@@ -124,6 +124,25 @@ def finite_replicas(net: nn.Module, losses: Tensor) -> Tensor:
     return total.isfinite().cpu()
 
 
+def what_failed(net: nn.Module, losses: Tensor, replica: int) -> str:
+    """What is not finite in a replica that failed.
+
+    Args:
+        net: the network after its backward pass.
+        losses: [R].
+        replica: its index.
+
+    Returns:
+        The loss, or the first parameter whose gradient is not finite.
+    """
+    if not bool(losses[replica].isfinite()):
+        return "loss"
+    for name, parameter in net.named_parameters():
+        if parameter.grad is not None and not bool(_slice(parameter.grad, replica, net).isfinite().all()):
+            return f"gradient of {name!r}"
+    return "sum of gradients"
+
+
 class Held:
     """Replicas that failed, held at their last good state: the one before the step whose loss was not finite."""
 

@@ -290,6 +290,27 @@ def test_ties_at_the_edge_of_a_share_are_spared():
     assert kept.rate(net)["0.weight"].tolist() == [[[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]]]
 
 
+@pytest.mark.parametrize("kind", ["freeze", "mask"])
+def test_a_share_that_holds_nothing_for_ties_is_said(kind, recwarn):
+    net = synsim.mlp([5, 2], replicas=3, seed=1, dtype=DOUBLE)
+    found = {"0.weight": torch.ones(3, 2, 5, dtype=DOUBLE)}
+    found["0.weight"][1, 0, 0] = 2
+    kept = consolidation.make(kind, share=[0.5, 0.5, 1.0])
+    with pytest.warns(UserWarning, match=rf"{kind} holds no parameter in replicas \[0\]: more of them tie at the"):
+        kept.remember(net, found)
+    assert (kept.rate(net)["0.weight"] == 0).sum((1, 2)).tolist() == [0, 1, 10]
+    alone = consolidation.make(kind, share=0.5)
+    with pytest.warns(UserWarning, match=f"{kind} holds no parameter: more of them"):
+        alone.remember(synsim.mlp([5, 2], seed=1, dtype=DOUBLE), {"0.weight": found["0.weight"][0]})
+    # Nothing to hold, or less than one parameter due, is no surprise.
+    recwarn.clear()
+    for share, value in ((0.0, 1.0), (0.05, 1.0), (0.5, 0.0)):
+        kept = consolidation.make(kind, share=share)
+        kept.remember(net, {"0.weight": torch.full_like(found["0.weight"], value)})
+        assert (kept.rate(net)["0.weight"] == 1).all()
+    assert not recwarn
+
+
 @pytest.mark.parametrize("threshold", [0.5, [0.2, 0.5, 0.9]])
 def test_freezing_from_a_threshold(threshold):
     net = network()
@@ -483,6 +504,17 @@ def test_importances_that_do_not_fit(kind, found, message):
         ("modulation", {"quantile": 0}, r"quantile must lie in \(0, 1\], got 0"),
         ("freeze", {}, "give either share or threshold"),
         ("freeze", {"share": 0.5, "threshold": 0.5}, "give either share or threshold"),
+        ("penalty", {"strength": -1}, "strength must be finite and at least 0, got -1"),
+        ("penalty", {"strength": float("nan")}, "strength must be finite and at least 0, got nan"),
+        ("penalty", {"strength": "strong"}, "strength must be a number or one number per replica, got 'strong'"),
+        ("penalty", {"strength": [[1.0]]}, "strength must be .*, got shape .1, 1."),
+        ("modulation", {"strength": [1, -1, 1]}, "strength must be finite and at least 0"),
+        ("modulation", {"strength": torch.inf}, "strength must be finite and at least 0"),
+        ("modulation", {"strength": torch.tensor(-1.0)}, "strength must be finite and at least 0, got -1"),
+        ("freeze", {"share": 1.5}, "share must be finite and between 0 and 1, got 1.5"),
+        ("freeze", {"share": [0.5, 0.5, -0.1]}, "share must be finite and between 0 and 1"),
+        ("freeze", {"threshold": -0.1}, "threshold must be finite and at least 0"),
+        ("mask", {"share": 1.01}, "share must be finite and between 0 and 1, got 1.01"),
     ],
 )
 def test_options_that_do_not_fit(name, options, message):
@@ -493,14 +525,8 @@ def test_options_that_do_not_fit(name, options, message):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("penalty", {"strength": -1}, "strength must be finite and at least 0, got -1"),
         ("penalty", {"strength": [1.0, 2.0]}, r"strength must be a number or a tensor of shape \[3\]"),
-        ("modulation", {"strength": [1, -1, 1]}, "strength must be finite and at least 0"),
-        ("modulation", {"strength": torch.inf}, "strength must be finite and at least 0"),
-        ("freeze", {"share": 1.5}, "share must be finite and between 0 and 1, got 1.5"),
-        ("freeze", {"share": [0.5, 0.5, -0.1]}, "share must be finite and between 0 and 1"),
-        ("freeze", {"threshold": -0.1}, "threshold must be finite and at least 0"),
-        ("mask", {"share": 1.01}, "share must be finite and between 0 and 1, got 1.01"),
+        ("mask", {"share": np.array([0.5, 0.5])}, r"share must be a number or a tensor of shape \[3\]"),
         ("modulation", {"scale": "none"}, r"scale='none' takes importances in \[0, 1\], got 3"),
     ],
 )

@@ -10,6 +10,8 @@ from synsim import consolidation, importance, tasks
 from synsim.training import fit
 from synsim.training.protection import Protection
 
+# What one importance for all holds, and that it is said, is the business of test_consolidation.
+pytestmark = pytest.mark.filterwarnings("ignore:(freeze|mask) holds no parameter:UserWarning")
 SEEDS = (3, 4, 5)
 FEW = {name: {"images": 12} for name in ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")}
 FEW |= {"fisher-batched": {"images": 24, "batch": 8}, "sliced-cramer": {"images": 12, "slices": 4}}

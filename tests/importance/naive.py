@@ -63,7 +63,7 @@ def importance(name, net, x, y=None, *, axis=0, head=None, at=None, passes=1, **
             score = f.square().sum(-1) if name == "mas" else f.max(-1).values.square()
             found = [(score, torch.ones(score.shape[:-1], dtype=score.dtype))]
         else:
-            found = _labelled(net, out, None if y is None else y[..., i], i, len(images), **options)
+            found = _labelled(net, out, None if y is None else y[..., i], i, len(images), number, **options)
         for score, weight in found:
             for key, value in gradient(net, score.sum()).items():
                 total[key] += weight.reshape(-1, *[1] * (value.ndim - 1)).squeeze(0) * power(value)
@@ -71,7 +71,7 @@ def importance(name, net, x, y=None, *, axis=0, head=None, at=None, passes=1, **
     return {key: value.sqrt() for key, value in mean.items()} if name == "sqrt-fisher" else mean
 
 
-def _labelled(net, out, y, i, count, labels="exact", draws=1, seed=0):
+def _labelled(net, out, y, i, count, number, labels="exact", draws=1, seed=0):
     # Pairs of score [..., 1] and weight [...].
     logs = out.log_softmax(-1)
     chances = logs.detach().exp()[..., 0, :]
@@ -86,7 +86,7 @@ def _labelled(net, out, y, i, count, labels="exact", draws=1, seed=0):
         layer = next(iter(synapses(net).values()), None)
         seeds = [seed] if layer is None else layer.seeds
         place = (seeds, f"importance/{seed}", slice(i, i + 1), count)
-        drawn = [sampled_labels(chances.unsqueeze(-2), *place, d) for d in range(draws)]
+        drawn = [sampled_labels(chances.unsqueeze(-2), *place, number * draws + d) for d in range(draws)]
         chosen = [label[..., 0] for label in drawn]
     return [(-logs[..., 0, :].gather(-1, label.unsqueeze(-1)), one / len(chosen)) for label in chosen]
 
@@ -168,6 +168,18 @@ class Tokens(nn.Module):
         tokens = x.reshape(-1, 4) if self.folded else x.reshape(len(x), 3, 4)
         hidden = self.first(tokens).relu().reshape(len(x), 3, 5)
         return self.last(hidden.mean(1))
+
+
+class TimeFirst(nn.Module):
+    """Time steps, over which the hidden layer is a mean, in an axis before that of the examples."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times, self.first, self.last = times, nn.Linear(3, 5), nn.Linear(5, 4)
+
+    def forward(self, x):
+        steps = x.reshape(len(x), self.times, 3).transpose(0, 1)
+        return self.last(self.first(steps).tanh().mean(0))
 
 
 class Context(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from synsim import Step, importance
+from synsim import Step, importance, mlp
 
 REPEATS = 128
 BAND = math.exp(4 * 0.5 * math.sqrt(2 * 2 / REPEATS))
@@ -41,6 +41,17 @@ def test_drawn_labels_converge_with_the_root_of_the_draws():
     exact = importance.make("fisher").estimate(net, x)
     errors = [rms(net, x, exact, "fisher", labels="sampled", draws=draws) for draws in (4, 64)]
     assert 4 / BAND < errors[0] / errors[1] < 4 * BAND
+
+
+@pytest.mark.parametrize("name", ["fisher", "absolute-fisher"])
+def test_every_pass_draws_labels_of_its_own(name):
+    net = mlp([5, 6, 4], p=1.0, seed=2, dtype=torch.float64)
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    passes = importance.make(name, labels="sampled", draws=2, view="sampled", samples=3).estimate(net, x)
+    # Without noise in the network, three passes of two draws are six draws.
+    draws = importance.make(name, labels="sampled", draws=6).estimate(net, x)
+    for key, value in draws.items():
+        assert torch.allclose(passes[key], value, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("few", "many"), [(8, 128), (2, 32)])

@@ -99,6 +99,8 @@ PLAIN = {
     "pruned": (pruned, (7,), {}),
     "tokens": (lambda: naive.Tokens(folded=False), (12,), {}),
     "folded": (lambda: naive.Tokens(folded=True), (12,), {}),
+    "two times": (lambda: naive.TimeFirst(2), (6,), {}),
+    "three times": (lambda: naive.TimeFirst(3), (9,), {}),
     "context": (naive.Context, (7,), {}),
     "circular": (lambda: image_net(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")), (3, 5, 4), {}),
     "transposed": (lambda: image_net(nn.ConvTranspose2d(3, 4, 3)), (3, 5, 4), {}),
@@ -275,8 +277,8 @@ def test_a_part_of_the_images(title, replicas, own):
     seen = []
     with net.register_forward_pre_hook(lambda module, given: seen.append(given[0])):
         found = importance.make(name, images=N, **options).estimate(net, x, y)
-    chosen = torch.cat(seen[1:], -2)  # the first pass looks at one image alone
     count = N - N % options.get("batch", 1)  # a last, incomplete batch is left out
+    chosen = torch.cat(seen, -2)[..., -count:, :]  # the first passes look at the first image alone
     assert chosen.shape == (*([replicas] if replicas else []), count, 7)
     # Where each image stood tells its label.
     every = x.expand(replicas, 30, 7) if replicas else x

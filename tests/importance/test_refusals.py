@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from synsim import BernoulliLinear, Step, expected, frozen, importance, mlp, synapses
+from synsim import BernoulliLinear, MultiHead, Step, expected, frozen, importance, mlp, synapses
 from synsim.importance import selection
 
 MEASURED = ("fisher", "fisher-batched", "sqrt-fisher", "absolute-fisher", "mas", "mas-max", "sliced-cramer")
@@ -49,7 +49,11 @@ def test_every_importance_is_here():
     [
         (X[:0], "at least one image, got none"),
         ((X * 10).long(), "must hold floats, got torch.int64"),
-        (X.masked_fill(torch.arange(60).reshape(12, 5) % 29 == 1, float("nan")), "must be finite, got 3 values"),
+        (
+            X.masked_fill(torch.arange(60).reshape(12, 5) % 29 == 1, float("nan")),
+            "must be finite, got 3 values that are NaN or infinite, the first in image 0",
+        ),
+        (X.masked_fill(torch.arange(60).reshape(12, 5) == 58, float("inf")), "got 1 values .*, the first in image 11"),
     ],
 )
 def test_bad_images(name, x, message):
@@ -100,6 +104,22 @@ def test_diverged_weights(name):
         importance.make(name).estimate(broken() if name != "sliced-cramer" else diverged(), X, Y)
 
 
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_network_of_heads_that_is_given_none(name):
+    net = MultiHead(nn.Linear(5, 6), [nn.Linear(6, 4), nn.Linear(6, 4)])
+    with pytest.raises(ValueError, match=r"this network has 2 heads, got none: give head, .* \(0 to 1\)"):
+        importance.make(name).estimate(net, X, Y)
+    with pytest.raises(ValueError, match="head must lie between 0 and 1, got 2"):
+        importance.make(name).estimate(net, X, Y, head=2)
+
+
+def test_the_first_bad_image_of_replicas_is_named():
+    x = torch.zeros(2, 12, 5)
+    x[1, 7, 2] = x[0, 9, 1] = float("nan")
+    with pytest.raises(ValueError, match=r"got 2 values .*, the first in image 7"):
+        importance.make("fisher").estimate(mlp([5, 4], replicas=2), x)
+
+
 def diverged():
     # The gradient of a mean response does not see the last bias.
     net = plain()
@@ -134,7 +154,11 @@ def test_unknown_options_and_names(name):
         *[(name, {"samples": 0}, "samples must be a whole number") for name in MEASURED],
         *[(name, {"block": 2.5}, "block must be a whole number") for name in MEASURED],
         *[(name, {"seed": -1}, "seed must be a whole number of at least 0") for name in MEASURED],
-        *[(name, {"memory": 0}, "memory must be positive") for name in MEASURED],
+        *[
+            (name, {"memory": memory}, "memory must be positive and finite .MiB., got")
+            for name in MEASURED
+            for memory in (0, "a", float("inf"), float("nan"), True)
+        ],
         ("fisher", {"labels": "true"}, "labels must be one of exact, sampled, predicted, empirical, got 'true'"),
         ("fisher", {"draws": 0}, "draws must be a whole number"),
         ("fisher-batched", {"batch": 0}, "batch must be a whole number"),
@@ -422,7 +446,7 @@ def test_chunks_follow_the_memory_they_are_given(name, wide):
         x = Asked(torch.zeros(500, 5))
         importance.make(name, memory=memory, **({"labels": "predicted"} if name == "fisher" else {})).estimate(net, x)
         most.append(x.most)
-    assert most[0] == 2  # the probe of two images
+    assert most[0] == 1
     assert most == sorted(most)
     assert most[1] < 40 < most[3], "2000 units of four bytes, several tensors of them: tens of images per MiB at most"
     # Chunks grow with the memory, and what is rounded down is less than one image.

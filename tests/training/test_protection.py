@@ -201,6 +201,37 @@ def test_an_importance_sees_the_gradients_of_the_task_at_w_t(kind):
             assert distance({name: step.extra["full"][name] for name in full}, step.gradient) > 0.01
 
 
+def normed(dropout=0.0):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Linear(64, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(dropout), nn.Linear(6, 2))
+
+
+DROPPING = {"synapses and streams": (dropping, SEEDS), "torch": (lambda: normed(0.5), SEEDS[:1])}
+
+
+@pytest.mark.parametrize("kind", DROPPING)
+def test_importances_see_gradients_without_dropout(kind):
+    make, seeds = DROPPING[kind]
+    net, twin, spy = make(), make(), Spy()
+    train(net, sgd(net), Protection(watch={"spy": spy}), seeds=seeds)
+    for module in twin.modules():
+        module.training = not isinstance(module, nn.Dropout | StreamDropout)
+    for index, task in enumerate(digits()[:2]):
+        orders = [order(seeds, index, 0, len(task.train)) for order in (tasks.epoch_order, tasks.independent_order)]
+        for before, step in spy.tasks[index]:
+            own, other = ([*tasks.batches(order, BATCH)][step.index] for order in orders)
+            own, other = (task.batch(rows if len(seeds) > 1 else rows[0]) for rows in (own, other))
+            twin.load_state_dict(before)
+            with evaluation(twin, seed=1 + index) as passes:
+                passes.at(step.index, 0, 0)
+                assert_equal(step.extra["independent"], gradient_of(twin, *other, task.head, None))
+            twin.load_state_dict(before)
+            assert_equal(step.gradient, gradient_of(twin, *own, task.head, None))
+            update = {name: -10 * value for name, value in step.delta.items()}
+            assert distance(update, step.gradient) > 0.1, "the update has dropout"
+
+
 @pytest.mark.parametrize("kind", ["penalty", "modulation"])
 def test_the_step_is_shown_with_its_protection(kind):
     net, spy = network(1.0), Spy()
@@ -238,6 +269,7 @@ WATCHED = {
     "several sites": (lambda: network(sites=3), presynaptic),
     "no replicas": (lambda: synsim.mlp([64, 6, 2], p=0.4, seed=1), presynaptic),
     "dropout": (dropping, sgd),
+    "batch norm": (lambda: normed(0.0), sgd),
 }
 
 
@@ -245,14 +277,17 @@ WATCHED = {
 def test_watching_changes_nothing(kind):
     make, optimiser = WATCHED[kind]
     part = digits("separate" if kind == "heads" else "shared")[:2]
-    seeds = SEEDS[:1] if kind == "no replicas" else SEEDS
+    seeds = SEEDS[:1] if kind in ("no replicas", "batch norm") else SEEDS
+    watched = every()
+    if kind == "batch norm":
+        watched.pop("release-probability")
     found = []
-    for watch in ({}, every()):
+    for watch in ({}, watched):
         net = make()
         rule = optimiser(net)
         seen = {"seen": lambda net, task, found: torch.stack([value.sum() for one in found.values()
                 for value in one.values()]).sum().expand(len(seeds))} if watch else {}  # fmt: skip
-        guard = Protection(watch=watch, after_task=seen if kind != "no replicas" else {})
+        guard = Protection(watch=watch, after_task=seen if len(seeds) > 1 else {})
         history = train(net, rule, guard, part, seeds=seeds)
         history.after_task.clear()
         found.append(state_of(net, rule, history) | masks_of(net))
@@ -319,6 +354,33 @@ def test_what_is_frozen_does_not_move_by_a_bit(how, optimiser):
         assert torch.equal(before[rate == 0], after[rate == 0])
         # Pixels at the edge of the image never change, and are still free.
         assert float((before != after)[rate == 1].float().mean()) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"), [({}, "last"), ({"accumulate": "sum"}, "sum"), ({"accumulate": "decayed", "decay": 1}, "sum")]
+)
+def test_release_probabilities_of_several_tasks_do_not_add_up(options, rule):
+    net, guards = network(0.25), {}
+    for how, more in (("freeze", {"threshold": 0.9353}), ("modulation", {"scale": "none"}), ("penalty", {})):
+        guards[how] = Protection(measure("release-probability"), consolidation.make(how, **more, **options))
+        for _ in range(4):
+            guards[how].finish(net, digits()[0], False)
+    total = 0.25 if rule == "last" else 1.0
+    for guard in guards.values():
+        assert all((value == total).all() for value in guard.consolidation.importance.values())
+    assert all((rate == (rule == "last")).all() for rate in guards["freeze"].consolidation.rate(net).values())
+    assert all((rate == 1 - total).all() for rate in guards["modulation"].consolidation.rate(net).values())
+
+
+def test_all_other_importances_add_up_over_tasks():
+    assert {name for name in importance.available() if measure(name).accumulate != "sum"} == {"release-probability"}
+    net = network(0.25)
+    for inner, options in (("magnitude", {}), ("release-probability", {"anchors": "separate"})):
+        guard = Protection(measure(inner), penalty(**options))
+        for _ in range(3):
+            guard.finish(net, digits()[0], False)
+        once = measure(inner).estimate(net)
+        assert all(torch.allclose(value, 3 * once[name]) for name, value in guard.consolidation.importance.items())
 
 
 def test_rates_scale_the_step_that_adam_makes():
@@ -393,6 +455,7 @@ def test_a_replica_whose_importance_is_not_finite_is_held(name):
         weights.append(history.after_task["weight"])
     (failure,) = found[0][1].failures
     assert (failure.replica, failure.task, failure.epoch, failure.step) == (1, "0 1", 0, 4)
+    assert "its importance was not finite" in str(failure)
     assert torch.equal(weights[0][[0, 2]], weights[1])
     assert torch.equal(weights[0][1, 0], weights[0][1, 2])
     assert not torch.equal(weights[0][0, 0], weights[0][0, 2])
@@ -433,6 +496,24 @@ def penalty(**options):
     return consolidation.make("penalty", strength=3.0, **options)
 
 
+class Relative(importance.Importance):
+    """Measured after a task, and yet with a state: sizes relative to those after the first task."""
+
+    def __init__(self):
+        self.first = {}
+
+    def estimate(self, net, x, y=None, *, head=None):
+        sizes = {name: p.detach().abs() for name, p in net.named_parameters()}
+        self.first = self.first or {name: 1 + value for name, value in sizes.items()}
+        return {name: value / self.first[name] for name, value in sizes.items()}
+
+    def state_dict(self):
+        return dict(self.first)
+
+    def load_state_dict(self, state):
+        self.first = dict(state)
+
+
 RESUMED = {
     "si-unbiased": (network, presynaptic, lambda: Protection(measure("si-unbiased"), penalty()), {}),
     "path-integral": (network, sgd, lambda: Protection(measure("path-integral"), penalty(anchors="separate")), {}),
@@ -453,10 +534,16 @@ RESUMED = {
         adam,
         lambda: Protection(
             measure("si"),
-            consolidation.make("freeze", share=0.5, accumulate="average", decay=0.5),
+            penalty(accumulate="average", decay=0.5),
             reset_optimiser=True,
             reinitialise=lambda net, task: redraw(net, draw=task),
         ),
+        {},
+    ),
+    "freeze": (
+        lambda: network(1.0),
+        adam,
+        lambda: Protection(measure("si"), consolidation.make("freeze", share=0.5, accumulate="average", decay=0.5)),
         {},
     ),
     "Adam, heads": (heads, adam, lambda: Protection(measure("online-absolute-fisher"), penalty()), {}),
@@ -464,6 +551,12 @@ RESUMED = {
         network,
         presynaptic,
         lambda: Protection(measure("mas"), consolidation.make("mask"), watch=every(), after_task={"size": size_of}),
+        {},
+    ),
+    "measured, with a state": (
+        network,
+        presynaptic,
+        lambda: Protection(Relative(), penalty(), after_task={"size": size_of}),
         {},
     ),
     "steps": (network, presynaptic, lambda: Protection(measure("si-bias"), penalty()), {"steps": 6}),
@@ -562,6 +655,41 @@ def test_the_optimiser_and_the_parameters_start_anew():
             assert large.any()
             assert torch.allclose(first.delta[name][large], -0.01 * g[large].sign(), rtol=1e-3)
     assert {int(entry["step"]) for entry in rule.state.values()} == {4}
+
+
+FRESH = {
+    "modulation": ({"strength": 1.0}, adam, "reinitialise goes with a penalty .* got 'modulation'"),
+    "freeze": ({"share": 0.5}, adam, "reinitialise goes with a penalty .* got 'freeze'"),
+    "mask": ({"share": 0.5}, presynaptic, "reinitialise goes with a penalty .* got 'mask'"),
+    "BGD": (None, bgd, "reinitialise would destroy the means and keep the spreads"),
+    "penalty": ({"strength": 1.0}, adam, None),
+}
+
+
+@pytest.mark.parametrize("kind", FRESH)
+def test_fresh_parameters_need_something_that_pulls_them_back(kind):
+    options, optimiser, message = FRESH[kind]
+    kept = None if options is None else consolidation.make(kind, **options)
+    guard = Protection(measure("magnitude"), kept, reinitialise=lambda net, task: redraw(net, draw=task))
+    net = network()
+    rule = optimiser(net)
+    before = state_of(net)
+    if message is None:
+        train(net, rule, guard)
+        return
+    with pytest.raises(ValueError, match=message):
+        train(net, rule, guard)
+    assert_same(state_of(net), before)
+
+
+def test_an_importance_for_batches_of_another_size():
+    sos = importance.make("sos", alpha="unbiased", batch=256)
+    for guard, name in ((Protection(sos, penalty()), "importance"), (Protection(watch={"seen": sos}), "seen")):
+        with pytest.raises(ValueError, match=rf"{name} \('sos'\) was built for batch=256, got batches of 70"):
+            train(network(), presynaptic(network()), guard)
+    for options in ({"alpha": 1.0}, {"alpha": 0.0, "batch": 256}, {"alpha": "unbiased", "batch": BATCH}):
+        net = network()
+        train(net, presynaptic(net), Protection(watch={"seen": importance.make("sos", **options)}), digits()[:1])
 
 
 # BGD
