@@ -78,6 +78,13 @@ def test_orders_and_thresholds():
         report.of_limit(0, 1, "=", 1)
 
 
+def test_pairs_without_a_published_order():
+    assert report.of_pair(0.049, "p < 0.05") == "significant too"
+    assert report.of_pair(0.05, "p < 0.05") == "not significant"
+    assert report.of_pair(math.nan, "p < 0.05") == "no error known"
+    assert report.of_pair(0.001, "") == report.of_pair(math.nan, "") == "ours"
+
+
 # What is published.
 
 
@@ -194,7 +201,7 @@ SPLIT = {"scenario": "split", "bias": False}
 
 
 def line(finding, start):
-    (found,) = [one for one in finding.lines if one.label.startswith(start) and "code" not in one.label]
+    (found,) = [one for one in finding.lines if one.label.startswith(start) and "published code" not in one.label]
     return found
 
 
@@ -248,6 +255,35 @@ def test_methods_of_several_runs_are_put_together_and_tested(make, rng):
     assert both.failed.dtype == bool
     assert bool(both.failed.sel(model="ewc", replica=1))
     assert [str(name) for name in both.after_task.values] == [*TASKS, "joint"]
+
+
+VARIANTS = {
+    "full": 0.85, "no freezing": 0.85, "no modulation": 0.83, "neither": 0.80, "ghost (code)": 0.82,
+    "ghost (expected)": 0.81, "not normalised": 0.84,
+}  # fmt: skip
+
+
+def test_every_variant_is_tested_against_the_full_model_and_the_ghost_against_neither(make, rng):
+    data = lifelong(list(VARIANTS), rng, VARIANTS).drop_vars("mean_p")
+    folder = make("ablation", data, script="ablation", scenario="split", bias=False)
+    finding = report.assess(item("Fig. 4.5a, Split MNIST"), report.collect([folder])[0])
+    final = {name: 100 * data.accuracy.values[k, :, 2].mean(1) for k, name in enumerate(VARIANTS)}
+    pairs = [("full", name) for name in VARIANTS if name != "full"] + [("ghost (code)", "neither")]
+    tests = {pair: stats.ttest_ind(*(final[name] for name in pair)) for pair in pairs}
+    holm, floor = {}, 0.0
+    for rank, pair in enumerate(sorted(pairs, key=lambda pair: tests[pair].pvalue)):
+        floor = max(floor, min(1.0, tests[pair].pvalue * (len(pairs) - rank)))
+        holm[pair] = floor
+    for (one, other), test in tests.items():
+        (found,) = [
+            line
+            for line in finding.lines
+            if line.label in (f"accuracy: {one} over {other}", f"accuracy: {one} against {other}")
+        ]
+        text = f"t = {test.statistic:.2f}, p = {test.pvalue:.1g}, Holm {holm[one, other]:.1g}"
+        assert found.test.startswith(text.replace("-", "−"))
+    assert line(finding, "accuracy: ghost (code) against neither").verdict == "significant too"
+    assert line(finding, "accuracy: full against no freezing").verdict == "ours"
 
 
 def test_runs_with_fewer_seeds_are_merged_and_their_missing_replicas_do_not_count(make, rng):

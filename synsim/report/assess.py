@@ -10,7 +10,7 @@ import numpy as np
 from synsim import statistics
 from synsim.report import verdict, words
 from synsim.report.blocks import Table
-from synsim.report.claims import Claim, Difference, Grid, Item, Key, Limit, Order, Shown, Value
+from synsim.report.claims import Apart, Claim, Difference, Grid, Item, Key, Limit, Order, Shown, Value
 from synsim.report.readers import READERS, Sample
 from synsim.report.runs import Run
 
@@ -134,7 +134,7 @@ def _keys(claim: Claim) -> tuple[Key, ...]:
     match claim:
         case Order():
             return claim.larger, claim.smaller
-        case Difference():
+        case Difference() | Apart():
             return claim.first, claim.second
         case _:
             return (claim.key,)
@@ -170,7 +170,7 @@ def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Compari
     other = item.data != runs[0].config.get("data")
     ours = _gap(sums) if isinstance(claim, Difference) else _ours(sums)
     made = Line(label, published, ours, " and ".join(dict.fromkeys(str(int(one.n)) for one in sums)))
-    judged, difference = _judged(claim, sums, samples)
+    judged, difference = _judged(claim, sums, samples, math.nan if test is None else test[1])
     if other and isinstance(claim, Value | Difference):
         return made._replace(verdict=f"{verdict.OTHER_DATA}: {runs[0].config.get('data')}")
     if test is not None:
@@ -178,8 +178,8 @@ def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Compari
     return made._replace(difference=difference, verdict=judged + _qualified(runs, other))
 
 
-def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[Sample]) -> tuple[str, str]:
-    # The verdict, and the difference as text.
+def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[Sample], p: float) -> tuple[str, str]:
+    # The verdict, and the difference as text; p is that of the test, corrected.
     one = sums[0]
     match claim:
         case Value():
@@ -192,6 +192,9 @@ def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[
             return judged, words.distance(mean, sem, n, claim.published)
         case Order():
             return verdict.of_order(float(one.mean), float(sums[1].mean)), _gap(sums)
+        case Apart():
+            finite = all(math.isfinite(one.mean) for one in sums)
+            return verdict.of_pair(p, claim.published) if finite else verdict.FAILED, _gap(sums)
         case Limit():
             values = samples[0].values[np.isfinite(samples[0].values)]
             low, high = (float(values.min()), float(values.max())) if len(values) else (math.nan, math.nan)
@@ -207,6 +210,8 @@ def _published(claim: Claim) -> str:
             return claim.published.text(claim.digits)
         case Order() | Limit():
             return claim.published
+        case Apart():
+            return claim.published or NOTHING
         case Shown():
             return "image only"
 
@@ -245,7 +250,7 @@ def _grid(grid: Grid, found: Found) -> Table | None:
 
 
 def _notes(item: Item, lines: Sequence[Line]) -> tuple[str, ...]:
-    differing = [line.label for line in lines if line.verdict.startswith(verdict.DIFFERS)]
+    differing = [line.label for line in lines if line.verdict.startswith((verdict.DIFFERS, verdict.NOT_APART))]
     return tuple(
         note.text
         for note in item.notes

@@ -63,6 +63,23 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Two means that are tested, whichever is the larger.
+
+    Attributes:
+        label: in words, "a against b".
+        first: where a is.
+        second: where b is.
+        published: how the paper says that they differ; empty if it does not compare them.
+    """
+
+    label: str
+    first: Key
+    second: Key
+    published: str = ""
+
+
+@dataclass(frozen=True)
 class Limit:
     """A published threshold.
 
@@ -111,7 +128,7 @@ class Grid:
     corner: str
 
 
-Claim = Value | Difference | Order | Limit | Shown
+Claim = Value | Difference | Order | Apart | Limit | Shown
 
 
 @dataclass(frozen=True)
