@@ -17,6 +17,7 @@ from scipy import stats
 
 from synsim import records, report
 from synsim.report import Heading, Paragraph, Published, Table
+from synsim.report.page import origins
 
 ROOT = Path(report.__file__).resolve().parent.parent.parent
 SEEDS = [2019, 2020, 2021]
@@ -255,6 +256,44 @@ def test_methods_of_several_runs_are_put_together_and_tested(make, rng):
     assert both.failed.dtype == bool
     assert bool(both.failed.sel(model="ewc", replica=1))
     assert [str(name) for name in both.after_task.values] == [*TASKS, "joint"]
+
+
+def test_an_order_that_chance_may_have_made_says_so(make, rng):
+    # Same order of the means, but the seeds of either spread over far more than the gap.
+    data = lifelong(["presynaptic", "none", "joint"], rng, LEVEL)
+    data.accuracy[1, :, 2] = data.accuracy[0, :, 2].values - 0.01 + np.array([[-0.2], [0.0], [0.2]])
+    finding = report.assess(item(COLUMN_1), report.collect([make("run", data, **SPLIT)])[0])
+    assert line(finding, "accuracy: presynaptic over no").verdict == "same order (not significant)"
+    assert line(finding, "accuracy: joint training over presynaptic").verdict == "same order"
+    assert "1 × same order (not significant), 1 × same order" in finding.verdict()
+
+
+def test_runs_that_only_the_figure_is_of_are_named_too(make, rng):
+    config = {"scenario": "permuted", "bias": False}
+    level = LEVEL | {"ewc 10": 0.9}
+    folders = [make(name, lifelong([name], rng, level), **config) for name in ("presynaptic", "bgd", "ewc 10")]
+    finding = report.assess(item("Fig. 4.8b"), report.collect(folders)[0])
+    assert [run.name for run in finding.sources] == ["presynaptic"]
+    made = origins(finding)
+    assert len(made) == 2
+    assert made[0].startswith("presynaptic: `python experiments/lifelong.py")
+    assert made[1].startswith("bgd (in the figure): `python experiments/lifelong.py")
+
+
+def perceptron(gap):
+    """Samples of the gap between the perceptrons at loads of 10 % and more, ten seeds."""
+    return {("gap", f"{10 * k}%"): report.Sample(mean + np.linspace(-0.01, 0.01, 10)) for k, mean in enumerate(gap, 1)}
+
+
+def test_whether_the_gap_reverses_is_told_by_the_data():
+    (remark,) = item("Fig. 4.5b,c").remarks
+    assert remark(perceptron([0.04, 0.03, -0.01, -0.02])) == (
+        "The gap does not only shrink: it reverses at high load. From 30 % of the capacity on the standard perceptron "
+        "is ahead, at 40 % by 0.020 ± 0.002."
+    )
+    assert remark(perceptron([-0.04, 0.03, 0.01])) == ""
+    assert remark(perceptron([0.04, 0.03, -0.001])) == ""  # may be chance
+    assert remark({}) == ""
 
 
 VARIANTS = {

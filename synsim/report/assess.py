@@ -16,6 +16,7 @@ from synsim.report.runs import Run
 
 NOTHING = "–"
 STAND_IN = "digits"
+METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 
 
 class Line(NamedTuple):
@@ -62,6 +63,18 @@ class Finding:
     unread: tuple[str, ...]
     models: Mapping[str, Run]
 
+    def drawn(self) -> dict[str, Run]:
+        """The models that its figure shows, where it shows several.
+
+        Returns:
+            Model -> the run it is from, in the order of the figure; empty if the figure is not of models, or there is
+            none.
+        """
+        if not self.item.figure:
+            return {}
+        known = METHODS if self.item.experiment in ("lifelong", "continuous") else tuple(self.models)
+        return {name: self.models[name] for name in known if name in self.models}
+
     def verdict(self) -> str:
         """All verdicts in short.
 
@@ -103,8 +116,11 @@ def assess(item: Item, runs: Sequence[Run]) -> Finding:
         run = found[key][1]
         sources[run] = (*sources.get(run, ()), key)
     grids = tuple(grid for grid in (_grid(one, found) for one in item.grids) if grid is not None)
+    samples = {key: sample for key, (sample, _) in found.items()}
+    remarks = (remark(samples) for remark in item.remarks)
+    notes = (*_notes(item, lines), *(text for text in remarks if text))
     models = {key[1]: run for key, (_, run) in found.items() if key[0] == "final"}
-    return Finding(item, lines, grids, sources, _notes(item, lines), unread, models)
+    return Finding(item, lines, grids, sources, notes, unread, models)
 
 
 def _gather(item: Item, runs: Sequence[Run]) -> tuple[Found, tuple[str, ...]]:
@@ -173,9 +189,10 @@ def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Compari
     judged, difference = _judged(claim, sums, samples, math.nan if test is None else test[1])
     if other and isinstance(claim, Value | Difference):
         return made._replace(verdict=f"{verdict.OTHER_DATA}: {runs[0].config.get('data')}")
+    weak = isinstance(claim, Order) and judged == verdict.SAME and test is not None and test[1] >= verdict.LEVEL
     if test is not None:
         made = made._replace(test=words.test(*test))
-    return made._replace(difference=difference, verdict=judged + _qualified(runs, other))
+    return made._replace(difference=difference, verdict=judged + _qualified(runs, other, weak))
 
 
 def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[Sample], p: float) -> tuple[str, str]:
@@ -224,8 +241,9 @@ def _gap(sums: Sequence[statistics.Summary]) -> str:
     return words.mean(float(sums[0].mean - sums[1].mean), math.hypot(sums[0].sem, sums[1].sem))
 
 
-def _qualified(runs: Sequence[Run], other: bool) -> str:
-    parts = [f"on {runs[0].config.get('data')}"] if other else []
+def _qualified(runs: Sequence[Run], other: bool, weak: bool) -> str:
+    parts = [verdict.NOT_APART] if weak else []
+    parts += [f"on {runs[0].config.get('data')}"] if other else []
     parts += ["reduced run"] if any(run.shortened for run in runs) else []
     return f" ({', '.join(parts)})" if parts else ""
 

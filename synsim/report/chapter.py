@@ -19,6 +19,7 @@ from synsim.report.energy_items import (
     SWEEP,
 )  # fmt: skip
 from synsim.report.lifelong_items import CONTINUOUS, FIRST_TASK, PER_TASK, PROBABILITIES, TABLE
+from synsim.report.remarks import reversal
 from synsim.report.verdict import Published
 
 SCHEMA = Item("Fig. 4.4a", "A drawing of the tasks of Split MNIST: nothing is measured.", verdict=verdict.SCHEMATIC)
@@ -113,6 +114,7 @@ PERCEPTRON = Item(
             "divided by √10 twice, so that they are not used here."
         ),
     ),
+    remarks=(reversal,),
 )  # fmt: skip
 RECORDED = Item(
     "Fig. 4.9",

@@ -1,5 +1,6 @@
 """What a figure or table of the paper claims, so that a run can be held against it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,6 +164,7 @@ class Item:
         figure: script of analysis/ and stem of its figure; empty if there is none.
         alt: what the figure shows, for those who can't see it.
         notes: reasons for differences.
+        remarks: notes that depend on the numbers: samples of the runs -> text, empty if there is nothing to say.
         verdict: of the whole, where nothing is measured.
     """
 
@@ -178,4 +180,5 @@ class Item:
     figure: tuple[str, str] | tuple[()] = ()
     alt: str = ""
     notes: tuple[Note, ...] = ()
+    remarks: tuple[Callable[[dict[Key, Any]], str], ...] = ()
     verdict: str = ""
