@@ -6,6 +6,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from synsim import records
@@ -41,6 +42,7 @@ ARGUMENTS = {
     "brian2_check": ["--hidden", "20", "--epochs", "1", "--window", "10", "--images", "20", "--repeats", "6",
                      "--target", "numpy", "--seeds", "1", "2"],
     "lesions": ["--hidden", "20", "--epochs", "1", "--images", "60", "--samples", "2", "--fractions", "0", "0.5", "0.9",
+                "--orders", "p", "random", "fisher", "sqrt-fisher", "mas", "sliced-cramer", "release-probability",
                 "--seeds", "1", "2"],
 }  # fmt: skip
 
@@ -81,9 +83,20 @@ def test_it_runs_resumes_and_is_drawn(name, tmp_path, capsys):
     assert list((out / "figures").glob("*.pdf"))
 
 
+def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
+    run("lesions", tmp_path, "--orders", "p", "weight", "release-probability", "magnitude", "mas", "fisher-batched")
+    curves = records.open(tmp_path).dataset.lesion_accuracy
+    assert not bool(curves.isnull().any())
+    for order, importance in (("p", "release-probability"), ("weight", "magnitude")):
+        np.testing.assert_array_equal(curves.sel(order=order).values, curves.sel(order=importance).values)
+    assert not np.array_equal(curves.sel(order="mas").values, curves.sel(order="p").values)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("lesions", ["--orders", "si"], "invalid choice"),
+        ("lesions", ["--orders", "uniform"], "invalid choice"),
         ("fisher_variants", ["--preset", "full"], "preset must be one of quick, paper"),
         ("combinations", ["--selection", "3"], "a strength must be chosen on other seeds"),
         ("importances", ["--methods", "ewc2"], "invalid choice"),

@@ -435,6 +435,7 @@ ROWS = {  # key -> method and beginning of the metric in the run's own table
     "lesions": {
         ("mean", "random"): ("random", "accuracy on average"),
         ("50 %", "p"): ("p", "accuracy with 50 %"),
+        ("seconds", "study"): ("lesion study", "s: 5 orders × 10 fractions × 2 seeds"),
     },
     "perceptron": {
         ("average", "standard"): ("standard", "accuracy over 3 tasks"),

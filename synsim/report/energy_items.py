@@ -74,6 +74,7 @@ LESIONS = Item(
             Shown(f"accuracy, mean over all fractions, %: {text} first (ours)", ("mean", name))
             for name, text in (("weight", "low |w̄|"), ("p*weight", "low p·|w̄|"), ("fisher", "low Fisher"))
         ),
+        Shown("time of the lesion study without training, s (ours)", ("seconds", "study")),
     ),
     figure=("lesions", "lesions"),
     alt="Accuracy against the share of silenced synapses, one curve per order; bars of accuracy and of bits per energy "
