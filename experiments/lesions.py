@@ -3,8 +3,9 @@
 Lesions: the lowest of p, abs(w̄), p · abs(w̄) or any importance that is measured in a trained network (the Fisher
 information, MAS, …) go first, or any at random, pooled over the layers; p itself stays, and every lesion starts from
 the intact network. Importances are those of the mean field, of training images, so that no order has seen what it is
-tested on; those of the Fisher family take true labels (the published one for Fig. 4.2d is of test images). Changed probabilities: all p set to their mean or to 1, or shuffled within each layer, where a
-synapse keeps its expected strength w̄, or its strength when released m = w̄ / p.
+tested on; those of the Fisher family take true labels (the published one for Fig. 4.2d is of test images). Changed
+probabilities: all p set to their mean or to 1, or shuffled within each layer, where a synapse keeps its expected
+strength w̄, or its strength when released m = w̄ / p.
 """
 
 import time
