@@ -280,6 +280,33 @@ def test_runs_that_only_the_figure_is_of_are_named_too(make, rng):
     assert made[1].startswith("bgd (in the figure): `python experiments/lifelong.py")
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Runs of importance_of_release without and with the importances accumulated along training."""
+    base, made = tmp_path_factory.mktemp("watched"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "experiments"))
+        patch.setattr(sys, "argv", ["experiments/importance_of_release.py", "--data", "digits"])
+        script = importlib.import_module("importance_of_release")
+        for name, more in (("without", []), ("along", ["--along"])):
+            given = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1", "--seeds", "1", "2", *more]
+            given += [*TINY["importance_of_release"], "--out", str(base / name)]
+            script.run(script.parse(script.Config, "", given), script.experiment)
+            made.append(report.collect([base / name])[0][0])
+    return made
+
+
+def test_correlations_with_all_importances_are_shown_and_what_is_left_out_is_said(watched):
+    for run, along in zip(watched, (False, True), strict=True):
+        finding = report.assess(item("Fig. 4.2a,c,d"), [run])
+        (grid,) = finding.grids
+        assert grid.head == ("importance", "Pearson", "Spearman")
+        assert [row[0] for row in grid.rows] == [str(name) for name in run.record.dataset.importance.values]
+        assert ("si" in [row[0] for row in grid.rows]) == along
+        assert any("`--along` trains once more" in note for note in finding.notes) != along
+        assert ("left out: importances accumulated along the way" in run.facts()) != along
+
+
 def perceptron(gap):
     """Samples of the gap between the perceptrons at loads of 10 % and more, ten seeds."""
     return {("gap", f"{10 * k}%"): report.Sample(mean + np.linspace(-0.01, 0.01, 10)) for k, mean in enumerate(gap, 1)}

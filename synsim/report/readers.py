@@ -172,6 +172,9 @@ def importance_of_release(dataset: xarray.Dataset) -> Samples:
     fisher = [str(name) for name in dataset.importance.values if str(name).endswith("test set")]
     if fisher:
         found["r", "fisher"] = _sample(sound.r.sel(importance=fisher[0], layer="all", kind="Pearson"))
+    for name in map(str, dataset.importance.values):
+        for kind in map(str, dataset.kind.values):
+            found["correlation", name, kind] = _sample(sound.r.sel(importance=name, layer="all", kind=kind))
     return found
 
 

@@ -7,6 +7,28 @@ from synsim.report import words
 from synsim.report.claims import Key
 from synsim.report.readers import Sample
 
+# Importances that are accumulated along training: a run holds all of them, or none.
+ALONG = "si"
+
+
+def without_training(samples: Mapping[Key, Sample]) -> str:
+    """Whether the correlations with p leave out the importances that are accumulated along training.
+
+    Args:
+        samples: of importance_of_release runs, with ("correlation", importance, kind).
+
+    Returns:
+        What is left out, and how to get it; empty if nothing is.
+    """
+    names = {key[1] for key in samples if key[0] == "correlation"}
+    if not names or ALONG in names:
+        return ""
+    return (
+        "Reduced: the correlations of p leave out the importances that are accumulated along training (SI and its "
+        "variants, SOS, the online absolute Fisher information, path integrals). `--along` trains once more and takes "
+        "them in."
+    )
+
 
 def reversal(samples: Mapping[Key, Sample]) -> str:
     """Whether the gap between the perceptrons turns round as the load grows.
