@@ -129,6 +129,20 @@ def test_rules_are_tested_with_correction_over_both_parts(tmp_path):
     tested(metrics(tmp_path), pairs)
 
 
+@pytest.mark.parametrize("how", ["freeze", "mask"])
+def test_a_network_that_freezes_or_masks_by_an_importance_can_learn_after_the_first_task(how, tmp_path):
+    sys.modules.pop("lifelong", None)
+    script = importlib.import_module("lifelong")
+    given = ["--methods", "magnitude", "--consolidation", how, "--hidden", "20", "--epochs", "4", "--seeds", "1"]
+    given += ["--ewc-rate", "0.01", "--ewc-optimiser", "adam"]
+    config = script.parse(script.Config, "", [*COMMON, *given, "--out", str(tmp_path)])
+    assert script.settings(config, "magnitude") == (0.5,)
+    script.run(config, script.experiment)
+    data = records.open(tmp_path).dataset
+    second = data.accuracy.isel(model=0, replica=0, after_task=1, test_task=1)
+    assert float(second) > 0.75
+
+
 def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
     run("lesions", tmp_path, "--orders", "p", "weight", "release-probability", "magnitude", "mas", "fisher-batched")
     curves = records.open(tmp_path).dataset.lesion_accuracy
