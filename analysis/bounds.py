@@ -12,24 +12,35 @@ from synsim import figures, plots, statistics
 UNITS = {"lifelong": "accuracy over all tasks (%)", "energy": "10⁻³ bits per unit of energy"}
 
 
+def tests(dataset: xarray.Dataset) -> dict[tuple[str, str], float]:
+    """P values of soft against hard bounds, paired, per part and constants; corrected for one another (Holm)."""
+    made = {}
+    for part in (part for part in UNITS if f"{part}_score" in dataset):
+        for constants in ("published", "own"):
+            pair = dataset[f"{part}_score"].sel(constants=constants).transpose("rule", "replica").values
+            if np.isfinite(pair[0] - pair[1]).sum() > 1:
+                made[part, constants] = statistics.compare(*pair, paired=True).p
+    return dict(zip(made, map(float, statistics.holm(list(made.values()))), strict=True))
+
+
 def scores(ax: Axes, dataset: xarray.Dataset, part: str) -> dict[str, list[float]]:
     """Bars of the objective with tests of soft against hard; returns the numbers."""
     score = dataset[f"{part}_score"]
-    found, colours, tests = {}, [], []
+    found, colours, brackets, corrected = {}, [], [], tests(dataset)
     for constants in ("published", "own"):
         pair = [score.sel(rule=rule, constants=constants).values for rule in dataset.rule.values]
         for number, (rule, values) in enumerate(zip(dataset.rule.values, pair, strict=True)):
             found[f"{rule}\n{constants}"] = values
             colours.append(number)
-        if min(len(values) for values in pair) > 1:
-            tests.append((len(found) - 2, statistics.compare(*pair, paired=True).p))
+        if (part, constants) in corrected:
+            brackets.append((len(found) - 2, corrected[part, constants]))
     plots.bars(ax, list(found), list(found.values()), colours)
     everything = np.concatenate(list(found.values()))
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
     floor = 0.0 if part == "energy" else max(0.0, low - 2 * (high - low) - 1)
     reach = high - floor
     ax.set_ylim(floor, high + 0.2 * reach)
-    for left, p in tests:
+    for left, p in brackets:
         plots.bracket(ax, left, left + 1, high + 0.06 * reach, f"{statistics.stars(p)} p = {p:.2g}".strip())
     ax.set(xlabel="bounds of p, and constants", ylabel=UNITS[part])
     return {name.replace("\n", ", "): values.tolist() for name, values in found.items()}

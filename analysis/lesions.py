@@ -24,9 +24,16 @@ UNCHANGED = 0
 
 def curves(ax: Axes, dataset: xarray.Dataset) -> Axes:
     """Accuracy against the share of synapses silenced, one curve per order."""
-    for order in dataset.order.values:
+    orders = [str(order) for order in dataset.order.values]
+    # Importances take the colours that are left.
+    known = {order: COLOURS[order] for order in orders if order in COLOURS}
+    free = [number for number in range(len(plots.COLOURS)) if number not in known.values()] or [0]
+    others = [order for order in orders if order not in known]
+    numbers = known | {order: free[place % len(free)] for place, order in enumerate(others)}
+    for order in orders:
         values = 100 * dataset.lesion_accuracy.sel(order=order).transpose("replica", "fraction").values
-        plots.curve(ax, 100 * dataset.fraction.values, values, LABELS.get(order, order), COLOURS.get(order, 5))
+        label = LABELS.get(order, f"low {order} first")
+        plots.curve(ax, 100 * dataset.fraction.values, values, label, numbers[order])
     ax.set(xlabel="synapses silenced (%)", ylabel="accuracy (%)")
     ax.set_ylim(bottom=0)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2, handlelength=1.4, ncols=2)

@@ -27,7 +27,6 @@ from synsim.report import Finding, Picture, Run, Study
 ROOT = Path(__file__).resolve().parent.parent
 # Pixels of a figure seven inches wide, and its colours: a dozen figures have to stay small.
 WIDTH, COLOURS = 1400, 128
-METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 
 
 def per_task(dataset: xarray.Dataset, folder: Path) -> list[Path]:
@@ -151,8 +150,7 @@ def call(
 
 def sources(finding: Finding) -> list[tuple[list[Run], xarray.Dataset, list[dict[str, Any]]]]:
     """What the figure of an item may be drawn from: the models of all runs together, or one run after another."""
-    known = METHODS if finding.item.experiment in ("lifelong", "continuous") else tuple(finding.models)
-    models = {name: finding.models[name] for name in known if name in finding.models}
+    models = finding.drawn()
     if models:
         runs = list(dict.fromkeys(models.values()))
         summary = [row for run in runs for row in run.record.summary]

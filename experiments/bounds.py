@@ -140,11 +140,6 @@ def compare(config: Config, part: str, session: Session) -> tuple[xarray.Dataset
         searches.append(searched.score.values)
         own.append(list(chosen.values()))
     dataset = xarray.concat(results, xarray.Variable("rule", list(RULES)))
-    for label in ("published", "own") if count > 1 else ():
-        pair = [dataset.score.sel(rule=rule, constants=label).values for rule in RULES]
-        test = statistics.compare(*pair, paired=True)
-        text = f"{UNITS[part]}, difference; paired t-test p = {test.p:.2g}, Hedges g = {test.hedges_g:.2g}"
-        rows.append(tables.row(f"soft − hard, {label} constants", text, pair[0] - pair[1]))
     dataset["search"] = (("rule", "trial"), np.stack(searches))
     dataset["drawn"] = (("constant", "trial"), np.stack(list(draws.values())))
     dataset["chosen"] = (("rule", "constant"), np.array(own))
@@ -154,11 +149,28 @@ def compare(config: Config, part: str, session: Session) -> tuple[xarray.Dataset
     return dataset.rename({str(v): f"{part}_{v}" for v in names if v not in shared}), rows
 
 
+def differences(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Soft minus hard bounds in every part, with paired tests whose p values are corrected for one another (Holm)."""
+    pairs = {
+        (part, label): [dataset[f"{part}_score"].sel(rule=rule, constants=label).values for rule in RULES]
+        for part in config.parts
+        for label in ("published", "own")
+    }
+    pairs = {key: pair for key, pair in pairs.items() if np.isfinite(pair[0] - pair[1]).sum() > 1}
+    tests = {key: statistics.compare(*pair, paired=True) for key, pair in pairs.items()}
+    rows = []
+    for (key, test), p in zip(tests.items(), statistics.holm([test.p for test in tests.values()]), strict=True):
+        part, label = key
+        text = f"{UNITS[part]}, difference; paired t-test p = {test.p:.2g} (Holm {p:.2g}), g = {test.hedges_g:.2g}"
+        rows.append(tables.row(f"soft − hard, {label} constants", text, pairs[key][0] - pairs[key][1]))
+    return rows
+
+
 def experiment(config: Config, session: Session) -> None:
     """Run both parts, print and keep the results."""
     found = [compare(config, part, session) for part in config.parts]
     dataset = xarray.merge([one for one, _ in found], compat="no_conflicts", join="outer")
-    finish(session, dataset, [row for _, rows in found for row in rows])
+    finish(session, dataset, [row for _, rows in found for row in rows] + differences(config, dataset))
     if config.reduced():
         print(f"reduced: {config.reduced()}")
 

@@ -37,6 +37,7 @@ READINGS: dict[str, dict[str, dict[str, Any]]] = {
 }
 # They say nothing beside p: p itself, and the same number everywhere.
 LEFT_OUT = ("release-probability", "uniform")
+LEFT_OUT_ALONG = "importances accumulated along the way (--along trains once more and takes them in)"
 GROUPS = ("high", "low")
 MEASURED = {"energy": "mean |w̄|", "fisher": "mean Fisher"}
 
@@ -191,6 +192,8 @@ def table(dataset: xarray.Dataset) -> list[tables.Row]:
 
 def experiment(config: Config, session: Session) -> None:
     """Train, measure, print and keep the results."""
+    if not config.along:
+        session.notes["left_out"] = LEFT_OUT_ALONG
     net, task, phase = trained(config, session)
     found = measure(config, net, task)
     if config.along:
@@ -204,7 +207,7 @@ def experiment(config: Config, session: Session) -> None:
         print(f"reduced: {config.reduced()}")
     print(f"weight decay {config.decay:g} (published: not stated for these figures)")
     if not config.along:
-        print("left out: importances accumulated along the way (--along trains once more and takes them in)")
+        print(f"left out: {LEFT_OUT_ALONG}")
 
 
 if __name__ == "__main__":

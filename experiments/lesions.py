@@ -1,10 +1,11 @@
 """Accuracy of the trained network as synapses are silenced (Fig. 4.2b), and as their release probabilities are changed.
 
-Lesions: the lowest of p, abs(w̄), p · abs(w̄) or the empirical Fisher information go first, or any at random, pooled over
-the layers; p itself stays, and every lesion starts from the intact network. The Fisher information is that of the mean
-field with true labels, of training images, so that no order has seen what it is tested on (the published one for Fig.
-4.2d is of test images). Changed probabilities: all p set to their mean or to 1, or shuffled within each layer, where a
-synapse keeps its expected strength w̄, or its strength when released m = w̄ / p.
+Lesions: the lowest of p, abs(w̄), p · abs(w̄) or any importance that is measured in a trained network (the Fisher
+information, MAS, …) go first, or any at random, pooled over the layers; p itself stays, and every lesion starts from
+the intact network. Importances are those of the mean field, of training images, so that no order has seen what it is
+tested on; those of the Fisher family take true labels (the published one for Fig. 4.2d is of test images). Changed
+probabilities: all p set to their mean or to 1, or shuffled within each layer, where a synapse keeps its expected
+strength w̄, or its strength when released m = w̄ / p.
 """
 
 import time
@@ -26,6 +27,10 @@ from synsim.training import Session
 from synsim.training.command import option, parse
 
 FISHER = "fisher"
+# Equal everywhere, it orders nothing.
+NO_ORDER = "uniform"
+MEASURED = tuple(k for k in importance.available() if k != NO_ORDER and not importance.make(k).accumulated)
+TRUE_LABELS = {kind: {"labels": "empirical"} for kind in (FISHER, "sqrt-fisher", "absolute-fisher")}
 SHOWN = (0.5, 0.9)
 CLAIM = "above 0: low p first hurts far less (curve not printed)"
 VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
@@ -45,9 +50,9 @@ class Config(TrainedConfig):
 
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 5, "images": 2000}, "paper": {"epochs": 50, "images": 10_000}}
     out: str = option("runs/lesions", "folder of the run")
-    orders: tuple[str, ...] = option((*lesions.ORDERS, FISHER), "orders of the lesions", (*lesions.ORDERS, FISHER))
+    orders: tuple[str, ...] = option((*lesions.ORDERS, FISHER), "orders of the lesions", (*lesions.ORDERS, *MEASURED))
     fractions: tuple[float, ...] = option(lesions.FRACTIONS, "shares of all synapses that are silenced")
-    images: int | None = option(None, "test images, and training images for the Fisher (default: from the preset)")
+    images: int | None = option(None, "test images, and training images for importances (default: from the preset)")
     samples: int = option(10, "stochastic passes per measurement")
     memory: int = option(64, "MiB that the lesioned copies of one pass may take")
 
@@ -73,8 +78,8 @@ def part(session: Session, name: str, measure: Callable[[], dict[str, Tensor]]) 
 def lesioned(config: Config, net: nn.Module, task: Task, order: str) -> dict[str, Tensor]:
     """Accuracy for every fraction in one order, [R, F]."""
     scores: str | dict[str, Tensor] = order
-    if order == FISHER:
-        kind = importance.make("fisher", labels="empirical", view="expected")
+    if order in MEASURED:
+        kind = importance.make(order, **TRUE_LABELS.get(order, {}))
         count = min(config.images, len(task.train))
         scores = kind.estimate(net, task.train[0:count], task.train.y[..., :count])
     x, y = shown(config, task)

@@ -115,7 +115,9 @@ class Config(PresetConfig):
         None, "learning rate of the presynaptic network, and of an unprotected one for which none is published"
     )
     strengths: tuple[float, ...] = option(
-        (), "strengths of EWC and of other importances; several are a search, as replicas of one program"
+        (),
+        "strengths of EWC and of other importances (freeze, mask: shares; default: 0.5); several are a search, as "
+        "replicas of one program",
     )
     ewc_rate: float | None = option(None, "learning rate of EWC and of other importances")
     ewc_optimiser: str | None = option(None, "optimiser of EWC and of other importances", tuple(OPTIMISERS))
@@ -153,7 +155,7 @@ def settings(config: Config, name: str) -> tuple[float | None, ...]:
         return (None,)
     if name == "bgd":
         return config.sigmas or (bgd(config)[0],)
-    return config.strengths or (ewc(config)[0] if name == "ewc" else 1.0,)
+    return config.strengths or (ewc(config)[0] if name == "ewc" else STRENGTHS[config.consolidation],)
 
 
 def ewc(config: Config) -> tuple[float, str, float]:
@@ -209,6 +211,8 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
 
 # What the strength of a consolidation is called.
 ARGUMENTS = {"penalty": "strength", "modulation": "strength", "freeze": "share", "mask": "share"}
+# What it is where none is given; a share of 1 would leave nothing to learn with after the first task.
+STRENGTHS = {"penalty": 1.0, "modulation": 1.0, "freeze": 0.5, "mask": 0.5}
 
 
 def protected(config: Config, name: str, strength: torch.Tensor, images: int) -> Protection:

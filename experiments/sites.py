@@ -4,9 +4,11 @@ With N sites a synapse transmits the share k / N of its strength, k ~ Binomial(N
 variance. "fixed" keeps p, so that the mean release is equal by construction; "plastic" lets it be learned.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import xarray
 from common import PresetConfig, Presets, finish, mean_p, run
 
@@ -88,20 +90,33 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return found.assign_coords(model=list(config.models), scope=list(config.scopes), sites=list(config.sites))
 
 
+def tests(config: Config, bits: xarray.DataArray) -> dict[tuple[str, str, int], tuple[statistics.Comparison, float]]:
+    """Every network against the first one of its model, paired, and its p value corrected for all of them (Holm)."""
+    made = {}
+    for model in config.models:
+        first = bits.sel(model=model, scope=config.scopes[0], sites=config.sites[0]).values
+        for scope, sites in list(itertools.product(config.scopes, config.sites))[1:]:
+            values = bits.sel(model=model, scope=scope, sites=sites).values
+            if np.isfinite(values - first).sum() > 1:
+                made[model, scope, sites] = statistics.compare(values, first, paired=True)
+    corrected = statistics.holm([test.p for test in made.values()])
+    return {key: (test, float(p)) for (key, test), p in zip(made.items(), corrected, strict=True)}
+
+
 def table(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Bits per energy of every network, and tests of more sites and of masks per image against one site per batch."""
     good = dataset.where(~dataset.failed)
     bits = 1000 * good.information / good.energy
-    rows = []
+    rows, found = [], tests(config, bits)
     for model in config.models:
-        first = bits.sel(model=model, scope=config.scopes[0], sites=config.sites[0]).values
         for scope in config.scopes:
             for sites in config.sites:
                 name, at = f"{model}, mask per {scope}, N = {sites}", {"model": model, "scope": scope, "sites": sites}
                 values = bits.sel(at).values
                 text = "10⁻³ bits per energy"
-                if (scope, sites) != (config.scopes[0], config.sites[0]) and len(values) > 1:
-                    text += f"; against the first p = {statistics.compare(values, first, paired=True).p:.2g}"
+                if (model, scope, sites) in found:
+                    test, p = found[model, scope, sites]
+                    text += f"; against the first, paired, p = {test.p:.2g} (Holm {p:.2g}), g = {test.hedges_g:.2g}"
                 rows.append(tables.row(name, text, values))
                 rows.append(tables.row(name, "accuracy, one pass, %", 100 * good.accuracy.sel(at).values))
                 rows.append(tables.row(name, "mean release probability", good.mean_p.sel(at).values))

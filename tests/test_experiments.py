@@ -7,7 +7,9 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from synsim import importance, records
 
@@ -42,6 +44,7 @@ ARGUMENTS = {
     "brian2_check": ["--hidden", "20", "--epochs", "1", "--window", "10", "--images", "20", "--repeats", "6",
                      "--target", "numpy", "--seeds", "1", "2"],
     "lesions": ["--hidden", "20", "--epochs", "1", "--images", "60", "--samples", "2", "--fractions", "0", "0.5", "0.9",
+                "--orders", "p", "random", "fisher", "sqrt-fisher", "mas", "sliced-cramer", "release-probability",
                 "--seeds", "1", "2"],
 }  # fmt: skip
 
@@ -92,9 +95,79 @@ def test_it_runs_resumes_and_is_drawn(name, tmp_path, capsys):
     assert list((out / "figures").glob("*.pdf"))
 
 
+def tested(rows: dict[tuple[str, str], str], pairs: dict[tuple[str, str], list[np.ndarray]]) -> None:
+    """Paired tests of a table against SciPy's, Holm's correction step by step and Hedges' g by its definition."""
+    p = {key: stats.ttest_rel(*pair).pvalue for key, pair in pairs.items()}
+    floor = 0.0
+    for rank, key in enumerate(sorted(p, key=lambda key: p[key])):
+        floor = max(floor, min(1.0, p[key] * (len(p) - rank)))
+        gap = np.subtract(*pairs[key])
+        df = len(gap) - 1
+        g = math.gamma(df / 2) / (math.sqrt(df / 2) * math.gamma((df - 1) / 2)) * gap.mean() / gap.std(ddof=1)
+        assert f"p = {p[key]:.2g} (Holm {floor:.2g}), g = {g:.2g}" in rows[key], key
+
+
+def metrics(out: Path) -> dict[tuple[str, str], str]:
+    """(method, the metric up to a semicolon) -> the whole metric."""
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    return {(row["method"], row["metric"].split(";")[0]): row["metric"] for row in rows}
+
+
+def test_networks_with_more_sites_are_tested_with_correction_and_effect_size(tmp_path):
+    run("sites", tmp_path, "--seeds", "1", "2", "3")
+    data = records.open(tmp_path).dataset
+    bits = 1000 * data.information / data.energy
+    pairs = {}
+    for model in ("fixed", "plastic"):
+        first = bits.sel(model=model, scope="batch", sites=1).values
+        for scope, sites in (("batch", 2), ("sample", 1), ("sample", 2)):
+            key = (f"{model}, mask per {scope}, N = {sites}", "10⁻³ bits per energy")
+            pairs[key] = [bits.sel(model=model, scope=scope, sites=sites).values, first]
+    tested(metrics(tmp_path), pairs)
+
+
+def test_rules_are_tested_with_correction_over_both_parts(tmp_path):
+    run("bounds", tmp_path, "--seeds", "2", "3", "4")
+    data = records.open(tmp_path).dataset
+    units = {"lifelong": "accuracy over all tasks, %, difference", "energy": "10⁻³ bits per energy, difference"}
+    pairs = {
+        (f"soft − hard, {label} constants", text): [
+            data[f"{part}_score"].sel(rule=rule, constants=label).values for rule in ("soft", "hard")
+        ]
+        for part, text in units.items()
+        for label in ("published", "own")
+    }
+    tested(metrics(tmp_path), pairs)
+
+
+@pytest.mark.parametrize("how", ["freeze", "mask"])
+def test_a_network_that_freezes_or_masks_by_an_importance_can_learn_after_the_first_task(how, tmp_path):
+    sys.modules.pop("lifelong", None)
+    script = importlib.import_module("lifelong")
+    given = ["--methods", "magnitude", "--consolidation", how, "--hidden", "20", "--epochs", "4", "--seeds", "1"]
+    given += ["--ewc-rate", "0.01", "--ewc-optimiser", "adam"]
+    config = script.parse(script.Config, "", [*COMMON, *given, "--out", str(tmp_path)])
+    assert script.settings(config, "magnitude") == (0.5,)
+    script.run(config, script.experiment)
+    data = records.open(tmp_path).dataset
+    second = data.accuracy.isel(model=0, replica=0, after_task=1, test_task=1)
+    assert float(second) > 0.75
+
+
+def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
+    run("lesions", tmp_path, "--orders", "p", "weight", "release-probability", "magnitude", "mas", "fisher-batched")
+    curves = records.open(tmp_path).dataset.lesion_accuracy
+    assert not bool(curves.isnull().any())
+    for order, importance in (("p", "release-probability"), ("weight", "magnitude")):
+        np.testing.assert_array_equal(curves.sel(order=order).values, curves.sel(order=importance).values)
+    assert not np.array_equal(curves.sel(order="mas").values, curves.sel(order="p").values)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("lesions", ["--orders", "si"], "invalid choice"),
+        ("lesions", ["--orders", "uniform"], "invalid choice"),
         ("fisher_variants", ["--preset", "full"], "preset must be one of quick, paper"),
         ("combinations", ["--selection", "3"], "a strength must be chosen on other seeds"),
         ("importances", ["--methods", "ewc2"], "invalid choice"),

@@ -17,6 +17,7 @@ from scipy import stats
 
 from synsim import records, report
 from synsim.report import Heading, Paragraph, Published, Table
+from synsim.report.page import origins
 
 ROOT = Path(report.__file__).resolve().parent.parent.parent
 SEEDS = [2019, 2020, 2021]
@@ -76,6 +77,13 @@ def test_orders_and_thresholds():
     assert report.of_limit(math.nan, math.nan, ">", 0.05) == "failed"
     with pytest.raises(ValueError, match="sign must be"):
         report.of_limit(0, 1, "=", 1)
+
+
+def test_pairs_without_a_published_order():
+    assert report.of_pair(0.049, "p < 0.05") == "significant too"
+    assert report.of_pair(0.05, "p < 0.05") == "not significant"
+    assert report.of_pair(math.nan, "p < 0.05") == "no error known"
+    assert report.of_pair(0.001, "") == report.of_pair(math.nan, "") == "ours"
 
 
 # What is published.
@@ -194,7 +202,7 @@ SPLIT = {"scenario": "split", "bias": False}
 
 
 def line(finding, start):
-    (found,) = [one for one in finding.lines if one.label.startswith(start) and "code" not in one.label]
+    (found,) = [one for one in finding.lines if one.label.startswith(start) and "published code" not in one.label]
     return found
 
 
@@ -248,6 +256,100 @@ def test_methods_of_several_runs_are_put_together_and_tested(make, rng):
     assert both.failed.dtype == bool
     assert bool(both.failed.sel(model="ewc", replica=1))
     assert [str(name) for name in both.after_task.values] == [*TASKS, "joint"]
+
+
+def test_an_order_that_chance_may_have_made_says_so(make, rng):
+    # Same order of the means, but the seeds of either spread over far more than the gap.
+    data = lifelong(["presynaptic", "none", "joint"], rng, LEVEL)
+    data.accuracy[1, :, 2] = data.accuracy[0, :, 2].values - 0.01 + np.array([[-0.2], [0.0], [0.2]])
+    finding = report.assess(item(COLUMN_1), report.collect([make("run", data, **SPLIT)])[0])
+    assert line(finding, "accuracy: presynaptic over no").verdict == "same order (not significant)"
+    assert line(finding, "accuracy: joint training over presynaptic").verdict == "same order"
+    assert "1 × same order (not significant), 1 × same order" in finding.verdict()
+
+
+def test_runs_that_only_the_figure_is_of_are_named_too(make, rng):
+    config = {"scenario": "permuted", "bias": False}
+    level = LEVEL | {"ewc 10": 0.9}
+    folders = [make(name, lifelong([name], rng, level), **config) for name in ("presynaptic", "bgd", "ewc 10")]
+    finding = report.assess(item("Fig. 4.8b"), report.collect(folders)[0])
+    assert [run.name for run in finding.sources] == ["presynaptic"]
+    made = origins(finding)
+    assert len(made) == 2
+    assert made[0].startswith("presynaptic: `python experiments/lifelong.py")
+    assert made[1].startswith("bgd (in the figure): `python experiments/lifelong.py")
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Runs of importance_of_release without and with the importances accumulated along training."""
+    base, made = tmp_path_factory.mktemp("watched"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "experiments"))
+        patch.setattr(sys, "argv", ["experiments/importance_of_release.py", "--data", "digits"])
+        script = importlib.import_module("importance_of_release")
+        for name, more in (("without", []), ("along", ["--along"])):
+            given = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1", "--seeds", "1", "2", *more]
+            given += [*TINY["importance_of_release"], "--out", str(base / name)]
+            script.run(script.parse(script.Config, "", given), script.experiment)
+            made.append(report.collect([base / name])[0][0])
+    return made
+
+
+def test_correlations_with_all_importances_are_shown_and_what_is_left_out_is_said(watched):
+    for run, along in zip(watched, (False, True), strict=True):
+        finding = report.assess(item("Fig. 4.2a,c,d"), [run])
+        (grid,) = finding.grids
+        assert grid.head == ("importance", "Pearson", "Spearman")
+        assert [row[0] for row in grid.rows] == [str(name) for name in run.record.dataset.importance.values]
+        assert ("si" in [row[0] for row in grid.rows]) == along
+        assert any("`--along` trains once more" in note for note in finding.notes) != along
+        assert ("left out: importances accumulated along the way" in run.facts()) != along
+
+
+def perceptron(gap):
+    """Samples of the gap between the perceptrons at loads of 10 % and more, ten seeds."""
+    return {("gap", f"{10 * k}%"): report.Sample(mean + np.linspace(-0.01, 0.01, 10)) for k, mean in enumerate(gap, 1)}
+
+
+def test_whether_the_gap_reverses_is_told_by_the_data():
+    (remark,) = item("Fig. 4.5b,c").remarks
+    assert remark(perceptron([0.04, 0.03, -0.01, -0.02])) == (
+        "The gap does not only shrink: it reverses at high load. From 30 % of the capacity on the standard perceptron "
+        "is ahead, at 40 % by 0.020 ± 0.002."
+    )
+    assert remark(perceptron([-0.04, 0.03, 0.01])) == ""
+    assert remark(perceptron([0.04, 0.03, -0.001])) == ""  # may be chance
+    assert remark({}) == ""
+
+
+VARIANTS = {
+    "full": 0.85, "no freezing": 0.85, "no modulation": 0.83, "neither": 0.80, "ghost (code)": 0.82,
+    "ghost (expected)": 0.81, "not normalised": 0.84,
+}  # fmt: skip
+
+
+def test_every_variant_is_tested_against_the_full_model_and_the_ghost_against_neither(make, rng):
+    data = lifelong(list(VARIANTS), rng, VARIANTS).drop_vars("mean_p")
+    folder = make("ablation", data, script="ablation", scenario="split", bias=False)
+    finding = report.assess(item("Fig. 4.5a, Split MNIST"), report.collect([folder])[0])
+    final = {name: 100 * data.accuracy.values[k, :, 2].mean(1) for k, name in enumerate(VARIANTS)}
+    pairs = [("full", name) for name in VARIANTS if name != "full"] + [("ghost (code)", "neither")]
+    tests = {pair: stats.ttest_ind(*(final[name] for name in pair)) for pair in pairs}
+    holm, floor = {}, 0.0
+    for rank, pair in enumerate(sorted(pairs, key=lambda pair: tests[pair].pvalue)):
+        floor = max(floor, min(1.0, tests[pair].pvalue * (len(pairs) - rank)))
+        holm[pair] = floor
+    for (one, other), test in tests.items():
+        (found,) = [
+            line
+            for line in finding.lines
+            if line.label in (f"accuracy: {one} over {other}", f"accuracy: {one} against {other}")
+        ]
+        text = f"t = {test.statistic:.2f}, p = {test.pvalue:.1g}, Holm {holm[one, other]:.1g}"
+        assert found.test.startswith(text.replace("-", "−"))
+    assert line(finding, "accuracy: ghost (code) against neither").verdict == "significant too"
+    assert line(finding, "accuracy: full against no freezing").verdict == "ours"
 
 
 def test_runs_with_fewer_seeds_are_merged_and_their_missing_replicas_do_not_count(make, rng):
@@ -360,6 +462,7 @@ ROWS = {  # key -> method and beginning of the metric in the run's own table
     "lesions": {
         ("mean", "random"): ("random", "accuracy on average"),
         ("50 %", "p"): ("p", "accuracy with 50 %"),
+        ("seconds", "study"): ("lesion study", "s: 5 orders × 10 fractions × 2 seeds"),
     },
     "perceptron": {
         ("average", "standard"): ("standard", "accuracy over 3 tasks"),

@@ -1,6 +1,7 @@
 """The random search: what it draws, what it chooses, and what it must not report."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from scipy import stats
 
 from synsim import records
 
+MNIST = pytest.mark.skipif("SYNSIM_DATA" not in os.environ, reason="needs MNIST in $SYNSIM_DATA")
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--data", "digits", "--batch", "20", "--hidden", "20", "--quiet", "--threads", "1"]
 
@@ -77,6 +79,40 @@ def test_what_a_trial_scores_is_what_a_network_with_its_constants_does(search, t
     other = made(search, tmp_path / "two", *arguments, "--seeds", "1", "3", "--trial-seed", "2").dataset
     carried = other.carried.sel(target="permuted digits", constants="published constants", seed=1)
     assert float(first.score[-1]) == pytest.approx(float(carried), abs=0.6)
+
+
+def test_constants_are_carried_to_permuted_and_split_tasks_of_other_data(search):
+    def of(*arguments):
+        return search.targets(search.parse(search.Config, "", ["--data", "mnist", *arguments]))
+
+    paper = [(scenario, data) for scenario in ("permuted", "split") for data in ("mnist", "fashion-mnist")]
+    assert of("--preset", "paper") == paper
+    assert of() == [("permuted", "mnist"), ("split", "mnist")]
+    assert of("--transfer", "fashion-mnist") == [paper[0], paper[1], paper[3]]
+    assert of("--preset", "paper", "--transfer", "mnist") == [paper[0], paper[2]]
+    assert of("--preset", "paper", "--objective", "energy") == [("single", "mnist"), ("single", "fashion-mnist")]
+
+
+def test_the_best_constants_are_run_on_permuted_tasks_of_other_data(search, tmp_path, monkeypatch):
+    loaded = search.synsim.data.load("digits")
+    monkeypatch.setattr(search.synsim.data, "load", lambda name, root=None: loaded)
+    arguments = ["--epochs", "1", "--tasks", "1", "--trials", "2", "--seeds", "2", "3", "--transfer", "fashion-mnist"]
+    found = made(search, tmp_path, *arguments)
+    targets = ["permuted digits", "permuted fashion-mnist", "split fashion-mnist"]
+    assert found.dataset.target.values.tolist() == targets
+    rows = [row for row in found.summary if row["metric"].endswith("; permuted, fashion-mnist")]
+    assert [row["published"] for row in rows] == [None, "75.92 ± 0.37"]
+
+
+@MNIST
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_best_trial_on_mnist_is_at_least_as_good_as_the_published_constants(search, tmp_path):
+    out = tmp_path / "run"
+    given = ["--data", "mnist", "--preset", "quick", "--quiet", "--seeds", "3", "--out", str(out)]
+    search.run(search.parse(search.Config, "", given), search.experiment)
+    found = records.open(out).dataset
+    assert float(found.score[found.attrs["best"]]) >= float(found.score[-1])
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,21 @@ Nothing here reads a clock: the same runs make the same page, byte for byte.
 from synsim.report.assess import Finding, Line, assess
 from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
 from synsim.report.chapter import CHAPTER
-from synsim.report.claims import Difference, Grid, Item, Limit, Order, Shown, Value
+from synsim.report.claims import Apart, Difference, Grid, Item, Limit, Order, Shown, Value
 from synsim.report.html import html
 from synsim.report.markdown import markdown
 from synsim.report.page import page
 from synsim.report.readers import READERS, Sample
 from synsim.report.runs import Run, Skipped, collect, merged
 from synsim.report.studies import STUDIES, Study, studies
-from synsim.report.verdict import RULE, Published, of_limit, of_order, of_value
+from synsim.report.verdict import RULE, Published, of_limit, of_order, of_pair, of_value
 
 __all__ = [
     "CHAPTER",
     "READERS",
     "RULE",
     "STUDIES",
+    "Apart",
     "Block",
     "Bullets",
     "Difference",
@@ -52,6 +53,7 @@ __all__ = [
     "merged",
     "of_limit",
     "of_order",
+    "of_pair",
     "of_value",
     "page",
     "studies",

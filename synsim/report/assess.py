@@ -10,12 +10,13 @@ import numpy as np
 from synsim import statistics
 from synsim.report import verdict, words
 from synsim.report.blocks import Table
-from synsim.report.claims import Claim, Difference, Grid, Item, Key, Limit, Order, Shown, Value
+from synsim.report.claims import Apart, Claim, Difference, Grid, Item, Key, Limit, Order, Shown, Value
 from synsim.report.readers import READERS, Sample
 from synsim.report.runs import Run
 
 NOTHING = "–"
 STAND_IN = "digits"
+METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 
 
 class Line(NamedTuple):
@@ -62,6 +63,18 @@ class Finding:
     unread: tuple[str, ...]
     models: Mapping[str, Run]
 
+    def drawn(self) -> dict[str, Run]:
+        """The models that its figure shows, where it shows several.
+
+        Returns:
+            Model -> the run it is from, in the order of the figure; empty if the figure is not of models, or there is
+            none.
+        """
+        if not self.item.figure:
+            return {}
+        known = METHODS if self.item.experiment in ("lifelong", "continuous") else tuple(self.models)
+        return {name: self.models[name] for name in known if name in self.models}
+
     def verdict(self) -> str:
         """All verdicts in short.
 
@@ -103,8 +116,11 @@ def assess(item: Item, runs: Sequence[Run]) -> Finding:
         run = found[key][1]
         sources[run] = (*sources.get(run, ()), key)
     grids = tuple(grid for grid in (_grid(one, found) for one in item.grids) if grid is not None)
+    samples = {key: sample for key, (sample, _) in found.items()}
+    remarks = (remark(samples) for remark in item.remarks)
+    notes = (*_notes(item, lines), *(text for text in remarks if text))
     models = {key[1]: run for key, (_, run) in found.items() if key[0] == "final"}
-    return Finding(item, lines, grids, sources, _notes(item, lines), unread, models)
+    return Finding(item, lines, grids, sources, notes, unread, models)
 
 
 def _gather(item: Item, runs: Sequence[Run]) -> tuple[Found, tuple[str, ...]]:
@@ -134,7 +150,7 @@ def _keys(claim: Claim) -> tuple[Key, ...]:
     match claim:
         case Order():
             return claim.larger, claim.smaller
-        case Difference():
+        case Difference() | Apart():
             return claim.first, claim.second
         case _:
             return (claim.key,)
@@ -170,16 +186,17 @@ def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Compari
     other = item.data != runs[0].config.get("data")
     ours = _gap(sums) if isinstance(claim, Difference) else _ours(sums)
     made = Line(label, published, ours, " and ".join(dict.fromkeys(str(int(one.n)) for one in sums)))
-    judged, difference = _judged(claim, sums, samples)
+    judged, difference = _judged(claim, sums, samples, math.nan if test is None else test[1])
     if other and isinstance(claim, Value | Difference):
         return made._replace(verdict=f"{verdict.OTHER_DATA}: {runs[0].config.get('data')}")
+    weak = isinstance(claim, Order) and judged == verdict.SAME and test is not None and test[1] >= verdict.LEVEL
     if test is not None:
         made = made._replace(test=words.test(*test))
-    return made._replace(difference=difference, verdict=judged + _qualified(runs, other))
+    return made._replace(difference=difference, verdict=judged + _qualified(runs, other, weak))
 
 
-def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[Sample]) -> tuple[str, str]:
-    # The verdict, and the difference as text.
+def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[Sample], p: float) -> tuple[str, str]:
+    # The verdict, and the difference as text; p is that of the test, corrected.
     one = sums[0]
     match claim:
         case Value():
@@ -192,6 +209,9 @@ def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[
             return judged, words.distance(mean, sem, n, claim.published)
         case Order():
             return verdict.of_order(float(one.mean), float(sums[1].mean)), _gap(sums)
+        case Apart():
+            finite = all(math.isfinite(one.mean) for one in sums)
+            return verdict.of_pair(p, claim.published) if finite else verdict.FAILED, _gap(sums)
         case Limit():
             values = samples[0].values[np.isfinite(samples[0].values)]
             low, high = (float(values.min()), float(values.max())) if len(values) else (math.nan, math.nan)
@@ -207,6 +227,8 @@ def _published(claim: Claim) -> str:
             return claim.published.text(claim.digits)
         case Order() | Limit():
             return claim.published
+        case Apart():
+            return claim.published or NOTHING
         case Shown():
             return "image only"
 
@@ -219,8 +241,9 @@ def _gap(sums: Sequence[statistics.Summary]) -> str:
     return words.mean(float(sums[0].mean - sums[1].mean), math.hypot(sums[0].sem, sums[1].sem))
 
 
-def _qualified(runs: Sequence[Run], other: bool) -> str:
-    parts = [f"on {runs[0].config.get('data')}"] if other else []
+def _qualified(runs: Sequence[Run], other: bool, weak: bool) -> str:
+    parts = [verdict.NOT_APART] if weak else []
+    parts += [f"on {runs[0].config.get('data')}"] if other else []
     parts += ["reduced run"] if any(run.shortened for run in runs) else []
     return f" ({', '.join(parts)})" if parts else ""
 
@@ -245,7 +268,7 @@ def _grid(grid: Grid, found: Found) -> Table | None:
 
 
 def _notes(item: Item, lines: Sequence[Line]) -> tuple[str, ...]:
-    differing = [line.label for line in lines if line.verdict.startswith(verdict.DIFFERS)]
+    differing = [line.label for line in lines if line.verdict.startswith((verdict.DIFFERS, verdict.NOT_APART))]
     return tuple(
         note.text
         for note in item.notes

@@ -5,7 +5,7 @@ its own settings. Values of three runs unless said otherwise.
 """
 
 from synsim.report import verdict
-from synsim.report.claims import Claim, Difference, Item, Note, Order, Shown, Value
+from synsim.report.claims import Apart, Claim, Difference, Item, Note, Order, Shown, Value
 from synsim.report.energy_items import (
     ENERGY,
     IMPORTANCE,
@@ -19,6 +19,7 @@ from synsim.report.energy_items import (
     SWEEP,
 )  # fmt: skip
 from synsim.report.lifelong_items import CONTINUOUS, FIRST_TASK, PER_TASK, PROBABILITIES, TABLE
+from synsim.report.remarks import reversal
 from synsim.report.verdict import Published
 
 SCHEMA = Item("Fig. 4.4a", "A drawing of the tasks of Split MNIST: nothing is measured.", verdict=verdict.SCHEMATIC)
@@ -42,12 +43,25 @@ def ablation(scenario: str) -> Item:
         Difference("ghost (code) − full, points", ("final", "ghost (code)"), ("final", "full"), GHOSTS[scenario], 1)
     ]
     claims += [Order(f"accuracy: {a} over {b}", ("final", a), ("final", b), text) for a, b, text in orders]
+    claims.append(
+        Apart(
+            "accuracy: ghost (code) against neither", ("final", "ghost (code)"), ("final", "neither"),
+            "different, p < 0.05; which is larger is in a picture only",
+        )
+    )  # fmt: skip
+    tested = {name for order in orders for name in order[:2]}
+    claims += [
+        Apart(f"accuracy: full against {name}", ("final", "full"), ("final", name))
+        for name in VARIANTS
+        if name not in tested
+    ]
     claims += [Shown(f"accuracy over all tasks, %: {name}", ("final", name)) for name in VARIANTS]
     return Item(
         f"Fig. 4.5a, {scenario.capitalize()} MNIST",
         "Without consolidation, and with ghost probabilities instead of presynaptic plasticity, the network forgets "
         "more. The paper prints the differences of the ghost; the accuracies are in a picture only, and of the "
-        "variants here it shows the full model, the one with neither freezing nor modulation, and the ghost.",
+        "variants here it shows the full model, the one with neither freezing nor modulation, and the ghost, all "
+        "significantly different from one another.",
         "ablation",
         f"python experiments/ablation.py --preset paper --scenario {scenario}",
         config={"scenario": scenario, "bias": False},
@@ -100,6 +114,7 @@ PERCEPTRON = Item(
             "divided by √10 twice, so that they are not used here."
         ),
     ),
+    remarks=(reversal,),
 )  # fmt: skip
 RECORDED = Item(
     "Fig. 4.9",

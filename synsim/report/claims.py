@@ -1,5 +1,6 @@
 """What a figure or table of the paper claims, so that a run can be held against it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,23 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Two means that are tested, whichever is the larger.
+
+    Attributes:
+        label: in words, "a against b".
+        first: where a is.
+        second: where b is.
+        published: how the paper says that they differ; empty if it does not compare them.
+    """
+
+    label: str
+    first: Key
+    second: Key
+    published: str = ""
+
+
+@dataclass(frozen=True)
 class Limit:
     """A published threshold.
 
@@ -111,7 +129,7 @@ class Grid:
     corner: str
 
 
-Claim = Value | Difference | Order | Limit | Shown
+Claim = Value | Difference | Order | Apart | Limit | Shown
 
 
 @dataclass(frozen=True)
@@ -146,6 +164,7 @@ class Item:
         figure: script of analysis/ and stem of its figure; empty if there is none.
         alt: what the figure shows, for those who can't see it.
         notes: reasons for differences.
+        remarks: notes that depend on the numbers: samples of the runs -> text, empty if there is nothing to say.
         verdict: of the whole, where nothing is measured.
     """
 
@@ -161,4 +180,5 @@ class Item:
     figure: tuple[str, str] | tuple[()] = ()
     alt: str = ""
     notes: tuple[Note, ...] = ()
+    remarks: tuple[Callable[[dict[Key, Any]], str], ...] = ()
     verdict: str = ""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from synsim.report.claims import Grid, Item, Limit, Note, Order, Shown, Value
+from synsim.report.remarks import without_training
 from synsim.report.verdict import Published
 
 MODELS = ("plastic", "deterministic", "fixed")
@@ -49,6 +50,12 @@ IMPORTANCE = Item(
         Order("mean Fisher information: p ≥ 0.9 over p < 0.9", ("fisher", "high"), ("fisher", "low")),
         Shown("correlation of p with the Fisher information (Pearson)", ("r", "fisher")),
     ),
+    grids=(
+        Grid(
+            "Correlation of p with every importance in the run, all synapses, mean ± s.e.",
+            "correlation", ("Pearson", "Spearman"), "importance",
+        ),
+    ),
     figure=("importance_of_release", "importance_of_release"),
     alt="Histogram of release probabilities before and after learning; bars of the mean synaptic energy and of the "
     "mean Fisher information of synapses with high and with low release probability.",
@@ -59,7 +66,8 @@ IMPORTANCE = Item(
             always=True,
         ),
     ),
-)
+    remarks=(without_training,),
+)  # fmt: skip
 LESIONS = Item(
     "Fig. 4.2b",
     "Silencing synapses with low release probability first hurts far less than silencing them at random. The curves "
@@ -74,6 +82,7 @@ LESIONS = Item(
             Shown(f"accuracy, mean over all fractions, %: {text} first (ours)", ("mean", name))
             for name, text in (("weight", "low |w̄|"), ("p*weight", "low p·|w̄|"), ("fisher", "low Fisher"))
         ),
+        Shown("time of the lesion study without training, s (ours)", ("seconds", "study")),
     ),
     figure=("lesions", "lesions"),
     alt="Accuracy against the share of silenced synapses, one curve per order; bars of accuracy and of bits per energy "

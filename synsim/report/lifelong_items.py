@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from synsim import statistics
+from synsim.report.assess import METHODS
 from synsim.report.claims import Claim, Grid, Item, Note, Order, Shown, Value
 from synsim.report.verdict import Published
 
-METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 NAMES = {
     "presynaptic": "presynaptic consolidation",
     "none": "no consolidation",

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from synsim.report import verdict
 from synsim.report.assess import Finding
 from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
-from synsim.report.claims import Key
 from synsim.report.runs import Run, Skipped
 from synsim.report.studies import Study, belongs, rows
 
@@ -52,7 +51,7 @@ def page(
     blocks.append(Paragraph("Nothing in this section is published: there is nothing to compare with."))
     for study, own in studies:
         blocks += study_blocks(study, own, study_pictures)
-    used = {id(run) for finding in findings for run in finding.sources}
+    used = {id(run) for finding in findings for run in (*finding.sources, *finding.drawn().values())}
     idle = [run for run in runs if id(run) not in used and not any(belongs(study, run) for study, _ in studies)]
     unread = dict.fromkeys(text for finding in findings for text in finding.unread)
     return blocks + left_out(idle, skipped, list(unread))
@@ -97,26 +96,45 @@ def item(finding: Finding, picture: Picture | str | None) -> list[Block]:
         blocks.append(picture)
     if finding.notes:
         blocks += [Paragraph("Where paper, code and we differ:"), Bullets(finding.notes)]
-    several = len(finding.sources) > 1
-    shown = [described(run, keys if several else ()) for run, keys in finding.sources.items()]
-    blocks += [Paragraph("Made by:"), Bullets(tuple(shown))]
+    blocks += [Paragraph("Made by:"), Bullets(origins(finding))]
     if any(line.verdict == verdict.NOT_RUN for line in finding.lines):
         blocks.append(Paragraph(f"All lines of the table together: `{one.command}`"))
     return blocks
 
 
-def described(run: Run, keys: Sequence[Key] = ()) -> str:
+def origins(finding: Finding) -> tuple[str, ...]:
+    """All runs that the numbers and the figure of an item are from.
+
+    Args:
+        finding: the item.
+
+    Returns:
+        A line per run, with what is from it if there are several.
+    """
+    drawn: dict[Run, tuple[str, ...]] = {}
+    for name, run in finding.drawn().items():
+        drawn[run] = (*drawn.get(run, ()), name)
+    runs = dict.fromkeys((*finding.sources, *drawn))
+    lines = []
+    for run in runs:
+        taken = (key[-1] for key in finding.sources.get(run, ()) if key[0] in ("final", "task", "best"))
+        names = tuple(dict.fromkeys(taken)) or drawn.get(run, ())
+        text = ", ".join(names) + ("" if run in finding.sources else " (in the figure)")
+        lines.append(described(run, text if len(runs) > 1 else ""))
+    return tuple(lines)
+
+
+def described(run: Run, taken: str = "") -> str:
     """A run in one line.
 
     Args:
         run: the run.
-        keys: what is taken from it, if there are several.
+        taken: what is taken from it, if there are several.
 
     Returns:
         Its command, commit, device, threads, time and what it reduced.
     """
-    names = ", ".join(dict.fromkeys(key[-1] for key in keys if key[0] in ("final", "task", "best")))
-    return f"{f'{names}: ' if names else ''}`{run.command()}` ({run.facts()})"
+    return f"{f'{taken}: ' if taken else ''}`{run.command()}` ({run.facts()})"
 
 
 def study_blocks(study: Study, runs: Sequence[Run], pictures: StudyPictures) -> list[Block]:

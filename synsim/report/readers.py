@@ -132,13 +132,13 @@ def lifelong(dataset: xarray.Dataset) -> Samples:
 
 
 def lesions(dataset: xarray.Dataset) -> Samples:
-    """Accuracy of lesioned networks, on average over the fractions and with half of the synapses silenced.
+    """Accuracy of lesioned networks, on average over the fractions and with a share of the synapses silenced.
 
     Args:
         dataset: record of a lesions run.
 
     Returns:
-        Samples, in per cent.
+        Samples, in per cent; the seconds of the whole study are one number.
     """
     found: Samples = {}
     curves = 100 * dataset.lesion_accuracy
@@ -148,6 +148,10 @@ def lesions(dataset: xarray.Dataset) -> Samples:
         for share in (0.5, 0.9):
             if share in dataset.fraction.values:
                 found[f"{100 * share:g} %", name] = _sample(one.sel(fraction=share))
+    if "seconds" in dataset:
+        parts = (("order", "orders"), ("fraction", "fractions"), ("replica", "seeds"))
+        size = " × ".join(f"{dataset.sizes[dim]} {name}" for dim, name in parts)
+        found["seconds", "study"] = _sample(dataset.seconds.sum(), size)
     return found
 
 
@@ -168,6 +172,9 @@ def importance_of_release(dataset: xarray.Dataset) -> Samples:
     fisher = [str(name) for name in dataset.importance.values if str(name).endswith("test set")]
     if fisher:
         found["r", "fisher"] = _sample(sound.r.sel(importance=fisher[0], layer="all", kind="Pearson"))
+    for name in map(str, dataset.importance.values):
+        for kind in map(str, dataset.kind.values):
+            found["correlation", name, kind] = _sample(sound.r.sel(importance=name, layer="all", kind=kind))
     return found
 
 

@@ -104,6 +104,8 @@ class Run:
             parts.append(f"preset {self.config['preset']}")
         said = {None: "what it reduced is not recorded", "": "nothing reduced"}
         parts.append(said.get(self.reduced) or f"reduced: {self.reduced}")
+        if run.get("left_out"):
+            parts.append(f"left out: {run['left_out']}")
         if run.get("failures"):
             parts.append(f"replicas that failed: {', '.join(map(str, run['failures']))}")
         return "; ".join(parts)

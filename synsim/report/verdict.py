@@ -10,22 +10,29 @@ IMAGE = "image only"
 NO_ERROR = "no error known"
 FAILED = "failed"
 NOT_RUN = "not run"
+APART = "significant too"
+NOT_APART = "not significant"
+OURS = "ours"
 OTHER_DATA = "other data"
 DATA = "needs the published data set"
 SCHEMATIC = "schematic"
 
 FACTOR = 2.0
+LEVEL = 0.05
 
 RULE = """\
-A published number: "within 2 s.e." if it is at most two combined standard errors from ours (the root of the \
-sum of both squared standard errors of the mean), else "differs". Where a number was published without an error, the \
-standard deviation of our runs, divided by the root of the number of published runs, stands in for it, and the other \
-way round if there is a single run of ours. A claim in words (an order, a threshold): "same order" if our means have \
-the published order, or if every seed is on the published side of the threshold, else "differs"; beside an order \
-stands the two-sided t test of independent samples with equal variances, as the paper makes it, its p value corrected \
-for all orders of the table (Holm), and Hedges' g. "image only": the paper shows a picture, and neither numbers nor \
-words to compare with. "not run": no run with it was given. A verdict on a run that is shorter or smaller than the \
-published one says so, and a number from another data set is not compared."""
+A published number: "within 2 s.e." if it is at most two combined standard errors from ours (the root of the sum of \
+both squared standard errors of the mean), else "differs". Where a number was published without an error, the \
+standard deviation of our runs, divided by the root of the number of published runs, stands in for it, and the \
+other way round if there is a single run of ours. A claim in words (an order, a threshold): "same order" if our \
+means have the published order, or if every seed is on the published side of the threshold, else "differs"; it is \
+"not significant" if the corrected p value of an order is 0.05 or more; beside an order stands the two-sided t test \
+of independent samples with equal variances, as the paper makes it, its p value corrected for all tests of the \
+table (Holm), and Hedges' g. Two means that the paper calls significantly different, without saying which is \
+larger: "significant too" if the corrected p value is below 0.05, else "not significant"; "ours" if the paper does \
+not compare them. "image only": the paper shows a picture, and neither numbers nor words to compare with. "not \
+run": no run with it was given. A verdict on a run that is shorter or smaller than the published one says so, and a \
+number from another data set is not compared."""
 
 
 class Published(NamedTuple):
@@ -106,6 +113,23 @@ def of_order(larger: float, smaller: float) -> str:
     if not (math.isfinite(larger) and math.isfinite(smaller)):
         return FAILED
     return SAME if larger > smaller else DIFFERS
+
+
+def of_pair(p: float, published: str) -> str:
+    """Whether two means that differ in the paper differ here too.
+
+    Args:
+        p: corrected p value of the test; NaN if none could be made.
+        published: how the paper says that they differ; empty if it does not compare them.
+
+    Returns:
+        The verdict.
+    """
+    if not published:
+        return OURS
+    if math.isnan(p):
+        return NO_ERROR
+    return APART if p < LEVEL else NOT_APART
 
 
 def of_limit(low: float, high: float, sign: str, limit: float) -> str:
