@@ -158,8 +158,8 @@ def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
     run("lesions", tmp_path, "--orders", "p", "weight", "release-probability", "magnitude", "mas", "fisher-batched")
     curves = records.open(tmp_path).dataset.lesion_accuracy
     assert not bool(curves.isnull().any())
-    for order, importance in (("p", "release-probability"), ("weight", "magnitude")):
-        np.testing.assert_array_equal(curves.sel(order=order).values, curves.sel(order=importance).values)
+    for order, twin in (("p", "release-probability"), ("weight", "magnitude")):
+        np.testing.assert_array_equal(curves.sel(order=order).values, curves.sel(order=twin).values)
     assert not np.array_equal(curves.sel(order="mas").values, curves.sel(order="p").values)
 
 
