@@ -496,6 +496,29 @@ def test_numbers_are_those_of_the_run_itself(name, tmp_path, monkeypatch, capsys
             assert values.mean() == pytest.approx(row["mean"], rel=1e-9), key
 
 
+def test_the_p_of_a_correlation_is_that_of_scipy(rng):
+    counts = rng.poisson(9.0, (6, 2, 15)).astype(float)  # side, replica, neuron
+    sides = [f"{name} {end}" for name in ("input", "hidden 1", "hidden 2") for end in ("inputs", "outputs")]
+    r = [[stats.pearsonr(counts[2 * k + 2, i], counts[2 * k + 3, i]) for i in range(2)] for k in (0, 1)]
+    several = ("side", "shuffle", "replica")
+    dataset = xarray.Dataset(
+        {
+            "failed": ("replica", [False, False]),
+            "ks": (several, np.zeros((6, 1, 2))),
+            "ks_p": (several, np.ones((6, 1, 2))),
+            "neuron_class": (("kind", "side", "replica", "neuron"), np.zeros((2, 6, 2, 15))),
+            "pearson": (("hidden", "replica"), [[one.statistic for one in layer] for layer in r]),
+        },
+        coords={
+            "side": sides, "kind": ["true", "shuffled"], "hidden": ["hidden 1", "hidden 2"],
+            "seed": ("replica", [1, 2]),
+        },
+    )  # fmt: skip
+    found = report.READERS["neurons"](dataset)
+    for k, name in enumerate(("hidden 1", "hidden 2")):
+        np.testing.assert_allclose(found["p of r", name].values, [one.pvalue for one in r[k]], rtol=1e-9)
+
+
 # The pages.
 
 

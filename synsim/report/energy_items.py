@@ -114,6 +114,7 @@ NEURONS = Item(
               ("lowly", SIDES[3], "shuffled")),
         Value("r of important inputs and outputs, hidden layer 1 (c)", ("r", "hidden 1"),
               Published(0.9390, **ONE_RUN), 4),
+        Limit("p of no correlation, layer 1, in every run (test of ours)", ("p of r", "hidden 1"), "<", 0.01, "–"),
     ),
     figure=("neurons", "neurons"),
     alt="Histogram of important inputs per neuron, true and shuffled; bars of lowly, average and highly important "
@@ -132,6 +133,7 @@ SIDES_ITEM = Item(
         Limit("Kolmogorov-Smirnov p, output inputs", ("p", "output inputs"), ">", 0.05, "p = 0.41: no difference"),
         Value("r of important inputs and outputs, hidden layer 1", ("r", "hidden 1"), Published(0.9390, **ONE_RUN), 4),
         Value("r of important inputs and outputs, hidden layer 2", ("r", "hidden 2"), Published(0.7999, **ONE_RUN), 4),
+        Limit("p of no correlation, layer 2, in every run (test of ours)", ("p of r", "hidden 2"), "<", 0.01, "–"),
     ),
     figure=("neurons", "neurons_sides"),
     alt="Six histograms of important synapses per neuron, true and shuffled: inputs and outputs of every layer.",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray
 from numpy.typing import NDArray
+from scipy import stats
 
 from synsim.report.claims import Key
 
@@ -185,7 +186,7 @@ def neurons(dataset: xarray.Dataset) -> Samples:
         dataset: record of a neurons run.
 
     Returns:
-        Samples; shares in per cent; D and p are medians over the shuffles.
+        Samples; shares in per cent; D and p are medians over the shuffles; "p of r" is that of no correlation.
     """
     sound = dataset.where(~dataset.failed)
     found: Samples = {}
@@ -199,7 +200,12 @@ def neurons(dataset: xarray.Dataset) -> Samples:
                 share = 100 * (one == sign).sum("neuron") / one.notnull().sum("neuron")
                 found[name, side, kind] = _sample(share)
     for name in map(str, dataset.hidden.values):
-        found["r", name] = _sample(sound.pearson.sel(hidden=name))
+        r = sound.pearson.sel(hidden=name)
+        neurons = int(dataset.neuron_class.isel(replica=0, kind=0).sel(side=f"{name} inputs").notnull().sum())
+        found["r", name] = _sample(r)
+        # What scipy.stats.pearsonr gives for so many pairs.
+        t = abs(r) * ((neurons - 2) / (1 - r**2)) ** 0.5
+        found["p of r", name] = _sample(xarray.apply_ufunc(stats.t.sf, t, neurons - 2) * 2)
     return found
 
 
