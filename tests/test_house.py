@@ -45,6 +45,7 @@ ALLOWED = {
         "bgd",
         "consolidation",
         "curvature",
+        "dropout",
         "importance",
         "losses",
         "meters",
