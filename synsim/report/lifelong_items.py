@@ -55,7 +55,7 @@ OVER_ALL = "accuracy over all tasks, %"
 
 SEARCHED = Note(
     "The paper prints no settings of BGD and EWC and its code has neither. Theirs were searched here by hand, on seeds "
-    "1 and 2 (EWC) and 1 to 3 (BGD), which are not reported; where nothing was searched for a data set, the settings of "
+    "1 and 2 (EWC) and 1 to 3 (BGD), which are not reported; where nothing was searched for a data set, those of "
     "MNIST stand in. In earlier searches, settings of BGD that were then not taken were seen on reported seeds too. A "
     "value below the published one says that better settings exist, and one above it that the published search was "
     "shorter.",
