@@ -95,7 +95,7 @@ def test_it_runs_resumes_and_is_drawn(name, tmp_path, capsys):
     assert list((out / "figures").glob("*.pdf"))
 
 
-def tested(rows: dict[tuple[str, str], str], pairs: dict[tuple[str, str], list[np.ndarray]]) -> None:
+def check_tests(rows: dict[tuple[str, str], str], pairs: dict[tuple[str, str], list[np.ndarray]]) -> None:
     """Paired tests of a table against SciPy's, Holm's correction step by step and Hedges' g by its definition."""
     p = {key: stats.ttest_rel(*pair).pvalue for key, pair in pairs.items()}
     floor = 0.0
@@ -123,7 +123,7 @@ def test_networks_with_more_sites_are_tested_with_correction_and_effect_size(tmp
         for scope, sites in (("batch", 2), ("sample", 1), ("sample", 2)):
             key = (f"{model}, mask per {scope}, N = {sites}", "10⁻³ bits per energy")
             pairs[key] = [bits.sel(model=model, scope=scope, sites=sites).values, first]
-    tested(metrics(tmp_path), pairs)
+    check_tests(metrics(tmp_path), pairs)
 
 
 def test_rules_are_tested_with_correction_over_both_parts(tmp_path):
@@ -137,7 +137,7 @@ def test_rules_are_tested_with_correction_over_both_parts(tmp_path):
         for part, text in units.items()
         for label in ("published", "own")
     }
-    tested(metrics(tmp_path), pairs)
+    check_tests(metrics(tmp_path), pairs)
 
 
 @pytest.mark.parametrize("how", ["freeze", "mask"])

@@ -69,7 +69,7 @@ def test_a_trial_is_the_same_among_others(search, objective, tmp_path, capsys):
     assert not np.isnan(many.carried.values).any()
     printed = capsys.readouterr().out
     assert "5 trials on seed 1, which is not reported" in printed
-    assert "reduced: epochs 1" in printed
+    assert "epochs 1 (published: " in printed.split("reduced: ")[1]
 
 
 def test_what_a_trial_scores_is_what_a_network_with_its_constants_does(search, tmp_path):
