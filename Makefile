@@ -7,8 +7,9 @@ BIN    := $(VENV)/bin
 demo: $(VENV)/demo
 	$(BIN)/python experiments/demo.py --out runs/demo --overwrite
 
+# Whole files per process: their fixtures are trained once.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
