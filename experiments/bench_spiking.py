@@ -206,6 +206,8 @@ def main() -> None:
         and (not memory or memory["event"] <= MEMORY * memory["batch"])
         and min(neurons.values()) >= neurons["ours"]
     )
+    if len(neurons) == 1:
+        print("  not compared: neither snnTorch nor norse can be imported")
     busy = wait > BUSY
     if busy:
         print(f"no verdict: wall time is {wait:.1f} × processor time; something else runs.")
