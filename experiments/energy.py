@@ -56,8 +56,14 @@ class Config(PresetConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 10, "decays": (0.005, 0.01, 0.05, 0.1), "parts": ("main",), "probe_every": 1},
-        "paper": {"epochs": 50, "decays": (0.0, 0.001, 0.005, 0.01, 0.05, 0.1), "parts": PARTS, "probe_every": 10},
+        "quick": {"epochs": 10, "decays": (0.005, 0.01, 0.05, 0.1), "parts": ("main",), "probe_every": 1, "passes": 1},
+        "paper": {
+            "epochs": 50,
+            "decays": (0.0, 0.001, 0.005, 0.01, 0.05, 0.1),
+            "parts": PARTS,
+            "probe_every": 10,
+            "passes": 10,
+        },
     }
     out: str = option("runs/energy", "folder of the run")
     parts: tuple[str, ...] = option((), "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %", PARTS)
@@ -69,6 +75,7 @@ class Config(PresetConfig):
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
     probe_every: int | None = option(None, "epochs between measurements (default: from the preset)")
+    passes: int | None = option(None, "stochastic passes of the activity energy (default: from the preset)")
 
 
 def network(config: Config, settings: list[Setting], task: tasks.Task) -> nn.Module:
@@ -117,7 +124,7 @@ def train(config: Config, name: str, settings: list[Setting], session: Session, 
             probe_every=config.probe_every or 1,
             probes={
                 "energy": lambda net, task: energy(net),
-                "activity": lambda net, task: energy(net, "activity", x=task.test),
+                "activity": lambda net, task: energy(net, "activity", x=task.test, samples=config.passes or 1),
                 "information": lambda net, task: mutual_information(net, task.test, task.test.y),
                 "mean_p": mean_p,
                 "important_share": share_above(IMPORTANT),
