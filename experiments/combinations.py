@@ -33,10 +33,10 @@ from synsim.training.session import PhaseStore
 KINDS = ("plain", "stochastic")
 # The grid of each consolidation, and the name of its strength.
 GRIDS = {
-    "penalty": ("strength", (0.0001, 0.001, 0.01, 0.1, 1.0)),
+    "penalty": ("strength", (0.001, 0.01, 0.1, 1.0, 10.0)),
     "modulation": ("strength", (0.0625, 0.25, 1.0, 4.0, 16.0)),
-    "freeze": ("share", (0.1, 0.3, 0.5, 0.7, 0.9)),
-    "mask": ("share", (0.05, 0.1, 0.2, 0.4, 0.6)),
+    "freeze": ("share", (0.01, 0.05, 0.2, 0.5, 0.8)),
+    "mask": ("share", (0.01, 0.03, 0.1, 0.3, 0.6)),
 }
 RATE = 0.01
 TINY = 1e-15
