@@ -72,6 +72,7 @@ FIRST = "full"
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("variants",)
     PRESETS: ClassVar[Presets] = {"quick": {"tasks": 4, "epochs": 2}, "paper": {"tasks": 10, "epochs": 10}}
     out: str = option("runs/ablation", "folder of the run")
     scenario: str = option("split", "split: pairs of classes, parity label; permuted: pixel orders", tuple(RATES))

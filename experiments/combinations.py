@@ -47,6 +47,7 @@ CONSTANTS = {"p_up": 0.0520, "p_down": 0.0516, "g_lim": 0.001, "p_min": 0.25}
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("importances", "consolidations", "kinds")
     PRESETS: ClassVar[Presets] = {
         "quick": {"steps": 80, "hidden": (100, 100), "test_images": 500, "images": 500},
         "full": {"steps": 1200, "hidden": (200, 200), "test_images": 2000, "images": 1000},

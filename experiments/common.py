@@ -81,7 +81,9 @@ def _short(value: object) -> str:
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
     """Open the folder of the run, and turn errors that a person can mend into messages."""
     try:
-        folder = records.create(config.out, resolved(config), overwrite=config.overwrite, resume=config.resume)
+        folder = records.create(
+            config.out, resolved(config), overwrite=config.overwrite, resume=config.resume, choices=config.CHOICES
+        )
         try:
             session = Session(folder, config.checkpoint_every)
             session.notes["reduced"] = config.reduced() if isinstance(config, PresetConfig) else ""

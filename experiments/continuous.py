@@ -28,6 +28,7 @@ PUBLISHED = {("mnist", "presynaptic"): "85.39 ± 0.6"}
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 2, "tasks": 4}, "paper": {"epochs": 10, "tasks": 10}}
     out: str = option("runs/continuous", "folder of the run")
     epochs: int | None = option(None, "passes' worth of draws per task (default: from the preset)")

@@ -47,6 +47,7 @@ RATE = 1e-3
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("variants",)
     PRESETS: ClassVar[Presets] = {
         "quick": {"iterations": 500, "exponents": tuple(np.arange(0, 10.5, 1.0).tolist())},
         "paper": {"iterations": 2000, "exponents": tuple(np.arange(0, 13.5, 1.0).tolist())},

@@ -81,6 +81,7 @@ FALLS = (("si", "sos"), ("si", "onaf"))
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
     PRESETS: ClassVar[Presets] = {
         "quick": {
             "hidden": (100, 100),

@@ -107,6 +107,7 @@ CODE = {("split", "mnist"): {"none": "80.3", "presynaptic": "83.1"}, ("permuted"
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 2, "tasks": 4}, "paper": {"epochs": 10, "tasks": 10}}
     preset: str = option("paper", "paper: the whole protocol; quick: fewer epochs and permutations", ("quick", "paper"))
     out: str = option("runs/lifelong", "folder of the run")

@@ -42,6 +42,7 @@ EWC_IMAGES = 500
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
     PRESETS: ClassVar[Presets] = {
         "quick": {"epochs": 1, "images": 4000, "tested": 500, "samples": 2, "hidden": (100,)},
         "full": {"epochs": 2, "images": 12000, "tested": 2000, "samples": 10, "hidden": (200,)},

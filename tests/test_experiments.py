@@ -4,6 +4,7 @@ import importlib
 import itertools
 import json
 import math
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from scipy import stats
 
 from synsim import importance, records
+from synsim.report.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1"]
@@ -60,6 +62,22 @@ def run(name: str, out: Path, *more: str) -> None:
     script = importlib.import_module(name)
     config = script.parse(script.Config, "", [*COMMON, *ARGUMENTS[name], "--out", str(out), *more])
     script.run(config, script.experiment)
+
+
+def test_a_run_can_be_resumed_with_other_methods(tmp_path, monkeypatch):
+    short = ["--hidden", "20", "--epochs", "1", "--scenario", "permuted", "--tasks", "2", "--seeds", "1", "2"]
+    whole = ["--variants", "full", "neither", "ghost (code)"]
+    run("ablation", tmp_path / "once", *short, *whole)
+    run("ablation", tmp_path / "twice", *short, "--variants", "no freezing", "full")
+    trained = records.open(tmp_path / "twice").run["wall_seconds"]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *whole, "--resume"])
+    run("ablation", tmp_path / "twice", *short, *whole, "--resume")
+    once, twice = (records.open(tmp_path / name) for name in ("once", "twice"))
+    assert once.dataset.accuracy.identical(twice.dataset.accuracy)
+    assert once.summary == twice.summary
+    assert twice.config["variants"] == whole[1:]
+    assert twice.run["wall_seconds"] > trained
+    assert shlex.split(Run("twice", "ablation", twice).command()) == ["python", "experiments/ablation.py", *whole]
 
 
 def test_the_cells_that_the_combinations_leave_out():

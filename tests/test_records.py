@@ -376,6 +376,17 @@ def test_resume_with_another_config_is_refused(tmp_path: Path) -> None:
     assert records.create(tmp_path, other, resume=True, free=free).run["config"] == CONFIG
 
 
+def test_another_choice_of_parts_replaces_the_old_one(tmp_path: Path) -> None:
+    config = {"methods": ["a", "b"], "threads": 1, "seeds": [0]}
+    records.create(tmp_path, config)
+    other = {**config, "methods": ["c"], "threads": 2}
+    with pytest.raises(records.RunMismatchError, match="methods"):
+        records.create(tmp_path, other, resume=True)
+    run = records.create(tmp_path, other, resume=True, choices=("methods",)).run
+    assert run["config"] == {**config, "methods": ["c"]}
+    assert set(run["resumes"][0]["changed"]) == {"methods", "threads"}
+
+
 def test_equal_configs_in_other_types_are_equal(tmp_path: Path) -> None:
     records.create(tmp_path, {"sizes": (784, 10), "rate": 1, "path": Path("a"), "p": np.float64(0.25)})
     records.create(tmp_path, {"sizes": [784, 10], "rate": 1.0, "path": "a", "p": 0.25}, resume=True)

@@ -39,13 +39,14 @@ def new(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def resumed(path: Path, config: dict[str, Any], free: Sequence[str]) -> dict[str, Any]:
+def resumed(path: Path, config: dict[str, Any], free: Sequence[str], choices: Sequence[str] = ()) -> dict[str, Any]:
     """The description of a run that goes on now.
 
     Args:
         path: the `run.json` that is there.
         config: the resolved config in JSON's types.
         free: keys of the config that may differ.
+        choices: keys that may differ too, and whose new values count from now on.
 
     Returns:
         What `run.json` is to hold.
@@ -55,7 +56,7 @@ def resumed(path: Path, config: dict[str, Any], free: Sequence[str]) -> dict[str
     """
     run = read(path)
     changed = _differences(run["config"], config)
-    barred = {key: pair for key, pair in changed.items() if key not in free and key.split(".")[0] not in free}
+    barred = {key: pair for key, pair in changed.items() if not {key, key.split(".")[0]} & {*free, *choices}}
     if barred:
         lines = "\n".join(f"  {key}: {old} in the run, {new} now" for key, (old, new) in sorted(barred.items()))
         raise RunMismatchError(
@@ -64,7 +65,14 @@ def resumed(path: Path, config: dict[str, Any], free: Sequence[str]) -> dict[str
         )
     # Another version or device may change the last bits: who resumed, where and with what, stays visible.
     again = {**describe(config.get("device")), "changed": changed, "started": now()}
-    return {**run, "ended": None, "resumes": [*run["resumes"], again], "status": "running"}
+    chosen = {key: config[key] for key in choices if key in config}
+    return {
+        **run,
+        "config": {**run["config"], **chosen},
+        "ended": None,
+        "resumes": [*run["resumes"], again],
+        "status": "running",
+    }
 
 
 def write(run: dict[str, Any], path: Path) -> None:

@@ -129,6 +129,7 @@ def create(
     overwrite: bool = False,
     resume: bool = False,
     free: Sequence[str] = description.FREE,
+    choices: Sequence[str] = (),
 ) -> RunFolder:
     """Make the folder of a run, or go on with the run that is there.
 
@@ -141,6 +142,8 @@ def create(
         overwrite: start anew; of what is there, only the files of a run are removed.
         resume: go on with the run that is there; start a new one if there is none.
         free: keys of the config that may differ on resuming (of nested ones: "outer.inner").
+        choices: keys that choose which independent parts are run. On resuming they may differ too; the new choice then
+            stands in the config, and both in the note on the resume.
 
     Returns:
         The folder, to be written to.
@@ -156,7 +159,7 @@ def create(
     if exists and not (overwrite or resume):
         raise RunExistsError(_what_is_there(path))
     go_on = exists and resume
-    run = description.resumed(path / RUN, wanted, free) if go_on else description.new(wanted)
+    run = description.resumed(path / RUN, wanted, free, choices) if go_on else description.new(wanted)
     path.mkdir(parents=True, exist_ok=True)
     _clean(path, whole=exists and overwrite)
     return RunFolder(path, run)

@@ -64,12 +64,14 @@ class Run:
         return bool(self.reduced)
 
     def command(self) -> str:
-        """The command line, without what belongs to one machine.
+        """The command line, without what belongs to one machine; the latest that chose what is run.
 
         Returns:
             One line for a shell.
         """
-        given = [str(part) for part in self.record.run["command"]]
+        run = self.record.run
+        chose = [again["command"] for again in run.get("resumes", []) if {*again["changed"]} - {*records.FREE}]
+        given = [str(part) for part in [run["command"], *chose][-1]]
         parts, words = ["python", f"experiments/{self.experiment}.py"], iter(given[1:])
         for word in words:
             name, equals, value = word.partition("=")

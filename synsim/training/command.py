@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined,unused-ignore]
@@ -30,8 +30,14 @@ def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What every experiment can be told."""
+    """What every experiment can be told.
 
+    Attributes:
+        CHOICES: options that choose which independent phases are run; a run may be resumed with another choice, and
+            keeps the phases that it has.
+    """
+
+    CHOICES: ClassVar[tuple[str, ...]] = ()
     data: str = option("mnist", "data set: digits, mnist, fashion-mnist or cifar10")
     data_dir: str | None = option(None, "folder that holds the data sets (default: $SYNSIM_DATA, then the cache)")
     seeds: tuple[int, ...] = option((2019, 2020, 2021), "one replica per seed")
