@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -374,6 +375,32 @@ def test_resume_with_another_config_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "run.json").read_bytes() == before
     free = ("lr", "rule.p_up", "rule.soft", "epochs", "threads", "out")
     assert records.create(tmp_path, other, resume=True, free=free).run["config"] == CONFIG
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders")
+def test_a_folder_that_another_process_writes_to_is_refused(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom synsim import records\n"
+        "run = records.create(sys.argv[1], {'a': 1})\nprint('there', flush=True)\ntime.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"there\n"
+    before = (tmp_path / "run.json").read_bytes()
+    for how in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(records.RunBusyError, match="another process"):
+            records.create(tmp_path, {"a": 1}, **how)
+    assert (tmp_path / "run.json").read_bytes() == before
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    for _ in range(2):  # held by this process itself
+        records.create(tmp_path, {"a": 1}, resume=True)
+    other = "import sys\nfrom synsim import records\nrecords.create(sys.argv[1], {'a': 1}, resume=True)\n"
+    again = [sys.executable, "-c", other, str(tmp_path)]
+    assert b"RunBusyError" in subprocess.run(again, stderr=subprocess.PIPE, check=False).stderr
+    records.create(tmp_path, {"a": 1}, resume=True).finish()
+    assert subprocess.run(again, check=False).returncode == 0
 
 
 def test_another_choice_of_parts_replaces_the_old_one(tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ class RunExistsError(FileExistsError):
     """The folder holds a run already, and nothing was said about what to do with it."""
 
 
+class RunBusyError(RunExistsError):
+    """Another process is writing to the folder."""
+
+
 class ForeignFolderError(FileExistsError):
     """The folder holds files that no run has left; they are never touched."""
 

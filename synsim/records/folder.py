@@ -25,6 +25,7 @@ from synsim.records.files import (
     replacing,
     sync,
 )
+from synsim.records.lock import hold, release
 from synsim.records.origin import now
 
 
@@ -105,6 +106,7 @@ class RunFolder:
             raise ValueError(f"run.json holds {', '.join(taken)} already; give the extra another name.")
         self._run |= {**plain(extra, "extra"), "status": status, "ended": now()}
         self._store()
+        release(self.path)
 
     @contextmanager
     def _listed(self, name: str) -> Iterator[Path]:
@@ -150,7 +152,8 @@ def create(
 
     Raises:
         ValueError: if both overwrite and resume are asked for.
-        RunExistsError: if the folder holds a run, and neither overwrite nor resume is asked for.
+        RunExistsError: if the folder holds a run, and neither overwrite nor resume is asked for; RunBusyError, a
+            kind of it, if another process is writing to that run.
     """
     if overwrite and resume:
         raise ValueError("--resume and --overwrite exclude each other: choose one.")
@@ -161,6 +164,7 @@ def create(
     go_on = exists and resume
     run = description.resumed(path / RUN, wanted, free, choices) if go_on else description.new(wanted)
     path.mkdir(parents=True, exist_ok=True)
+    hold(path)
     _clean(path, whole=exists and overwrite)
     return RunFolder(path, run)
 
