@@ -7,10 +7,10 @@ A run is a folder of four files:
 - `checkpoint.safetensors`: tensors, and everything else as JSON in the metadata of the file;
 - `summary.json`: the rows of the result table.
 
-Each file is replaced whole and at once, so that a run killed at any moment can be resumed; a second process that
-would write to the folder at the same time is refused. Each is checked on
-opening, so that a file cut short or altered by accident is refused. The checks are no signature: they don't
-stop someone who forges the digests too. Nothing is ever pickled, so opening a record runs no code from it.
+Each file is replaced whole and at once, so that a run killed at any moment can be resumed, and a second process that
+would write to the same folder is refused. Each is checked on opening, so that a file cut short or altered by accident
+is refused. The checks are no signature: they don't stop someone who forges the digests too. Nothing is ever pickled, so
+opening a record runs no code from it.
 
     run = records.create("runs/split", config, resume=True)
     saved = run.load_checkpoint()                       # None in a new run
