@@ -40,7 +40,8 @@ def ablation(scenario: str) -> Item:
     """
     orders = [("full", "ghost (code)", f"larger ({STARS[scenario]})"), ("full", "neither", "larger, p < 0.05")]
     claims: list[Claim] = [
-        Difference("ghost (code) − full, points", ("final", "ghost (code)"), ("final", "full"), GHOSTS[scenario], 1)
+        Difference(f"{ghost} − full, points", ("final", ghost), ("final", "full"), GHOSTS[scenario], 1)
+        for ghost in ("ghost (code)", "ghost (expected)")
     ]
     claims += [Order(f"accuracy: {a} over {b}", ("final", a), ("final", b), text) for a, b, text in orders]
     claims.append(
