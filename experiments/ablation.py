@@ -73,6 +73,7 @@ class Config(PresetConfig):
     """Options of this experiment."""
 
     CHOICES: ClassVar[tuple[str, ...]] = ("variants",)
+    SHORT: ClassVar[tuple[str, ...]] = ("split",)
     PRESETS: ClassVar[Presets] = {"quick": {"tasks": 4, "epochs": 2}, "paper": {"tasks": 10, "epochs": 10}}
     out: str = option("runs/ablation", "folder of the run")
     scenario: str = option("split", "split: pairs of classes, parity label; permuted: pixel orders", tuple(RATES))
@@ -81,14 +82,6 @@ class Config(PresetConfig):
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
     bias: bool = option(False, "layers have fixed random biases, as in the published code (the paper has none)")
-
-    def __post_init__(self) -> None:
-        """Split tasks are short: every preset runs them in full."""
-        if self.scenario == "split" and self.preset == "quick":
-            for name, value in self.PRESETS["paper"].items():
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, value)
-        super().__post_init__()
 
 
 def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Module, synsim.PresynapticSGD]:

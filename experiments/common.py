@@ -41,9 +41,15 @@ MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
 
 @dataclass(frozen=True, kw_only=True)
 class PresetConfig(RunConfig):
-    """Options of an experiment with presets: what is not given on the command line comes from the preset."""
+    """Options of an experiment with presets: what is not given on the command line comes from the preset.
+
+    Attributes:
+        PRESETS: name -> option -> value.
+        SHORT: scenarios that are so short that every preset runs them in full.
+    """
 
     PRESETS: ClassVar[Presets] = {}
+    SHORT: ClassVar[tuple[str, ...]] = ()
     preset: str = option(
         "quick", "quick: minutes on two cores; paper (or full): the whole protocol", ("quick", "paper", "full")
     )
@@ -53,7 +59,8 @@ class PresetConfig(RunConfig):
         """Fill in the preset."""
         if self.preset not in self.PRESETS:
             raise ValueError(f"preset must be one of {', '.join(self.PRESETS)}, got {self.preset!r}.")
-        for name, value in self.PRESETS[self.preset].items():
+        short = getattr(self, "scenario", None) in self.SHORT
+        for name, value in self.PRESETS["paper" if short else self.preset].items():
             if getattr(self, name) in (None, ()):
                 object.__setattr__(self, name, value)
         super().__post_init__()

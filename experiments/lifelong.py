@@ -108,6 +108,7 @@ class Config(PresetConfig):
     """Options of this experiment."""
 
     CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
+    SHORT: ClassVar[tuple[str, ...]] = ("split",)
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 2, "tasks": 4}, "paper": {"epochs": 10, "tasks": 10}}
     preset: str = option(
         "paper", "paper: the whole protocol; quick: permuted tasks with fewer epochs", ("quick", "paper")
@@ -140,11 +141,7 @@ class Config(PresetConfig):
     )
 
     def __post_init__(self) -> None:
-        """Split tasks are short: every preset runs them in full. Check what this experiment asks besides."""
-        if self.scenario == "split" and self.preset == "quick":
-            for name, value in self.PRESETS["paper"].items():
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, value)
+        """Check what this experiment asks besides."""
         super().__post_init__()
         if len(self.etas) not in (0, 1, len(self.sigmas)):
             raise ValueError(f"--etas must be one, or one for each of --sigmas, got {list(self.etas)}.")
