@@ -55,6 +55,7 @@ class Setting:
 class Config(PresetConfig):
     """Options of this experiment."""
 
+    CHOICES: ClassVar[tuple[str, ...]] = ("parts", "methods")
     PRESETS: ClassVar[Presets] = {
         "quick": {"epochs": 10, "decays": (0.005, 0.01, 0.05, 0.1), "parts": ("main",), "probe_every": 1, "passes": 1},
         "paper": {

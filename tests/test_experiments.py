@@ -80,6 +80,16 @@ def test_a_run_can_be_resumed_with_other_methods(tmp_path, monkeypatch):
     assert shlex.split(Run("twice", "ablation", twice).command()) == ["python", "experiments/ablation.py", *whole]
 
 
+def test_a_run_of_energy_can_be_resumed_with_more_parts(tmp_path):
+    run("energy", tmp_path / "once", "--parts", "main", "start")
+    run("energy", tmp_path / "twice", "--parts", "main", "--methods", "plastic")
+    run("energy", tmp_path / "twice", "--parts", "main", "start", "--resume")
+    once, twice = (records.open(tmp_path / name) for name in ("once", "twice"))
+    clocks = ["seconds", "start_seconds"]
+    assert once.dataset.drop_vars(clocks).equals(twice.dataset.drop_vars(clocks))
+    assert once.summary == twice.summary
+
+
 def test_the_cells_that_the_combinations_leave_out():
     script = importlib.import_module("combinations")
     cells = itertools.product(script.KINDS, importance.available(), script.GRIDS)
