@@ -1,6 +1,6 @@
 """What a training run leaves behind, as arrays with labelled axes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,6 +44,36 @@ class Failure:
 
 PER_EPOCH = ("loss", "train_accuracy", "test_accuracy", "seconds")
 
+TAKEN = frozenset({*PER_EPOCH, "accuracy", "failed", "replica", "seed", "task", "after_task", "test_task", "epoch"})
+"""Names of variables and axes that every history has."""
+
+
+def check_names(probes: Iterable[str], after_task: Iterable[str] = ()) -> None:
+    """Refuse names of measurements that would overwrite others, or that no record can hold.
+
+    Args:
+        probes: names of measurements per epoch.
+        after_task: names of measurements at the end of each task.
+
+    Raises:
+        ValueError: if a name is taken, given twice, or cannot be the name of a variable in NetCDF.
+    """
+    kinds = [("probe", name) for name in probes] + [("after_task", name) for name in after_task]
+    names = [name for _, name in kinds]
+    for kind, name in kinds:
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or "/" in name or name == ".":
+            raise ValueError(
+                f"{kind} {name!r} can't be kept in a record: a name must be printable text, not empty and without '/'."
+                " Rename it."
+            )
+        lead, _, number = name.rpartition("_")
+        axis = number.isdecimal() and lead in names  # the name of an axis of a measurement with several
+        if name in TAKEN or axis or names.count(name) > 1:
+            raise ValueError(
+                f"{kind} {name!r} has the name of another measurement or axis, which it would overwrite. Rename it; "
+                f"these are taken: {', '.join(sorted(TAKEN))}."
+            )
+
 
 @dataclass
 class History:
@@ -85,6 +115,7 @@ class History:
         Returns:
             A history full of NaN.
         """
+        check_names(probes)
         shape = (len(seeds), len(trained), epochs)
         per_epoch = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in (*PER_EPOCH, *probes)}
         per_epoch["seconds"] = per_epoch["seconds"][0].clone()

@@ -16,7 +16,7 @@ from synsim._checks import require, whole
 from synsim.meters import accuracy
 from synsim.networks import replicas_of
 from synsim.tasks import Task, batches
-from synsim.training.history import Failure, History
+from synsim.training.history import Failure, History, check_names
 from synsim.training.protection import Protection
 from synsim.training.state import pack, unpack
 from synsim.training.step import Held, Objective, Penalty, apply_step, finite_replicas, forward_backward, what_failed
@@ -189,6 +189,7 @@ def fit(
     lead = replicas_of(net) or 1
     require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
+    check_names(probes or {}, protection.after_task if protection is not None else ())
     if protection is not None:
         protection.check(tasks, optimiser, batch)
     test = tasks if test is None else test
