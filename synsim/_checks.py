@@ -1,12 +1,21 @@
 """Checks of arguments, with messages that say what was expected, what came, and what to do."""
 
+import difflib
 import math
+import operator
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Number = float | int | Tensor | Sequence[float]
+Number = float | int | Tensor | Sequence[float] | NDArray[Any]
+Labels = Tensor | Sequence[int] | NDArray[Any]
+
+IGNORED = -100
+"""Label that torch's cross-entropy leaves out."""
 
 
 class NotFiniteError(ValueError):
@@ -58,23 +67,115 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def whole(value: object, what: str, least: int = 1) -> int:
+def whole(value: object, what: str, least: int = 1, most: int | None = None) -> int:
     """A whole number that is at least `least`.
 
     Args:
-        value: the number given.
+        value: the number given: any integer of Python, NumPy or torch (0-d), but no bool.
         what: its name in the message.
         least: smallest number allowed.
+        most: largest number allowed, or None.
 
     Returns:
         The number as an int.
 
     Raises:
-        ValueError: if it isn't a whole number, or too small.
+        ValueError: if it isn't a whole number, or out of bounds.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}.")
-    return value
+    number = _index(value)
+    if number is None or number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{what} must be a whole number {bounds}, got {value!r}.")
+    return number
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is one whole number, as `whole` takes it.
+
+    Args:
+        value: anything.
+
+    Returns:
+        True for an integer of Python, NumPy or torch (0-d) that is no bool.
+    """
+    return _index(value) is not None
+
+
+def _index(value: object) -> int | None:
+    if type(value) is int:
+        return value
+    # torch lends its bools and vectors of one element as an index, too.
+    if isinstance(value, bool) or (isinstance(value, Tensor) and (value.ndim > 0 or value.dtype == torch.bool)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def flag(value: object, what: str) -> bool:
+    """A yes or no.
+
+    Args:
+        value: a bool of Python, NumPy or torch (0-d), or 0 or 1.
+        what: its name in the message.
+
+    Returns:
+        The value as a bool.
+
+    Raises:
+        ValueError: if it is something else, such as the text "False", which Python takes for true.
+    """
+    truth = isinstance(value, Tensor) and value.dtype == torch.bool and value.ndim == 0
+    if truth or isinstance(value, bool | np.bool_) or _index(value) in (0, 1):
+        return bool(value)
+    raise ValueError(f"{what} must be True or False, got {value!r}.")
+
+
+def choice(value: object, what: str, options: Sequence[str]) -> str:
+    """One of several names.
+
+    Args:
+        value: the name given.
+        what: what it names, in the message.
+        options: the names allowed.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: if it is none of them; the message says which is close.
+    """
+    if isinstance(value, str):
+        if value in options:
+            return value
+        close = difflib.get_close_matches(value.lower(), options, n=1)
+    else:
+        close = []
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"{what} must be one of {', '.join(options)}, got {value!r}.{hint}")
+
+
+def number(value: Number, what: str, *, low: float = 0.0, high: float = math.inf, above: bool = False) -> float:
+    """One finite number.
+
+    Args:
+        value: a number of Python, NumPy or torch (0-d).
+        what: its name in the message.
+        low: smallest value allowed.
+        high: largest value allowed.
+        above: whether `low` itself is refused.
+
+    Returns:
+        The number as a float.
+
+    Raises:
+        ValueError: if it is no number, out of bounds or not finite.
+    """
+    single = constant(value, what, None, low=low, high=high)
+    if above and single == low:
+        raise ValueError(f"{what} must be above {low:g}, got {value!r}.")
+    return float(single)
 
 
 def constant(
@@ -95,10 +196,15 @@ def constant(
     Raises:
         ValueError: if a value is out of bounds or not finite, or the shape does not fit the replicas.
     """
+    if type(value) is float and low <= value <= high and math.isfinite(value):
+        return value
     try:
-        tensor = torch.as_tensor(value, dtype=torch.float64).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
+        given = value.detach() if isinstance(value, Tensor) else _gathered(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{what} must be a number or one number per replica, got {value!r}.") from error
+    if given.dtype == torch.bool or given.is_complex():
+        raise ValueError(f"{what} must be a number or one number per replica, got {value!r}.")
+    tensor = given.double()
     if tensor.ndim > 1 or (tensor.ndim == 1 and (replicas is None or tensor.shape[0] != replicas)):
         allowed = "a number" if replicas is None else f"a number or a tensor of shape [{replicas}]"
         raise ValueError(f"{what} must be {allowed} (replicas={replicas}), got shape {list(tensor.shape)}.")
@@ -134,6 +240,57 @@ def available_device(device: torch.device | str | None) -> torch.device:
     return found
 
 
+def tensor(value: object, what: str, like: Tensor | None = None) -> Tensor:
+    """A tensor from what people hold data in: a tensor, a NumPy array, or lists of numbers, arrays or tensors.
+
+    Args:
+        value: the data. A tensor is returned as it is; anything else becomes a new tensor, which never shares memory.
+        what: its name in the message.
+        like: floats that don't come as a tensor are converted to this one's type, and moved to its device.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: if the value holds no numbers, or rows of different lengths.
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        found = _gathered(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(
+            f"{what} must be a tensor, a NumPy array or a list of numbers, rows of equal length, got "
+            f"{_described(value)}."
+        ) from error
+    if like is None:
+        return found
+    floats = found.is_floating_point() and like.is_floating_point()
+    return found.to(like.device, like.dtype if floats else None)
+
+
+def _gathered(value: object) -> Tensor:
+    if isinstance(value, list | tuple) and value and all(isinstance(each, Tensor) for each in value):
+        return torch.stack(tuple(value)).detach()
+    if not isinstance(value, list | tuple | np.ndarray | np.generic | int | float):
+        raise TypeError("neither numbers nor rows of numbers")
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError("no numbers")
+    if array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    # A copy in this machine's byte order: torch takes no other order, no negative strides and no read-only memory.
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"a NumPy array of type {value.dtype}"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} that does not make an array"
+    return f"an object of type {type(value).__name__}"
+
+
 def images(x: Tensor, what: str = "x", axis: int | None = None) -> None:
     """Refuse integer images and pixels that are not finite.
 
@@ -146,10 +303,7 @@ def images(x: Tensor, what: str = "x", axis: int | None = None) -> None:
         ValueError: if x is not of a float type, or holds NaN or infinite values.
     """
     if not x.is_floating_point():
-        raise ValueError(
-            f"{what} must hold floats, got {x.dtype}. Scale the images first (for instance x.float() / 255), "
-            "or take batches from a task, which standardises them."
-        )
+        raise ValueError(f"{what} must hold floats, got {x.dtype}. {_advice(x.dtype)}")
     # A sum is not finite as soon as one term is not, and costs one pass without a second tensor; it may also overflow.
     if bool(x.detach().sum().isfinite()):
         return
@@ -161,13 +315,25 @@ def images(x: Tensor, what: str = "x", axis: int | None = None) -> None:
         )
 
 
-def labels(y: Tensor, classes: int, what: str = "y") -> Tensor:
+def _advice(dtype: torch.dtype) -> str:
+    if dtype == torch.uint8:
+        return (
+            "Scale the images first (for instance x.float() / 255), or take batches from a task, "
+            "which standardises them."
+        )
+    if dtype.is_complex:
+        return "Give the real and the imaginary part as two channels."
+    return "Measurements are converted by x.float(); indices fit only a network that begins with an embedding."
+
+
+def labels(y: Labels, classes: int, what: str = "y", *, ignored: bool = False) -> Tensor:
     """Class labels as int64, checked against the number of classes.
 
     Args:
-        y: integer labels of any shape.
+        y: integer labels of any shape and integer type: a tensor, a NumPy array, or lists.
         classes: how many classes the network can output.
         what: its name in the message.
+        ignored: whether −100, which torch's cross-entropy leaves out, is a label.
 
     Returns:
         The labels as int64.
@@ -175,12 +341,30 @@ def labels(y: Tensor, classes: int, what: str = "y") -> Tensor:
     Raises:
         ValueError: if y is not of an integer type, or a label is out of range.
     """
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise ValueError(f"{what} must hold integer class labels, got {y.dtype}.")
-    y = y.long()
-    if y.numel() and (int(y.min()) < 0 or int(y.max()) >= classes):
+    given = tensor(y, what)
+    if given.numel() == 0:
+        return given.long()
+    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise ValueError(f"{what} must hold integer class labels, got {given.dtype}. {_remedy(given)}")
+    whole_labels = given.long()  # before any comparison: torch has none for uint16, uint32 and uint64
+    judged = whole_labels[whole_labels != IGNORED] if ignored else whole_labels
+    if judged.numel() and (int(judged.min()) < 0 or int(judged.max()) >= classes):
+        lowest, highest = int(judged.min()), int(judged.max())
+        remedy = "Relabel the data or give the network more outputs."
+        if bool((judged == IGNORED).any()):
+            remedy = f"{IGNORED} is what a loss leaves out; leave these examples out here: x[y >= 0], y[y >= 0]."
         raise ValueError(
             f"{what} must hold labels from 0 to {classes - 1}, one per output of the network, "
-            f"got labels from {int(y.min())} to {int(y.max())}. Relabel the data or give the network more outputs."
+            f"got labels from {lowest} to {highest}. {remedy}"
         )
-    return y
+    return whole_labels
+
+
+def _remedy(y: Tensor) -> str:
+    if y.dtype == torch.bool:
+        return "Say which class False and True are, for instance y.long()."
+    if y.is_complex() or not bool((y == y.round()).all()):
+        return "They are no whole numbers: is this the target of a regression?"
+    if y.ndim > 1:
+        return "Rows of one-hot vectors become labels by y.argmax(-1)."
+    return "They are whole numbers: convert them with y.long()."
