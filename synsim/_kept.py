@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 Restore = Callable[[], None]
 
@@ -25,25 +26,32 @@ def kept(net: nn.Module) -> Iterator[None]:
 
     Every module gets its mode, its attributes and its buffers back, with the values they had: tensors, arrays, lists,
     sets and dicts that were written in place included, and nothing that a forward pass stored stays behind. So do
-    torch's random generators. What a forward pass keeps elsewhere (a closure, a file) is out of reach, and parameters
-    are not copied: no pass moves them.
+    the random generators of torch, NumPy and Python. What a forward pass keeps elsewhere (a closure, a file) is out of
+    reach, and parameters are not copied: no pass moves them.
 
     Args:
         net: any module.
 
     Yields:
         Nothing.
+
+    Raises:
+        ValueError: if the network holds parameters that have no shape yet.
     """
+    for name, parameter in net.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"parameter {name!r} of the network has no shape before its first pass. Run one batch through it first."
+            )
     undo = [_module(module) for module in net.modules()]
     devices = {parameter.device for parameter in net.parameters() if parameter.device.type == "cuda"}
     cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
-    generator = torch.get_rng_state()
     try:
-        yield
+        with kept_generators():
+            yield
     finally:
         for restore in undo:
             restore()
-        torch.set_rng_state(generator)
         for device, state in cuda.items():
             torch.cuda.set_rng_state(state, device)
 

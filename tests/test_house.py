@@ -56,6 +56,7 @@ ALLOWED = {
         "synapses",
         "tasks",
         "_checks",
+        "_kept",
     },
 }
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import _checks
+from synsim._kept import kept
 from synsim.inputs import Images, as_images, logits_of
 from synsim.networks import replicas_of
 from synsim.synapses import evaluation, synapses
@@ -49,22 +50,18 @@ def passes(
     _checks.whole(samples, "samples")
     count = len(images)
     block = count if block is None else _checks.whole(block, "block")
-    training = net.training
-    with torch.no_grad(), evaluation(net, seed) as address:
+    with torch.no_grad(), evaluation(net, seed) as address, kept(net):
         net.eval()
-        try:
-            # Where no mask is shared by images, or none is drawn, chunks may be as long as memory likes.
-            alone = "batch" not in address.scopes or not stochastic(net)
-            size = CHUNK if alone else min(block, CHUNK)
-            for sample in range(samples):
-                for start in range(0, count, block if not alone else count):
-                    stop = min(count, start + (block if not alone else count))
-                    for low in range(start, stop, size):
-                        part = slice(low, min(stop, low + size))
-                        address.at(sample, low // block, low)
-                        yield sample, part, logits_of(net, images[part], head)
-        finally:
-            net.train(training)
+        # Where no mask is shared by images, or none is drawn, chunks may be as long as memory likes.
+        alone = "batch" not in address.scopes or not stochastic(net)
+        size = CHUNK if alone else min(block, CHUNK)
+        for sample in range(samples):
+            for start in range(0, count, block if not alone else count):
+                stop = min(count, start + (block if not alone else count))
+                for low in range(start, stop, size):
+                    part = slice(low, min(stop, low + size))
+                    address.at(sample, low // block, low)
+                    yield sample, part, logits_of(net, images[part], head)
 
 
 def class_probabilities(

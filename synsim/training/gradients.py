@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from synsim._kept import kept
 from synsim.curvature import measured
 from synsim.curvature.means import gradients, parameters_of
 from synsim.dropout import StreamDropout
@@ -81,34 +82,14 @@ def gradients_at_hand(net: nn.Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def evaluated(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and each module's own mode again afterwards.
-
-    Args:
-        net: the network.
-    """
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextmanager
 def _still(net: nn.Module) -> Iterator[None]:
     # Evaluation mode, but for batch norm: it normalises as in the update, and its running statistics are put back.
     norms = [module for module in net.modules() if module.training and isinstance(module, _BatchNorm)]
-    kept = [(buffer, buffer.clone()) for module in norms for buffer in module.buffers(recurse=False)]
-    with evaluated(net):
+    with kept(net):
+        net.eval()
         for module in norms:
             module.training = True
-        try:
-            yield
-        finally:
-            for buffer, value in kept:
-                buffer.copy_(value)
+        yield
 
 
 def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None) -> dict[str, Tensor]:
@@ -125,7 +106,7 @@ def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None
     parameters = parameters_of(net)
     total: dict[str, Tensor] = {}
     count, y = len(task.train), task.train.y
-    with evaluated(net), measured(net) as measurement:
+    with kept(net), measured(net.eval()) as measurement:
         for rows in measurement.rows(count, FULL_CHUNK):
             with torch.enable_grad():
                 x = task.train[rows]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim._checks import NotFiniteError, finite, require
+from synsim._kept import kept
 from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
 from synsim.importance import Importance, Step
 from synsim.networks import replicas_of
 from synsim.tasks import Task, batches
-from synsim.training.gradients import drops, evaluated, full_gradient, gradients_at_hand, independent, without_dropout
+from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent, without_dropout
 from synsim.training.step import Objective, apply_step, forward_backward
 
 Found = Mapping[str, Mapping[str, Tensor]]
@@ -285,7 +286,8 @@ def _measured(one: Importance, net: nn.Module, task: Task, failed: Sequence[int]
             one.load_state_dict({name: _without(value, failed) if value.ndim > 1 else value for name, value in state})
         found = one.value()
     else:
-        with evaluated(net), _at_zero(net, failed):
+        with kept(net), _at_zero(net, failed):
+            net.eval()
             found = one.estimate(net, task.train, head=task.head)
     if failed:
         found = {name: _without(value, failed) for name, value in found.items()}
