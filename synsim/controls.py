@@ -76,6 +76,7 @@ class ControlLinear(BernoulliLinear):
     """
 
     ghost: Tensor | None
+    direct = True  # where it divides by p it is a `BernoulliLinear`, and else it has a forward pass of its own
 
     def __init__(
         self,
@@ -130,6 +131,20 @@ class ControlLinear(BernoulliLinear):
         """E[W] = p w / d, shaped like `weight`."""
         return self.weight if self.divide == "p" else self.weight * (self.p / self.divisor())
 
+    @property
+    def learned(self) -> Tensor:
+        """The probabilities that the rule moves, shaped like `weight`: the ghost if there is one, else p."""
+        return self.p if self.ghost is None else self.ghost
+
+    @torch.no_grad()
+    def set_expected(self, value: Tensor) -> None:
+        """Write what the synapses transmit on average.
+
+        Args:
+            value: E[W], shaped like `weight`.
+        """
+        self.weight.copy_(value if self.divide == "p" else value * (self.divisor() / self.p))
+
     def forward(self, x: Tensor, steps: int = 1, factor: Tensor | None = None) -> Tensor:
         """Transmit; one mask holds for all time steps.
 
@@ -180,6 +195,9 @@ class ControlLinear(BernoulliLinear):
         # What was drawn is this pass's alone: times p, and by d in place of p.
         strength.mul_(self.p)
         return strength if self.divide == "nothing" else strength.div_(self.divisor()), count
+
+    def _plain(self, examples: int) -> Tensor:
+        return self.scales(examples).reshape(examples, *self.weight.shape) * self.weight
 
     def scales(self, examples: int = 1) -> Tensor:
         """Factors r / d by which the latest draw scaled the stored weights.
@@ -259,6 +277,4 @@ def learned(net: nn.Module) -> Tensor:
     Returns:
         [R, n] over all synapses; R = 1 without replicas.
     """
-    found = [getattr(layer, "ghost", None) for layer in synapses(net).values()]
-    parts = [layer.p if own is None else own for layer, own in zip(synapses(net).values(), found, strict=True)]
-    return torch.cat([part.reshape(replicas_of(net) or 1, -1) for part in parts], dim=1)
+    return torch.cat([layer.learned.reshape(replicas_of(net) or 1, -1) for layer in synapses(net).values()], dim=1)

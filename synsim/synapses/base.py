@@ -1,7 +1,8 @@
 """What every stochastic layer has in common: expected strength, release probability, and the address of its draws."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,19 @@ class StochasticLayer(Addressed):
     """Axes of one input example."""
     scopes: tuple[str, ...] = ("batch", "sample")
     """Scopes of release that this kind of layer knows."""
+    direct: bool = True
+    """Whether `weight` is the expected strength itself, drawn and transmitted as this class does."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A layer that stores something else overrides `expected_strength`, and `transmitted` if it draws otherwise.
+
+        Args:
+            options: of the class.
+        """
+        super().__init_subclass__(**options)
+        if "direct" not in vars(cls):
+            base = StochasticLayer
+            cls.direct = cls.expected_strength is base.expected_strength and cls.transmitted is base.transmitted
 
     def __init__(
         self,
@@ -99,7 +113,39 @@ class StochasticLayer(Addressed):
     @property
     def strength(self) -> Tensor:
         """Strength when released, m = w̄ / p, shaped like `weight`."""
-        return self.weight / self.p
+        return self.expected_strength / self.p
+
+    @property
+    def learned(self) -> Tensor:
+        """The probabilities that a rule moves, shaped like `weight`; here those of release."""
+        return self.p
+
+    @torch.no_grad()
+    def set_expected(self, value: Tensor) -> None:
+        """Write what the synapses transmit on average; their release probabilities stay.
+
+        A layer that stores something else is solved for it, entry by entry.
+
+        Args:
+            value: w̄, shaped like `weight`.
+
+        Raises:
+            ValueError: if the weight is computed from other parameters, or no weight found gives these strengths.
+        """
+        where = f"layer {self._name or type(self).__name__!r}"
+        require(
+            self._parameters.get("weight") is not None,
+            f"expected {where} to hold its weight, which is computed from other parameters there. Make it permanent "
+            "first (torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove).",
+        )
+        if type(self).expected_strength is StochasticLayer.expected_strength:
+            self.weight.copy_(value)
+        else:
+            require(
+                solved(self.weight, lambda: self.expected_strength, value),
+                f"found no weight with which {where} transmits these strengths on average. "
+                f"Give {type(self).__name__} a method `set_expected`.",
+            )
 
     @property
     def mask(self) -> Tensor | None:
@@ -148,10 +194,13 @@ class StochasticLayer(Addressed):
         address = self.address
         if address.mean:
             self.stream.counts = torch.full_like(self.weight, self.sites, dtype=torch.uint8, requires_grad=False)
-            return self.weight
+            return self.expected_strength
         if transformed():
             return self._plain(1)[0]
         strength, count = self.draw()
+        if type(self).expected_strength is not StochasticLayer.expected_strength:
+            expected = self.expected_strength
+            return expected if count is None else expected * reference.scale_of(count, self.p, self.sites)
         return self.weight if count is None else release(self.weight, strength, self.p, count, self.sites)
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
@@ -193,7 +242,7 @@ class StochasticLayer(Addressed):
 
     def _plain(self, examples: int) -> Tensor:
         # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer.
-        return self.scales(examples).reshape(examples, *self.weight.shape) * self.weight
+        return self.scales(examples).reshape(examples, *self.weight.shape) * self.expected_strength
 
     def scales(self, examples: int = 1) -> Tensor:
         """Factors k / (N p) by which the latest draw scaled the expected strengths, from their address and present p.
@@ -246,6 +295,36 @@ class StochasticLayer(Addressed):
                 f"layer {self._name or type(self).__name__!r} expects {self.weight.dtype}, got {x.dtype}. "
                 "Convert the inputs with x.to(dtype), scaled as for training."
             )
+
+
+def solved(weight: Tensor, function: Callable[[], Tensor], value: Tensor, steps: int = 60) -> bool:
+    """Move a weight until a function of it, entry by entry, has a value, by Newton's method from where it is.
+
+    Args:
+        weight: a leaf, written in place; without success it is as it was.
+        function: of the weight, shaped like it.
+        value: wanted, of the same shape.
+        steps: how many are tried.
+
+    Returns:
+        Whether the value was reached, to a few units in the last place.
+    """
+    start, trained = weight.detach().clone(), weight.requires_grad
+    close = 8 * torch.finfo(weight.dtype).eps
+    try:
+        weight.requires_grad_(True)
+        for _ in range(steps):
+            with torch.enable_grad():
+                now = function()
+                slope = torch.autograd.grad(now.sum(), weight)[0]
+            gap = value - now.detach()
+            if bool((gap.abs() <= close * value.abs()).all()):
+                return True
+            weight.detach().add_(torch.where(gap == 0, torch.zeros_like(gap), gap / slope))
+    finally:
+        weight.requires_grad_(trained)
+    weight.detach().copy_(start)
+    return False
 
 
 def synapses(net: nn.Module) -> dict[str, StochasticLayer]:

@@ -122,7 +122,7 @@ class BernoulliConv2d(StochasticLayer):
             out = torch.stack([self._one_each(inputs[r], strength[:, r]) for r in range(replicas)])
         else:
             keys, _ = self._key(self.address.purpose)
-            weight, p = (t.reshape(replicas, *t.shape[-4:]) for t in (self.weight, self.p))
+            weight, p = (t.reshape(replicas, *t.shape[-4:]) for t in (self.expected_strength, self.p))
             address = (self.sites, self.address.example, self._next())
             out = transmit_chunks(inputs, weight, p, keys, *address, self._one_each)
         if self.bias is not None:

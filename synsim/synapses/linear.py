@@ -100,7 +100,7 @@ class BernoulliLinear(StochasticLayer):
         x = x if factor is None else x * factor
         if self.scope == "sample" and not self.address.mean:
             return self._per_example(x, steps)
-        if self.address.mean or transformed():
+        if self.address.mean or not self.direct or transformed():
             return product(x, self.transmitted(), self.bias)
         strength, count = self.draw()
         own = self._parameters
@@ -109,7 +109,7 @@ class BernoulliLinear(StochasticLayer):
         return transmit(x, own["weight"], own["bias"], strength, self._buffers["p"], count, self.sites)
 
     def _per_event(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
-        weight, p = self._lead(self.weight), self._lead(self.p)
+        weight, p = self._lead(self.expected_strength), self._lead(self.p)
         if transformed():
             require(factor is None, "short-term plasticity per event is not available inside torch.func transforms.")
             scales = self._event_counts(p, x.shape[-2], steps, x) / (p * self.sites).unsqueeze(1)
@@ -130,7 +130,7 @@ class BernoulliLinear(StochasticLayer):
                 'scope="event-gaussian" needs factors of at most 1: it does not know how a facilitated probability '
                 'saturates. Use scope="event".',
             )
-        weight, p = self._lead(self.weight), self._lead(self.p)
+        weight, p = self._lead(self.expected_strength), self._lead(self.p)
         keys, _ = self._key(self.address.purpose)
         draw = self._latest() if transformed() else self._next()
         step, example = self._rows(x, steps)
@@ -232,7 +232,7 @@ class BernoulliLinear(StochasticLayer):
             out = torch.einsum("...bi,b...oi->...bo", lead, strength)
         else:
             replicas, draw = self.replicas or 1, self._next()
-            weight, p = self.weight.reshape(replicas, *self.weight.shape[-2:]), self.p
+            weight, p = self.expected_strength.reshape(replicas, *self.weight.shape[-2:]), self.p
             p = p.reshape(weight.shape)
             inputs = x if x.ndim == 3 else x.unsqueeze(0).expand(replicas, -1, -1)
             keys, words = self._key(self.address.purpose)
