@@ -4,11 +4,23 @@ __version__ = "0.1.0"
 
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from synsim import bgd as bgd
 from synsim import consolidation as consolidation
+from synsim import controls as controls
+from synsim import curvature as curvature
 from synsim import data as data
+from synsim import dropout as dropout
 from synsim import importance as importance
+from synsim import inputs as inputs
+from synsim import kernels as kernels
+from synsim import lesions as lesions
+from synsim import losses as losses
 from synsim import meters as meters
+from synsim import networks as networks
+from synsim import plasticity as plasticity
+from synsim import streams as streams
 from synsim import tasks as tasks
 from synsim.bgd import BGD as BGD
 from synsim.importance import Step as Step
@@ -28,21 +40,50 @@ from synsim.synapses import frozen as frozen
 from synsim.synapses import seed as seed
 from synsim.synapses import synapses as synapses
 
-_LATER = ("figures", "forgetting", "perceptron", "plots", "records", "spiking", "statistics", "tables", "training")
+# Rooms that need heavier libraries, which come with their first use.
+_LATER = (
+    "figures",
+    "forgetting",
+    "perceptron",
+    "plots",
+    "records",
+    "report",
+    "spiking",
+    "statistics",
+    "tables",
+    "training",
+)
+
+if TYPE_CHECKING:
+    # A type checker reads these lines in place of `__getattr__`, which would tell it that every name is a module.
+    from synsim import figures as figures
+    from synsim import forgetting as forgetting
+    from synsim import perceptron as perceptron
+    from synsim import plots as plots
+    from synsim import records as records
+    from synsim import report as report
+    from synsim import spiking as spiking
+    from synsim import statistics as statistics
+    from synsim import tables as tables
+    from synsim import training as training
+else:
+
+    def __getattr__(name: str) -> ModuleType:
+        """Import a room at its first use.
+
+        Args:
+            name: of an attribute.
+
+        Returns:
+            The room.
+
+        Raises:
+            AttributeError: if there is no such room.
+        """
+        if name in _LATER:
+            return import_module(f"synsim.{name}")
+        raise AttributeError(f"module 'synsim' has no attribute {name!r}")
 
 
-def __getattr__(name: str) -> ModuleType:
-    """The rooms that need heavier libraries come with their first use.
-
-    Args:
-        name: of an attribute.
-
-    Returns:
-        The room.
-
-    Raises:
-        AttributeError: if there is no such room.
-    """
-    if name in _LATER:
-        return import_module(f"synsim.{name}")
-    raise AttributeError(f"module 'synsim' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

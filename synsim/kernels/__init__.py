@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from synsim.kernels import cpu, cpu_sample, pool, reference
+from synsim.kernels import pool, reference
+from synsim.kernels.compiling import Later
 from synsim.kernels.constants import NAMES, Constants
 
 __all__ = ["NAMES", "Arrays", "Constants", "backpropagate", "learn", "mask_gradient", "path", "release", "transmit"]
 
+cpu, cpu_sample = Later("synsim.kernels.cpu"), Later("synsim.kernels.cpu_sample")
 _NUMBA_TYPES = (torch.float32, torch.float64)
 
 

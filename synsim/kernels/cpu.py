@@ -6,9 +6,11 @@ between two values so that the loops become vector instructions.
 """
 
 import numpy as np
-from numba import njit, uint16, uint64
+from numba import uint16, uint64
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "cache": True}
+from synsim.kernels.compiling import njit
+
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _WORD, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)

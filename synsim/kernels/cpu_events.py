@@ -3,8 +3,9 @@
 # mypy: ignore-errors
 
 import numpy as np
-from numba import njit, uint16, uint64
+from numba import uint16, uint64
 
+from synsim.kernels.compiling import njit
 from synsim.kernels.cpu import _HALF, _HALF_SHIFT, _OPTIONS, philox
 
 

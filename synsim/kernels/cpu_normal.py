@@ -3,8 +3,8 @@
 # mypy: ignore-errors
 
 import numpy as np
-from numba import njit
 
+from synsim.kernels.compiling import njit
 from synsim.kernels.cpu import _OPTIONS, CHUNK, fill_bits
 
 

@@ -4,8 +4,8 @@ No array of shape [examples, outputs, inputs] exists; the backward pass makes th
 """
 
 import numpy as np
-from numba import njit
 
+from synsim.kernels.compiling import njit
 from synsim.kernels.cpu import _OPTIONS, CHUNK, fill_bits
 
 

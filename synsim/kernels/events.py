@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synsim.kernels import cpu_events, pool
+from synsim.kernels import pool
+from synsim.kernels.compiling import Later
 from synsim.streams import philox
 
+cpu_events = Later("synsim.kernels.cpu_events")
 BYTES = 1 << 25
 """Memory that the bits of one chunk of spikes may take in plain torch."""
 LAST_STEP = 2**24

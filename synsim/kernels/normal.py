@@ -4,13 +4,15 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
-from synsim.kernels import cpu_normal, pool
+from synsim.kernels import pool
+from synsim.kernels.compiling import Later
 from synsim.streams import release_bits
 
 __all__ = ["normals", "on_device", "reference", "table"]
+
+cpu_normal = Later("synsim.kernels.cpu_normal")
 
 
 @cache
@@ -20,6 +22,8 @@ def table() -> np.ndarray:
     Returns:
         float32 [65536], ascending, antisymmetric; mean 0 and variance 1 up to the rounding to float32.
     """
+    from scipy.special import ndtri
+
     lower = ndtri((np.arange(32768) + 0.5) / 65536)
     both = np.concatenate([lower, -lower[::-1]])
     scaled: np.ndarray = (both / both.std()).astype(np.float32)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from synsim import streams
@@ -130,6 +129,8 @@ def shuffle_test(counts: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
         f"the baseline must have the shape of the counts, {list(counts.shape)}, possibly after an axis of shuffles, "
         f"got {list(baseline.shape)}.",
     )
+    from scipy import stats
+
     width, lead = counts.shape[-1], baseline.shape[:-1]
     pairs = zip(_rows(counts.expand(baseline.shape), width), _rows(baseline, width), strict=True)
     with warnings.catch_warnings():
@@ -186,6 +187,8 @@ def correlation(a: Tensor, b: Tensor, *, ranks: bool = False) -> Tensor:
 
 def _deviations(value: Tensor, ranks: bool) -> Tensor:
     if ranks:
+        from scipy import stats
+
         value = torch.from_numpy(stats.rankdata(value.detach().cpu().numpy(), axis=-1))
     value = value.detach().double()
     # From the first value on, so that values that are all alike deviate by exactly zero.

@@ -6,8 +6,9 @@ Each is serial and lets go of the interpreter; neurons are walked in runs that s
 # mypy: ignore-errors
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
 
+from synsim.kernels.compiling import njit
 from synsim.kernels.cpu import _OPTIONS, philox
 
 RUN = 1024
