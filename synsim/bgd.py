@@ -4,24 +4,24 @@ Source: Zeno, Golan, Hoffer & Soudry 2018, "Task agnostic continual learning usi
 (arXiv:1803.10123), algorithm 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from synsim import streams
-from synsim._checks import Number, constant, require, whole
+from synsim._checks import Number, require, whole
+from synsim._rules import Home, Rule, network, per_replica
 from synsim.kernels.normal import normals
-from synsim.networks import replicas_of
-from synsim.synapses import synapses
+from synsim.synapses import StochasticLayer, synapses
 
 LAST_DRAW = 2**32 - 1
 _LEAST = 1e-12
 
 
-class BGD(Optimizer):
+class BGD(Rule):
     """Bayesian Gradient Descent: every weight has a mean μ (the parameter itself) and a standard deviation σ.
 
     One step draws K times ε ~ N(0, 1), sets w = μ + σ ε and takes the gradient G of the batch's summed loss. With E
@@ -66,32 +66,83 @@ class BGD(Optimizer):
         scale: float = 100,
         seed: int = 0,
     ) -> None:
-        replicas = replicas_of(net)
-        settings = {
-            "eta": constant(eta, "eta", replicas),
-            "samples": whole(samples, "samples"),
-            "antithetic": bool(antithetic),
-            "scale": constant(scale, "scale", None, low=_LEAST),
-        }
+        network(net, "BGD")
+        self._seed = (whole(seed, "seed", 0),)
+        self._layer = next(iter(synapses(net).values()), None)
+        self._keys: dict[tuple[str, torch.device], tuple[tuple[int, ...], Tensor, np.ndarray]] = {}
+        self._start = sigma
+        super().__init__(net, {"eta": eta, "samples": samples, "antithetic": bool(antithetic), "scale": scale})
+
+    _further = frozenset({"sigma"})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold.
+
+        Returns:
+            Attribute -> value.
+        """
+        own = {name: getattr(self, name) for name in ("_seed", "_layer", "_start")}
+        return {**super().__getstate__(), **own, "_keys": {}}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take in further parameters, such as those of a new head.
+
+        Args:
+            param_group: "params": a module, parameters, or (name, parameter) pairs; and "sigma", "eta" or "scale" of
+                their own, where they differ from those that the optimiser was built with.
+
+        Raises:
+            TypeError: if there are no such parameters.
+            ValueError: if a constant is unknown or does not fit, or a parameter does not fit.
+        """
+        sigma = self._start
+        if isinstance(param_group, dict):
+            sigma = param_group.pop("sigma", sigma)
+        start = per_replica(sigma, "sigma", self._replicas, low=_LEAST)
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            self._begin(parameter, start)
+
+    def _begin(self, parameter: Tensor, sigma: float | Tensor) -> None:
+        # A parameter that joins later begins with the draw at which the others are.
+        step = max((state["step"] for state in self.state.values() if "step" in state), default=0)
+        self.state[parameter]["sigma"] = torch.ones_like(parameter, requires_grad=False) * _like(sigma, parameter)
+        self.state[parameter]["step"] = step
+
+    def _members(self) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
+        # Name, parameter and group of all that is in a group now.
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                home = self._homes.get(id(parameter)) or self._home(parameter, group)
+                if "sigma" not in self.state[parameter]:
+                    self._begin(parameter, per_replica(self._start, "sigma", self._replicas, low=_LEAST))
+                yield home.name, parameter, group
+
+    def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        samples, antithetic = whole(settings["samples"], "samples"), bool(settings["antithetic"])
         require(
             not antithetic or samples % 2 == 0, f"antithetic draws come in pairs: samples must be even, got {samples}."
         )
-        start = constant(sigma, "sigma", replicas, low=_LEAST)
-        self._seed = (whole(seed, "seed", 0),)
-        self._layer = next(iter(synapses(net).values()), None)
-        self._lead = replicas or 1
-        self._named = dict(net.named_parameters())
-        for name, parameter in self._named.items():
-            require(
-                replicas is None or (parameter.ndim > 0 and parameter.shape[0] == replicas),
-                f"parameter {name!r} must have a leading axis of {replicas} replicas, got {list(parameter.shape)}. "
-                "Build all layers with the same replicas.",
-            )
-        self._keys: dict[tuple[str, torch.device], tuple[tuple[int, ...], Tensor, np.ndarray]] = {}
-        super().__init__(list(self._named.values()), settings)
-        for parameter in self._named.values():
-            self.state[parameter]["sigma"] = torch.ones_like(parameter, requires_grad=False) * _like(start, parameter)
-            self.state[parameter]["step"] = 0
+        first = self.param_groups[0] if getattr(self, "param_groups", None) else settings
+        require(
+            (samples, antithetic) == (first["samples"], first["antithetic"]),
+            f"all groups share their draws: samples and antithetic must be {first['samples']} and "
+            f"{first['antithetic']} as in the first, got {samples} and {antithetic}.",
+        )
+        return {
+            "eta": per_replica(settings["eta"], "eta", self._replicas),
+            "samples": samples,
+            "antithetic": antithetic,
+            "scale": per_replica(settings["scale"], "scale", None, low=_LEAST),
+        }
+
+    def _fits(self, home: Home, owners: Sequence[StochasticLayer], group: Mapping[str, Any]) -> None:
+        replicas, shape = self._replicas, home.parameter.shape
+        require(
+            replicas is None or (len(shape) > 0 and shape[0] == replicas),
+            f"parameter {home.name!r} must have a leading axis of {replicas} replicas, got {list(shape)}. "
+            "Build all layers with the same replicas.",
+        )
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -117,9 +168,10 @@ class BGD(Optimizer):
                 "BGD.step expects a closure that computes the loss, calls backward() and returns the loss, got None: "
                 "it needs the gradient at several draws of the weights. Call optimiser.step(closure)."
             )
+        members = list(self._members())
         group = self.param_groups[0]
-        samples, moving = group["samples"], {n: p for n, p in self._named.items() if p.requires_grad}
-        first = samples * max((self.state[p]["step"] for p in self._named.values()), default=0)
+        samples, moving = group["samples"], {name: p for name, p, _ in members if p.requires_grad}
+        first = samples * max((self.state[p]["step"] for _, p, _ in members), default=0)
         if first + samples - 1 > LAST_DRAW:
             raise OverflowError("this optimiser has made 2**32 draws; give it another seed.")
         means = {name: parameter.detach().clone() for name, parameter in moving.items()}
@@ -148,18 +200,18 @@ class BGD(Optimizer):
         finally:
             for name, mean in means.items():
                 moving[name].copy_(mean)
-        for name, (plain, weighted) in sums.items():
-            parameter = moving[name]
+        for name, parameter, own in members:
             state = self.state[parameter]
-            state["sigma"] = _move(parameter, state["sigma"], plain, weighted, group["eta"], group["scale"] / samples)
-        for parameter in self._named.values():
-            self.state[parameter]["step"] += 1
+            if name in sums:
+                factor = own["scale"] / samples
+                state["sigma"] = _move(parameter, state["sigma"], *sums[name], own["eta"], factor)
+            state["step"] += 1
         mean_loss: float | Tensor = total / samples
         return mean_loss
 
     def _perturb(
         self,
-        moving: dict[str, nn.Parameter],
+        moving: dict[str, Tensor],
         means: dict[str, Tensor],
         draw: int,
         opposite: dict[str, Tensor] | None = None,
@@ -170,7 +222,7 @@ class BGD(Optimizer):
                 noise[name] = opposite[name].neg_()
             else:
                 keys, words = self._key(name, parameter.device)
-                count = parameter.numel() // self._lead
+                count = parameter.numel() // (self._replicas or 1)
                 noise[name] = normals(keys, words, count, draw, parameter.dtype).reshape(parameter.shape)
             torch.addcmul(means[name], self.state[parameter]["sigma"], noise[name], out=parameter)
         return noise

@@ -3,21 +3,35 @@
 Source: Schug, Benzing & Steger 2021, eq. 4.3 to 4.5, in the order in which the published code applies them.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from synsim import kernels
-from synsim._checks import Number, constant, require
+from synsim._checks import Number, require
+from synsim._rules import Home, Rule, network, per_replica, settable
 from synsim.kernels import Constants
-from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, synapses
+from synsim.synapses.base import living
 
 BOUNDS = ("soft", "hard")
-_IN_TABLE = ("lr", "weight_decay", "p_up", "p_down", "g_lim", "p_min", "p_max")
+# Least release probability that a rule may lead to.
+LEAST = 1e-6
+_RANGES = {
+    "lr": (0.0, math.inf),
+    "weight_decay": (0.0, math.inf),
+    "p_up": (0.0, 1.0),
+    "p_down": (0.0, 1.0),
+    "g_lim": (0.0, math.inf),
+    "p_min": (LEAST, 1.0),
+    "p_max": (LEAST, 1.0),
+    "p_freeze": (0.0, math.inf),
+}
+_IN_TABLE = (*_RANGES, "modulate_lr", "plastic", "bounds")
 
 
 def probability_step(
@@ -69,7 +83,7 @@ def probability_step(
     return torch.minimum(torch.maximum(p + step, low), high)
 
 
-class PresynapticSGD(Optimizer):
+class PresynapticSGD(Rule):
     """Gradient descent on expected strengths, and the metaplasticity of release probabilities.
 
     One step on a synapse with gradient g (mask and 1 / p are in it; an unreleased synapse has g = 0):
@@ -119,39 +133,68 @@ class PresynapticSGD(Optimizer):
         weight_decay: Number = 0.0,
         train_bias: bool = True,
     ) -> None:
-        layers = synapses(net)
-        require(bool(layers), "expected a network with stochastic layers, got none. Use a torch optimiser for it.")
-        require(bounds in BOUNDS, f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}.")
-        replicas = replicas_of(net)
-        settings: dict[str, Any] = {
-            "lr": constant(lr, "lr", replicas),
-            "p_up": constant(p_up, "p_up", replicas, high=1.0),
-            "p_down": constant(p_down, "p_down", replicas, high=1.0),
-            "g_lim": constant(g_lim, "g_lim", replicas),
-            "p_min": constant(p_min, "p_min", replicas, low=1e-6, high=1.0),
-            "p_max": constant(p_max, "p_max", replicas, low=1e-6, high=1.0),
-            "p_freeze": None if p_freeze is None else constant(p_freeze, "p_freeze", replicas),
-            "weight_decay": constant(weight_decay, "weight_decay", replicas),
-            "modulate_lr": bool(modulate_lr),
-            "plastic": bool(plastic),
-            "bounds": bounds,
-            "train_bias": bool(train_bias),
-        }
-        low, high = torch.as_tensor(settings["p_min"]), torch.as_tensor(settings["p_max"])
         require(
-            bool((low <= high).all()),
-            f"p_min must not exceed p_max, got {low.tolist()} and {high.tolist()}.",
+            bool(synapses(network(net, type(self).__name__))),
+            "expected a network with stochastic layers, got none. Use a torch optimiser for it.",
         )
-        self._replicas = replicas
-        owners = {id(layer.weight): layer for layer in layers.values()}
-        named = list(net.named_parameters())
-        self._layers: dict[str, StochasticLayer] = {
-            name: owners[id(parameter)] for name, parameter in named if id(parameter) in owners
-        }
-        self._others = {name: parameter for name, parameter in named if id(parameter) not in owners}
-        super().__init__([parameter for _, parameter in named], settings)
-        self._table: tuple[list[Any], Tensor] | None = None
-        self._kept: list[Any] = []
+        self._tables: dict[int, _Table] = {}
+        super().__init__(
+            net,
+            {
+                "lr": lr,
+                "p_up": p_up,
+                "p_down": p_down,
+                "g_lim": g_lim,
+                "p_min": p_min,
+                "p_max": p_max,
+                "p_freeze": p_freeze,
+                "weight_decay": weight_decay,
+                "modulate_lr": bool(modulate_lr),
+                "plastic": bool(plastic),
+                "bounds": bounds,
+                "train_bias": bool(train_bias),
+            },
+        )
+
+    def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        bounds = settings["bounds"]
+        require(bounds in BOUNDS, f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}.")
+        found = dict(settings)
+        for name, (low, high) in _RANGES.items():
+            if name != "p_freeze" or settings[name] is not None:
+                found[name] = per_replica(settings[name], name, self._replicas, low=low, high=high)
+        least, most = torch.as_tensor(found["p_min"]), torch.as_tensor(found["p_max"])
+        require(
+            bool((least <= most).all()),
+            f"p_min must not exceed p_max, got {least.tolist()} and {most.tolist()}.",
+        )
+        return found
+
+    def _fits(self, home: Home, owners: Sequence[StochasticLayer], group: Mapping[str, Any]) -> None:
+        if not owners:
+            _refuse_leaf(home)
+            return
+        require(
+            owners[0].replicas == self._replicas,
+            f"the layer of {home.name!r} has replicas={owners[0].replicas}, the network of this rule "
+            f"replicas={self._replicas}. Build all layers with the same replicas.",
+        )
+        apart = any(_moving(layer) is not _moving(owners[0]) for layer in owners)
+        require(
+            not apart or not (group["plastic"] or group["modulate_lr"]),
+            f"{home.name!r} is the weight of {len(owners)} layers, each with release probabilities of its own: one "
+            "gradient can't tell whose releases it came from. Share p as well (b.p = a.p), or use plastic=False and "
+            "modulate_lr=False.",
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on from a copy, a pickle, or a `state_dict`.
+
+        Args:
+            state: attribute -> value.
+        """
+        super().__setstate__(state)
+        self._tables = {}
 
     @torch.no_grad()
     def step(  # type: ignore[override]
@@ -180,47 +223,77 @@ class PresynapticSGD(Optimizer):
                 loss = closure()
         penalty = penalty or {}
         self._check(penalty)
-        group = self.param_groups[0]
-        constants = Constants(self._constants(group), group["plastic"], group["bounds"] == "hard")
-        for name, layer in self._layers.items():
-            weight = layer.weight
-            gradient = weight.grad
-            if gradient is not None:
-                p, arrays = _learned(layer)
-                kernels.learn(weight.detach(), p, gradient, penalty.get(name), constants, arrays)
-        if group["train_bias"]:
-            for name, parameter in self._others.items():
-                if parameter.grad is not None:
-                    gradient = parameter.grad if name not in penalty else parameter.grad + penalty[name]
-                    _descend(parameter, gradient, group["lr"])
+        homes = self._homes
+        for index, group in enumerate(self.param_groups):
+            constants: Constants | None = None
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is None:
+                    continue
+                home = homes.get(id(parameter)) or self._home(parameter, group)
+                layer = home.layer
+                if layer is not None:
+                    if layer._parameters.get("weight") is not home.parameter:
+                        raise ValueError(_replaced(home))
+                    if constants is None or constants.table.device != parameter.device:
+                        constants = self._constants(index, group, parameter.device)
+                    p, arrays = _learned(layer)
+                    kernels.learn(parameter.detach(), p, gradient, penalty.get(home.name), constants, arrays)
+                elif group["train_bias"]:
+                    added = penalty.get(home.name)
+                    _descend(home, gradient if added is None else gradient + added, group["lr"])
         return loss
 
-    def _constants(self, group: dict[str, Any]) -> Tensor:
-        device = next(iter(self._layers.values())).weight.device
-        freeze = 2.0 if group["p_freeze"] is None else group["p_freeze"]
-        values = [*(group[name] for name in _IN_TABLE), freeze, float(group["modulate_lr"])]
+    def _constants(self, index: int, group: dict[str, Any], device: torch.device) -> Constants:
+        values = [group[name] for name in _IN_TABLE]
         # Schedules may change a constant at any time, a tensor even in place; the table is made again when one has.
-        now = [(id(v), v._version) if isinstance(v, Tensor) else v for v in values]
-        if self._table is None or self._table[0] != now or self._table[1].device != device:
-            rows = [torch.as_tensor(value, dtype=torch.float64).expand(self._replicas or 1) for value in values]
-            # The values are kept, so that none of their identities can pass to another tensor.
-            self._kept = values
-            self._table = (now, torch.stack([row.cpu() for row in rows]).contiguous().to(device))
-        return self._table[1]
+        now = [v if v.__class__ is float else (id(v), getattr(v, "_version", 0)) for v in values]
+        table = self._tables.get(index)
+        if table is None or table.now != now or table.device != device:
+            for name, value in self._settings({name: group[name] for name in self.defaults}).items():
+                # What somebody put in stays what it is, and lists and arrays become what schedules can set.
+                kept = isinstance(group[name], float | int | Tensor | None)
+                group[name] = settable(group[name]) if kept else value
+            table = self._tables[index] = self._tabled(group, device)
+        return table.constants
+
+    def _tabled(self, group: Mapping[str, Any], device: torch.device) -> "_Table":
+        values = [group[name] for name in _IN_TABLE]
+        now = [v if v.__class__ is float else (id(v), getattr(v, "_version", 0)) for v in values]
+        numbers = [*values[: len(_RANGES) - 1], 2.0 if group["p_freeze"] is None else group["p_freeze"]]
+        numbers.append(float(group["modulate_lr"]))
+        rows = [torch.as_tensor(value, dtype=torch.float64).expand(self._replicas or 1) for value in numbers]
+        table = torch.stack([row.cpu() for row in rows]).contiguous().to(device)
+        # The values are kept, so that none of their identities can pass to another object.
+        return _Table(now, values, device, Constants(table, bool(group["plastic"]), group["bounds"] == "hard"))
 
     def _check(self, penalty: Mapping[str, Tensor]) -> None:
         for name, tensor in penalty.items():
-            layer = self._layers.get(name)
-            parameter = layer.weight if layer is not None else self._others.get(name)
-            if parameter is None:
+            if name not in self._named:
+                self._rename()
+            home = self._named.get(name)
+            if home is None:
                 raise ValueError(
                     f"the penalty names {name!r}, which this network has not; "
-                    f"expected names among {sorted([*self._layers, *self._others])}."
+                    f"expected names among {sorted(self._named)}."
                 )
-            if tensor.shape != parameter.shape:
-                raise ValueError(
-                    f"the penalty of {name!r} must have shape {list(parameter.shape)}, got {list(tensor.shape)}."
-                )
+            shape = home.parameter.shape
+            if tensor.shape != shape:
+                raise ValueError(f"the penalty of {name!r} must have shape {list(shape)}, got {list(tensor.shape)}.")
+
+
+@dataclass(frozen=True)
+class _Table:
+    # Constants of a group as kernels take them, and the values that they were made from.
+    now: list[Any]
+    values: list[Any]
+    device: torch.device
+    constants: Constants
+
+
+def _moving(layer: StochasticLayer) -> Tensor:
+    ghost = layer._buffers.get("ghost")
+    return layer.p if ghost is None else ghost
 
 
 def _learned(layer: StochasticLayer) -> tuple[Tensor, kernels.Arrays | None]:
@@ -229,8 +302,36 @@ def _learned(layer: StochasticLayer) -> tuple[Tensor, kernels.Arrays | None]:
     return (layer.p, layer.stream.arrays) if ghost is None else (ghost, None)
 
 
-def _descend(parameter: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
+def _refuse_leaf(home: Home) -> None:
+    # What a parametrisation computes a stochastic weight from looks like any plain parameter.
+    for layer in living():
+        own = vars(layer)["_parameters"]
+        if "weight" in own or home.parameter is own.get("bias"):
+            continue
+        if any(home.parameter is leaf for leaf in layer.parameters()):
+            raise ValueError(
+                f"{home.name!r} re-parametrises the weight of a {type(layer).__name__} (prune, weight_norm, "
+                "spectral_norm, parametrize). The rule moves expected strength and release probability by one "
+                "gradient, and needs the weight itself: make it permanent first with torch.nn.utils.prune.remove, "
+                "remove_weight_norm, remove_spectral_norm or parametrize.remove_parametrizations."
+            )
+
+
+def _replaced(home: Home) -> str:
+    return (
+        f"the layer whose weight was {home.name!r} has another weight now (assigned anew, pruned or parametrised), "
+        "which this rule was not given. Build a new rule from the network, or change the weight in place."
+    )
+
+
+def _descend(home: Home, gradient: Tensor, lr: float | Tensor) -> None:
+    parameter = home.parameter
     if isinstance(lr, Tensor) and lr.ndim == 1:
+        require(
+            parameter.ndim > 0 and parameter.shape[0] == lr.shape[0],
+            f"lr has one rate per replica ({lr.shape[0]}), but {home.name!r} of shape {list(parameter.shape)} has no "
+            "replica axis in front. Use one rate, or give that parameter a group with a rate of its own.",
+        )
         lr = lr.to(parameter).reshape(-1, *[1] * (parameter.ndim - 1))
         parameter.sub_(lr * gradient)
     else:

@@ -162,8 +162,8 @@ def learn(
     """Move strengths and release probabilities in place; see `synsim.kernels.reference.learn`.
 
     Args:
-        weight: expected strengths [*shape] or [R, *shape], contiguous.
-        p: release probabilities like `weight`, contiguous.
+        weight: expected strengths [*shape] or [R, *shape].
+        p: release probabilities like `weight`.
         gradient: gradient of the task's loss like `weight`.
         penalty: gradient of a penalty like `weight`, or None.
         constants: the constants of the rule.
@@ -171,6 +171,13 @@ def learn(
     """
     chosen = path(weight) if p.is_contiguous() else "torch"
     if chosen == "torch":
+        if not (weight.is_contiguous() and p.is_contiguous()):
+            # Kernels walk rows: other layouts, such as channels_last, learn in a copy and keep their strides.
+            rows = weight.contiguous(), p.contiguous()
+            learn(*rows, gradient, penalty, constants)
+            weight.copy_(rows[0])
+            p.copy_(rows[1])
+            return
         shape = (constants.table.shape[1], -1)
         added = None if penalty is None else penalty.reshape(shape)
         reference.learn(weight.view(shape), p.view(shape), gradient.reshape(shape), added, constants)

@@ -1,8 +1,9 @@
 """What every stochastic layer has in common: expected strength, release probability, and the address of its draws."""
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from synsim.synapses.addressed import transformed as transformed
 from synsim.synapses.release import release
 
 TILES = 2**32 // 16
+_LIVING: "weakref.WeakSet[StochasticLayer]" = weakref.WeakSet()
 
 
 class StochasticLayer(Addressed):
@@ -57,6 +59,12 @@ class StochasticLayer(Addressed):
         if "direct" not in vars(cls):
             base = StochasticLayer
             cls.direct = cls.expected_strength is base.expected_strength and cls.transmitted is base.transmitted
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:  # noqa: D102
+        # Copies and pickles come by here too.
+        layer = super().__new__(cls)
+        _LIVING.add(layer)
+        return layer
 
     def __init__(
         self,
@@ -337,6 +345,15 @@ def synapses(net: nn.Module) -> dict[str, StochasticLayer]:
         Module name -> layer, in the order of `named_modules`; "" if the network is itself such a layer.
     """
     return {name: module for name, module in net.named_modules() if isinstance(module, StochasticLayer)}
+
+
+def living() -> list[StochasticLayer]:
+    """Every stochastic layer there is, of whatever network: a parameter does not know its layer.
+
+    Returns:
+        The layers, in no order.
+    """
+    return [layer for layer in list(_LIVING) if "_parameters" in vars(layer)]
 
 
 def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas: int | None) -> Tensor:
