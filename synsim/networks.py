@@ -158,9 +158,6 @@ def initialised(net: Net, seeds: int | Sequence[int], *, sweep: bool = False, sc
     chosen = seeds_of(seeds, replicas_of(net), again=sweep)
     for name, drawing in addressed(net).items():
         drawing.seed(chosen, name)
-    for name, module in net.named_modules():
-        if isinstance(module, StreamDropout):
-            module.seed(chosen, name)
     return redraw(net, scheme=scheme)
 
 

@@ -191,7 +191,7 @@ def test_dropout_goes_on_after_a_resume():
     for one in expected:
         assert torch.equal(resumed(x), one)
         assert torch.equal(twin(x), one)
-    with pytest.raises(ValueError, match="expected 2 seeds, one per replica, got 1"):
+    with pytest.raises(ValueError, match="expected a state of 2 replicas, got one of 1"):
         StreamDropout(0.25, replicas=2).load_state_dict(state)
 
 

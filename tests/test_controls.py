@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import synsim
-from synsim import controls, meters, records
+from synsim import controls, meters, records, streams
 from synsim.data import DataNotFoundError
+from synsim.dropout import StreamDropout
+from synsim.kernels import reference
 from synsim.training.state import pack, unpack
 
 SIZES = [9, 7, 4]
@@ -312,3 +314,57 @@ def test_on_split_mnist_ghosts_lose_to_the_model_and_no_modulation_to_ghosts(mon
     full, expected, code, unmodulated = (float(final.sel(model=name)) for name in names)
     assert full > max(expected, code)
     assert min(expected, code) > unmodulated
+
+
+def dropping():
+    layers = [synsim.BernoulliLinear(6, 5, p=1.0), StreamDropout(0.5)]
+    net = synsim.networks.initialised(torch.nn.Sequential(*layers), 1)
+    return net, torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_seeding_restarts_dropout():
+    net, x = dropping()
+    synsim.seed(net, 7)
+    first = [net(x) for _ in range(3)]
+    assert not torch.equal(first[0], first[1])
+    synsim.seed(net, 7)
+    assert net[1].draws == 0
+    for one in first:
+        assert torch.equal(net(x), one)
+    synsim.seed(net, 8)
+    assert not torch.equal(net(x) == 0, first[0] == 0)
+
+
+def test_the_masks_of_dropout_are_those_of_its_address():
+    net, x = dropping()
+    keys = streams.keys("train", [1], "dropout/1")
+    for draw in range(3):
+        hidden = net[0](x).detach()
+        factor, _ = reference.release(torch.ones(4, 5), torch.full((4, 5), 0.5), keys, 1, 0, draw)
+        assert torch.equal(net[1](hidden), hidden * factor)
+
+
+def test_views_hold_for_dropout():
+    net, x = dropping()
+    plain = net[0](x)
+    last = net(x)
+    with synsim.expected(net):
+        assert torch.equal(net(x), plain)
+    with synsim.frozen(net):
+        assert torch.equal(net(x), last)
+        assert torch.equal(net(x), last)
+    assert net[1].draws == 1
+    assert not torch.equal(net(x), last)
+
+
+def test_dropout_reads_the_states_it_wrote_before():
+    net, x = dropping()
+    state = {name: value for name, value in net.state_dict().items() if name != "1._extra_state"}
+    text = '{"seeds": [3], "name": "drop1", "draw": 2}'
+    net.load_state_dict({**state, "1._extra_state": torch.tensor(list(text.encode()), dtype=torch.uint8)})
+    assert (net[1].seeds, net[1].draws) == ((3,), 2)
+    hidden = net[0](x).detach()
+    factor, _ = reference.release(
+        torch.ones(4, 5), torch.full((4, 5), 0.5), streams.keys("train", [3], "dropout/drop1"), 1, 0, 2
+    )
+    assert torch.equal(net[1](hidden), hidden * factor)

@@ -74,6 +74,8 @@ class Addressed(nn.Module):
     """
 
     per_example: bool = True
+    family: str = ""
+    """Put before the name, so that modules of another kind draw other numbers under the same name."""
 
     def __init__(self, replicas: int | None) -> None:
         super().__init__()
@@ -132,7 +134,7 @@ class Addressed(nn.Module):
             # Meters make up purposes as they go; without a bound the cache would grow with them.
             if len(self._keys) > 16:
                 self._keys.clear()
-            keys = streams.keys(purpose, self._seeds, self._name)
+            keys = streams.keys(purpose, self._seeds, self.family + self._name)
             found = self._keys[at] = (keys.to(device), keys.numpy().astype(np.uint32))
         return found
 
