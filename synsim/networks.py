@@ -112,7 +112,7 @@ def cnn(
     Source:
         The network of Zenke, Poole & Ganguli 2017 for CIFAR-10/100, from the Keras example cifar10_cnn.py.
     """
-    whole(classes, "classes")
+    classes = whole(classes, "classes")
     kind = {"p": p, "bias": True, "sites": sites, "scope": scope, "replicas": replicas, "device": device}
     trunk = nn.Sequential()
     channels = 3

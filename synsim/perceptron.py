@@ -40,8 +40,7 @@ def patterns(
     Returns:
         Patterns, int8 [R, count, inputs], and labels, int8 [R, count]; each entry −1 or +1 with equal probability.
     """
-    whole(count, "count")
-    whole(inputs, "inputs")
+    count, inputs = whole(count, "count"), whole(inputs, "inputs")
     keys = streams.keys("init", seeds, f"perceptron/task/{whole(task, 'task', 0)}")
     x = _signs(keys, count * inputs, 0).reshape(len(seeds), count, inputs)
     return x.to(available_device(device)), _signs(keys, count, 1).to(available_device(device))

@@ -12,6 +12,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from synsim._checks import whole
+
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
@@ -33,6 +35,7 @@ def key(purpose: str, seed: int, name: str = "") -> tuple[int, int]:
     Returns:
         The two words of the key, low word first.
     """
+    seed = whole(seed, "seed", 0)
     digest = blake2b(f"{purpose}|{seed}|{name}".encode()).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
@@ -115,6 +118,7 @@ def integers(keys: Tensor, count: int, draw: int = 0) -> Tensor:
     Returns:
         int64 [R, count], each entry in [0, 2**32).
     """
+    count, draw = whole(count, "count", 0), whole(draw, "draw", 0, WORD)
     block = torch.arange(-(-count // 4), device=keys.device)
     zero = block.new_tensor(0)
     words = philox((block, zero, zero, block.new_tensor(draw)), (keys[:, :1], keys[:, 1:]))
@@ -146,5 +150,6 @@ def permutation(keys: Tensor, count: int, draw: int = 0) -> Tensor:
     Returns:
         int64 [R, count], each row a permutation of 0 … count − 1.
     """
+    count = whole(count, "count", 0)
     words = integers(keys, 2 * count, draw)
     return torch.argsort(words[:, :count] << 31 | words[:, count:] >> 1, dim=1, stable=True)

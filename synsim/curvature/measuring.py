@@ -75,8 +75,7 @@ def measured(
         ValueError: if the view is unknown, or a module mixes examples.
     """
     require(view in VIEWS, f"view must be one of {', '.join(VIEWS)}, got {view!r}.")
-    whole(samples, "samples")
-    whole(block, "block")
+    samples, block = whole(samples, "samples"), whole(block, "block")
     _refuse_mixing(net)
     layers = addressed(net).values()
     free = any(layer.address == Address() for layer in layers)

@@ -34,7 +34,7 @@ class _Options(View):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.labels in LABELS, f"labels must be one of {', '.join(LABELS)}, got {self.labels!r}.")
-        whole(self.draws, "draws")
+        self._keep("draws", whole(self.draws, "draws"))
 
 
 class Fisher(Importance):
@@ -148,7 +148,7 @@ class _BatchedOptions(View):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole(self.batch, "batch")
+        self._keep("batch", whole(self.batch, "batch"))
         require(
             self.convention in CONVENTIONS,
             f"convention must be one of {', '.join(CONVENTIONS)}, got {self.convention!r}.",

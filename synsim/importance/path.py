@@ -36,9 +36,11 @@ class Accumulated(Importance):
         cap: float | None = None,
     ) -> None:
         first, last = window
-        whole(first, "window[0]", 0)
+        first = whole(first, "window[0]", 0)
+        last = None if last is None else whole(last, "window[1]", 0)
+        window = (first, last)
         require(
-            last is None or whole(last, "window[1]", 0) > first,
+            last is None or last > first,
             f"window must be (first step, step after the last), got {window}.",
         )
         require(decay is None or 0 <= decay < 1, f"decay must lie in [0, 1), got {decay!r}.")

@@ -30,7 +30,7 @@ def unbiased_alpha(batch: int, root: str = "minus") -> float:
     Raises:
         ValueError: if the root is unknown, or infinite (b = 1, "plus").
     """
-    whole(batch, "batch")
+    batch = whole(batch, "batch")
     require(root in ROOTS, f"root must be one of {', '.join(ROOTS)}, got {root!r}.")
     if root == "plus":
         require(batch > 1, "for batches of one the plus root is infinite; use root='minus'.")

@@ -1,13 +1,12 @@
 """The images and labels an importance is measured on."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import NotFiniteError, labels, require, whole
+from synsim._checks import NotFiniteError, labels, number, require, whole
 from synsim.inputs import Images, as_images, has_replicas
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
@@ -36,17 +35,25 @@ class View:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check what can be checked without a network."""
+        """Check what can be checked without a network.
+
+        Raises:
+            ValueError: if an option is out of bounds.
+        """
         if self.images is not None:
-            whole(self.images, "images")
+            self._keep("images", whole(self.images, "images"))
         require(self.view in ("expected", "sampled"), f"view must be expected or sampled, got {self.view!r}.")
-        whole(self.samples, "samples")
-        whole(self.block, "block")
-        whole(self.seed, "seed", 0)
-        number = isinstance(self.memory, int | float) and not isinstance(self.memory, bool)
-        require(
-            number and 0 < self.memory < math.inf, f"memory must be positive and finite (MiB), got {self.memory!r}."
-        )
+        self._keep("samples", whole(self.samples, "samples"))
+        self._keep("block", whole(self.block, "block"))
+        self._keep("seed", whole(self.seed, "seed", 0))
+        try:
+            self._keep("memory", number(self.memory, "memory", above=True))
+        except ValueError as error:
+            raise ValueError(f"memory must be positive and finite (MiB), got {self.memory!r}.") from error
+
+    def _keep(self, name: str, value: float) -> None:
+        # NumPy's numbers and torch's become Python's: a seed is spelled out in the names of streams.
+        object.__setattr__(self, name, value)
 
 
 def seeds_of(net: nn.Module, seed: int) -> tuple[int, ...]:

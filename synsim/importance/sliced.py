@@ -23,8 +23,8 @@ class _Options(View):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.slices is not None:
-            whole(self.slices, "slices")
-        whole(self.chunk, "chunk")
+            self._keep("slices", whole(self.slices, "slices"))
+        self._keep("chunk", whole(self.chunk, "chunk"))
 
 
 class SlicedCramer(Importance):

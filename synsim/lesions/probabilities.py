@@ -60,7 +60,7 @@ def shuffle_p(net: Net, seed: int = 0, *, keep: str = "expected") -> Net:
     Raises:
         ValueError: if the seed is negative, or `keep` is unknown.
     """
-    whole(seed, "seed", 0)
+    seed = whole(seed, "seed", 0)
 
     def shuffled(name: str, layer: StochasticLayer) -> Tensor:
         flat = layer.p.reshape(len(layer.seeds), -1)

@@ -95,7 +95,7 @@ def shuffled(masks: Mapping[str, Tensor], seeds: Sequence[int], shuffles: int = 
     Raises:
         ValueError: if there is not one seed per replica.
     """
-    whole(shuffles, "shuffles")
+    shuffles = whole(shuffles, "shuffles")
     found = {}
     for name, mask in masks.items():
         replicas = mask.shape[0] if mask.ndim > 2 else 1

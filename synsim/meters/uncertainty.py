@@ -73,7 +73,7 @@ def information_interval(
         ValueError: if the level does not lie between 0 and 1, or an argument does not fit `mutual_information`.
     """
     require(0 < level < 1, f"level must be between 0 and 1, such as 0.95, got {level!r}.")
-    whole(resamples, "resamples", 2)
+    resamples = whole(resamples, "resamples", 2)
     seen, labels, classes, alone = predictions(net, x, y, kind, classes, block, seed, head)
     joint = joint_distribution(seen, labels, classes)
     plain = information(joint)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from synsim import streams
-from synsim._checks import require, whole
+from synsim._checks import is_whole, require, whole
 from synsim.kernels import pool
 from synsim.spiking import cpu
 from synsim.streams import philox
@@ -259,12 +259,12 @@ def poisson_spikes(
         bool(((p >= 0) & (p <= 1)).all()),
         f"rates must lie between 0 and 1 / dt = {1000 / dt:g} Hz, got {_range(rates)}. Take a smaller dt.",
     )
-    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
-    whole(draw, "draw", 0)
+    seeds = (seed,) if is_whole(seed) else tuple(seed)  # type: ignore[arg-type]
+    draw = whole(draw, "draw", 0)
     keys = streams.keys("eval/spikes", [whole(one, "seed", 0) for one in seeds], name)
     rows = torch.arange(rates.shape[0], device=rates.device)
     found = [_drawn(p, key, rows, draw, steps).to(rates.dtype) for key in keys.to(rates.device)]
-    return found[0] if isinstance(seed, int) else torch.stack(found)
+    return found[0] if is_whole(seed) else torch.stack(found)
 
 
 def steps_of(window: float, dt: float) -> int:

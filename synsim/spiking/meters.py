@@ -118,8 +118,7 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
 
 def _runs(net: SpikingMLP, x: Tensor | Images, samples: int, block: int, seed: int) -> Iterator[tuple[slice, Record]]:
     images = as_images(net, x)
-    whole(samples, "samples")
-    whole(block, "block")
+    samples, block = whole(samples, "samples"), whole(block, "block")
     with torch.no_grad(), evaluation(net, seed) as passes:
         for sample in range(samples):
             for low in range(0, len(images), block):

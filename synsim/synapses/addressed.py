@@ -99,10 +99,9 @@ class Addressed(nn.Module):
             len(seeds) == (self.replicas or 1),
             f"expected {self.replicas or 1} seeds, one per replica, got {len(seeds)}.",
         )
-        for one in seeds:
-            whole(one, "seed", 0)
-            require(one <= LAST_SEED, f"seed must be below 2**63, got {one}.")
-        self._seeds, self._name, self.stream = tuple(seeds), name, Stream()
+        seeds = tuple(whole(one, "seed", 0) for one in seeds)
+        require(max(seeds) <= LAST_SEED, f"seed must be below 2**63, got {max(seeds)}.")
+        self._seeds, self._name, self.stream = seeds, name, Stream()
         self._keys.clear()
 
     @property

@@ -1,12 +1,12 @@
 """Convolution of Bernoulli synapses."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from synsim._checks import require, whole
+from synsim._checks import is_whole, require, whole
 from synsim.synapses.base import StochasticLayer, transformed
 from synsim.synapses.chunked import transmit_chunks
 
@@ -62,14 +62,13 @@ class BernoulliConv2d(StochasticLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        whole(in_channels, "in_channels")
-        whole(out_channels, "out_channels")
-        whole(groups, "groups")
+        in_channels, out_channels = whole(in_channels, "in_channels"), whole(out_channels, "out_channels")
+        groups = whole(groups, "groups")
         require(
             in_channels % groups == 0 and out_channels % groups == 0,
             f"groups must divide in_channels and out_channels, got {groups}, {in_channels} and {out_channels}.",
         )
-        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        kernel = _pair(kernel_size, "kernel_size", 1)
         super().__init__(
             (out_channels, in_channels // groups, *kernel),
             p=p,
@@ -81,7 +80,8 @@ class BernoulliConv2d(StochasticLayer):
             dtype=dtype,
         )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.stride, self.dilation = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1)
+        self.padding = padding if isinstance(padding, str) else _pair(padding, "padding", 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transmit.
@@ -128,3 +128,13 @@ class BernoulliConv2d(StochasticLayer):
         if self.bias is not None:
             out = out + self.bias.reshape(replicas, 1, -1, 1, 1)
         return out if self.replicas is not None else out[0]
+
+
+def _pair(value: Pair, what: str, least: int) -> tuple[int, int]:
+    pair = (value, value) if is_whole(value) else value
+    require(
+        isinstance(pair, Sized) and len(pair) == 2,
+        f"{what} must be a whole number or two of them, got {value!r}.",
+    )
+    height, width = pair  # type: ignore[misc]
+    return whole(height, what, least), whole(width, what, least)

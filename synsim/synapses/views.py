@@ -1,12 +1,13 @@
 """Views of a stochastic network, and the seeding of its streams. Views nest, and are undone in any case."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from torch import nn
 
-from synsim._checks import require, whole
+from synsim import streams
+from synsim._checks import is_whole, require, whole
 from synsim.synapses.addressed import Address, addressed
 from synsim.synapses.base import synapses
 
@@ -43,15 +44,17 @@ def seeds_of(seed: int | Sequence[int], replicas: int | None, *, again: bool = F
     Raises:
         ValueError: if there are not R seeds, or one is given twice, or is negative.
     """
-    if isinstance(seed, int):
-        whole(seed, "seed", 0)
-        return tuple(seed + r for r in range(replicas or 1))
-    chosen = tuple(int(one) for one in seed)
+    if is_whole(seed):
+        first = whole(seed, "seed", 0)
+        return tuple(first + r for r in range(replicas or 1))
+    require(
+        isinstance(seed, Iterable) and not isinstance(seed, str | bytes) and getattr(seed, "ndim", 1) == 1,
+        f"seed must be a whole number, or one per replica, got {seed!r}.",
+    )
+    chosen = tuple(whole(one, "seed", 0) for one in seed)  # type: ignore[union-attr]
     require(len(chosen) == (replicas or 1), f"expected {replicas or 1} seeds, one per replica, got {len(chosen)}.")
     twice = sorted({one for one in chosen if chosen.count(one) > 1})
     require(again or not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
-    for one in chosen:
-        whole(one, "seed", 0)
     return chosen
 
 
@@ -81,7 +84,7 @@ def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
         The network.
     """
     if draw is not None:
-        whole(draw, "draw", 0)
+        draw = whole(draw, "draw", 0, streams.WORD)
 
     def hold(address: Address, draws: int) -> Address:
         return replace(address, draw=max(draws - 1, 0) if draw is None else draw, mean=False)
@@ -103,7 +106,7 @@ def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
     Yields:
         A handle that sets the number of the pass and of the block.
     """
-    whole(seed, "seed", 0)
+    seed = whole(seed, "seed", 0)
 
     def measure(address: Address, draws: int) -> Address:
         plain = address == Address()

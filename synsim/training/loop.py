@@ -177,10 +177,10 @@ def fit(
     """
     require(len(tasks) > 0, "expected at least one task, got none.")
     require((epochs is None) != (steps is None), "give either epochs or steps.")
-    whole(probe_every, "probe_every")
+    probe_every, batch = whole(probe_every, "probe_every"), whole(batch, "batch")
     least = min(task.per_epoch for task in tasks)
     require(
-        least >= whole(batch, "batch"),
+        least >= batch,
         f"a batch of {batch} needs as many examples, got {least}. Choose a smaller batch.",
     )
     per_epoch = [task.per_epoch // batch for task in tasks]

@@ -89,7 +89,8 @@ def run(
     given = _checked(plan, spikes)
     steps, images, _ = given.shape
     jobs = whole(repeats, "repeats") * images
-    require(0 <= whole(seed, "seed", 0) <= LAST_SEED, f"seed must be below 2**32, got {seed}.")
+    seed = whole(seed, "seed", 0)
+    require(seed <= LAST_SEED, f"seed must be below 2**32, got {seed}.")
     if copies is None:
         copies = max(1, SYNAPSES // max(1, sum(one.weight.size for one in plan.projections)))
     copies = min(whole(copies, "copies"), jobs)
