@@ -15,6 +15,7 @@ PICKLE = re.compile(r"\bimport pickle\b|(?<!safetensors\.)torch\.load\(|allow_pi
 # What each room of the package may import from others. A room missing here is a new room: decide where it stands.
 ALLOWED = {
     "_checks": set(),
+    "_doors": set(),
     "_kept": set(),
     "streams": {"_checks"},
     "losses": {"_checks"},
@@ -89,7 +90,7 @@ def test_every_room_is_known():
 @pytest.mark.parametrize("room", ALLOWED)
 def test_arrows_go_one_way(room):
     for path in files(room):
-        found = rooms(imports(path)) - {room}
+        found = rooms(imports(path)) - {room, "_checks", "_doors"}  # the ground of every room
         assert found <= ALLOWED[room], f"{path.name} imports {sorted(found - ALLOWED[room])}"
 
 

@@ -1,0 +1,204 @@
+"""What annotations promise, held at the door: one decorator, instead of a check of the type in each function.
+
+Numbers of NumPy are numbers here, and so are tensors that hold one; True is no number, and "False" is no False.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import fields
+from functools import cache, wraps
+from inspect import Parameter, signature
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ROWS = (Tensor, np.ndarray)
+SHOWN = 80
+"""Characters of a value that a message shows."""
+
+
+class ArgumentError(TypeError, ValueError):
+    """An argument is not of the kind that its function takes."""
+
+
+def typed(function: Callable[P, T]) -> Callable[P, T]:
+    """Hold the arguments of a function against its annotations.
+
+    It costs some microseconds per call: not for what runs once per training step.
+
+    Args:
+        function: with annotations.
+
+    Returns:
+        The same function, which refuses other arguments by `ArgumentError`.
+    """
+
+    @wraps(function)
+    def door(*args: P.args, **kwargs: P.kwargs) -> T:
+        names, hints = _promises(function)
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if name in hints:
+                _hold(value, hints[name], name)
+        return function(*args, **kwargs)
+
+    return door
+
+
+def check_fields(record: Any) -> None:
+    """Hold the fields of a dataclass against its annotations; for its `__post_init__`.
+
+    Args:
+        record: an instance.
+    """
+    kind: Any = type(record)
+    hints = _hints(kind)
+    for field in fields(record):
+        _hold(getattr(record, field.name), hints.get(field.name, Any), field.name)
+
+
+@cache
+def _promises(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    parameters = signature(function).parameters.values()
+    named = [one.name for one in parameters if one.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)]
+    places = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    hints = _hints(function)
+    return tuple(places), {name: hints[name] for name in named if name in hints}
+
+
+@cache
+def _hints(of: Any) -> dict[str, Any]:
+    return get_type_hints(of)
+
+
+def _hold(value: object, hint: Any, name: str) -> None:
+    if not _fits(value, hint):
+        raise ArgumentError(f"{name} must be {_described(hint)}, got {shown(value)}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, TypeVar):
+        hint = hint.__bound__ or Any
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        # NumPy's ArrayLike is a union with str and bytes: whoever takes it converts, and refuses what does not convert.
+        return bytes in inner or any(_fits(value, each) for each in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple and inner[-1:] != (...,):
+        return _row(value) and len(value) == len(inner) and all(map(_fits, value, inner))
+    return _fits_type(value, origin or hint, inner)
+
+
+def _fits_type(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
+    if kind in _SIMPLE:
+        return _SIMPLE[kind](value)
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return True
+    if issubclass(kind, Mapping) and isinstance(value, kind):
+        of = inner or (Any, Any)
+        return all(_fits(key, of[0]) and _fits(each, of[1]) for key, each in value.items())
+    if kind in (Sequence, tuple, list):
+        return _row(value) and _fits_rows(value, inner[0] if inner else Any)
+    return isinstance(value, kind)
+
+
+def _fits_rows(value: Any, hint: Any) -> bool:
+    if isinstance(value, ROWS):  # one look at the type, not one at each number
+        whole = not (value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f")
+        return value.ndim > 0 and _numeric(value) and (hint is not int or whole)
+    return all(_fits(each, hint) for each in value)
+
+
+def _row(value: object) -> bool:
+    return isinstance(value, (Sequence, *ROWS)) and not isinstance(value, str | bytes | bytearray)
+
+
+def _numeric(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.dtype != torch.bool and not value.is_complex()
+    return value.dtype.kind in "iuf"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, ROWS):
+        return value.ndim == 0 and _numeric(value) and not (isinstance(value, Tensor) and value.is_meta)
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return _is_number(value) and not value.is_floating_point()
+    if isinstance(value, np.ndarray):
+        return _is_number(value) and value.dtype.kind in "iu"
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+
+
+_SIMPLE: dict[Any, Callable[[Any], bool]] = {
+    Any: lambda value: True,
+    object: lambda value: True,
+    None: lambda value: value is None,
+    NoneType: lambda value: value is None,
+    bool: lambda value: isinstance(value, bool | np.bool_),
+    int: _is_whole,
+    float: _is_number,
+    Callable: callable,
+}
+
+_WORDS: dict[Any, str] = {
+    None: "None",
+    NoneType: "None",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    Tensor: "a tensor",
+    nn.Module: "a torch module",
+    Callable: "something to call",
+}
+
+
+def _described(hint: Any) -> str:
+    if isinstance(hint, TypeVar):
+        hint = hint.__bound__ or Any
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_described(each) for each in inner))
+    if origin is Literal:
+        return " or ".join(repr(each) for each in inner)
+    kind = origin or hint
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if isinstance(kind, type) and issubclass(kind, Mapping | Sequence | Set | Iterable) and inner:
+        return f"a {kind.__name__.lower()} of {', '.join(_described(each) for each in inner if each is not ...)}"
+    name = getattr(kind, "__name__", str(kind))
+    return f"an {name}" if name[:1] in "AEIOU" else f"a {name}"
+
+
+def shown(value: object) -> str:
+    """A value for a message: its type, and how it looks in short.
+
+    Args:
+        value: any object.
+
+    Returns:
+        The text.
+    """
+    if isinstance(value, Tensor):
+        return f"a {value.dtype} tensor of shape {list(value.shape)}" + (" on the meta device" if value.is_meta else "")
+    if isinstance(value, np.ndarray):
+        return f"a NumPy array of {value.dtype} and shape {list(value.shape)}"
+    if value is None or isinstance(value, bool | int | float | str):
+        text = repr(value)
+    elif isinstance(value, nn.Module) or not isinstance(value, Sequence | Mapping | np.generic):
+        return f"an object of type {type(value).__name__}"
+    else:
+        text = f"{type(value).__name__} {value!r}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
