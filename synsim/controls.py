@@ -143,7 +143,8 @@ class ControlLinear(BernoulliLinear):
         Args:
             value: E[W], shaped like `weight`.
         """
-        self.weight.copy_(value if self.divide == "p" else value * (self.divisor() / self.p))
+        weight = value if self.divide == "p" else value * (self.divisor() / self.p)
+        self.weight.copy_(torch.where(value == self.expected_strength, self.weight, weight))
 
     def forward(self, x: Tensor, steps: int = 1, factor: Tensor | None = None) -> Tensor:
         """Transmit; one mask holds for all time steps.

@@ -7,19 +7,25 @@ times 0 where the copy has its lesion. So one draw serves all of them, and they 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from synsim._checks import require
 from synsim.inputs import has_replicas
 from synsim.networks import replicas_of
 from synsim.synapses import Address, StochasticLayer, addressed, synapses
+from synsim.synapses.given import Given
 
 # Torch's modules that work alike with an axis of replicas before that of the examples; dropout is idle here.
 CARRIES = (
     nn.Sequential, nn.ModuleList, nn.Identity, nn.Linear, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU,
     nn.Tanh, nn.Sigmoid, nn.Softplus,
 )  # fmt: skip
+
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Copies(nn.Module):
@@ -38,10 +44,9 @@ class Copies(nn.Module):
         self._wide = [widened(source, self.copies).eval()]
         wide = synapses(self._wide[0])
         self._layers = [
-            (layer, wide[name], stays[name].to(layer.weight.dtype)) for name, layer in synapses(source).items()
+            _Lesion(name, layer, wide[name], stays[name].to(layer.weight.dtype))
+            for name, layer in synapses(source).items()
         ]
-        for layer, own, kept in self._layers:
-            torch.mul(layer.weight.detach(), kept, out=own.weight.detach().view(kept.shape))
         # What else draws, such as an encoder of images as spikes, does as the intact network's does.
         others = zip(addressed(source).values(), addressed(self._wide[0]).values(), strict=True)
         self._drawing = [pair for pair in others if not isinstance(pair[0], StochasticLayer)]
@@ -58,18 +63,53 @@ class Copies(nn.Module):
         """
         for one, twin in self._drawing:
             twin.address = one.address
-        for layer, own, kept in self._layers:
-            if layer.per_example and not layer.address.mean:
-                own.address = layer.address
-                continue
-            # Strengths already drawn are transmitted as they are: to the copy they are a mean field.
-            own.address = replace(Address(), mean=True)
-            torch.mul(layer.transmitted().detach(), kept, out=own.weight.detach().view(kept.shape))
+        for lesion in self._layers:
+            lesion.prepare()
         if self.copies > 1 and has_replicas(self.source, x):
             x = x.repeat(self.copies, *[1] * (x.ndim - 1))
         net = self._wide[0]
         out: Tensor = net(x) if head is None else net(x, head=head)
         return out
+
+
+class _Lesion:
+    # What a layer transmits where it has its lesion, for the layer of the copies that stands for it.
+    def __init__(self, name: str, layer: StochasticLayer, twin: StochasticLayer, stays: Tensor) -> None:
+        self._layer, self._twin, self._stays = layer, twin, stays
+        self._alone = layer.per_example and not layer.address.mean
+        if twin._parameters.get("weight") is not None:
+            torch.mul(layer.weight.detach(), stays, out=twin.weight.detach().view(stays.shape))
+        if self._alone:
+            # It draws by itself, from strengths of which those silenced are 0.
+            expected = layer.expected_strength.detach() * stays
+            require(
+                torch.equal(twin.expected_strength.detach().view(stays.shape), expected),
+                f"layer {name!r} ({type(layer).__name__}) transmits something where its weight is 0, so that a synapse "
+                f"cannot be silenced in scope={layer.scope!r}. Use scope='batch'.",
+            )
+        self._given = None if self._alone else Given(twin, name)
+
+    def prepare(self) -> None:
+        """Draw, and set what the next pass transmits."""
+        layer, twin, given = self._layer, self._twin, self._given
+        if given is None:
+            twin.address = layer.address
+            return
+        twin.address = replace(Address(), mean=True)
+        torch.mul(layer.transmitted().detach(), self._stays, out=given.strengths.view(self._stays.shape))
+
+
+def copied(net: Net) -> Net:
+    """A deep copy, of a network that keeps results of autograd, too: of them the values.
+
+    Args:
+        net: the network.
+
+    Returns:
+        The copy; its streams stand where those of `net` do.
+    """
+    held = [value for module in net.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return deepcopy(net, {id(value): value.detach().clone() for value in held if not value.is_leaf})
 
 
 def widened(net: nn.Module, copies: int) -> nn.Module:
@@ -82,7 +122,7 @@ def widened(net: nn.Module, copies: int) -> nn.Module:
     Returns:
         A network of C · R replicas with the seeds of `net`, the replicas of the first copy first.
     """
-    wide = deepcopy(net).requires_grad_(False)
+    wide = copied(net).requires_grad_(False)
     if copies == 1:
         return wide
     for layer in synapses(wide).values():
@@ -115,6 +155,9 @@ def can_widen(net: nn.Module) -> bool:
     replicas, started = replicas_of(net), False
     for module in net.modules():
         started |= isinstance(module, StochasticLayer)
+        # What a hook makes of one more axis is not known.
+        if module._forward_hooks or module._forward_pre_hooks:
+            return False
         # All modules of this package carry the axis.
         if type(module) in CARRIES or type(module).__module__.startswith("synsim."):
             continue
@@ -127,7 +170,7 @@ def can_widen(net: nn.Module) -> bool:
 
 
 def bytes_per_copy(net: nn.Module) -> int:
-    """Memory that a copy takes: its strengths and the mask of what stays.
+    """Memory that a copy takes: its weights, its strengths or probabilities, and the mask of what stays.
 
     Args:
         net: the network.
@@ -135,6 +178,4 @@ def bytes_per_copy(net: nn.Module) -> int:
     Returns:
         Bytes.
     """
-    return sum(
-        (3 if la.per_example else 2) * la.weight.numel() * la.weight.element_size() for la in synapses(net).values()
-    )
+    return sum(3 * layer.weight.numel() * layer.weight.element_size() for layer in synapses(net).values())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import require
+from synsim._checks import require, tensor
 from synsim.synapses import StochasticLayer, synapses
 
 ORDERS = ("p", "weight", "p*weight", "random")
@@ -36,7 +36,7 @@ def lesion_scores(net: nn.Module, order: Order, seed: int = 0) -> dict[str, Tens
         return {name: _random(layer, f"{seed}/{name}") for name, layer in layers.items()}
     scores = {}
     for name, layer in layers.items():
-        size = layer.weight.detach().abs()
+        size = layer.expected_strength.detach().abs()
         scores[name] = {"p": layer.p, "weight": size, "p*weight": layer.p * size}[order]
     return scores
 
@@ -45,7 +45,7 @@ def _given(order: Mapping[str, Tensor], name: str, layer: StochasticLayer) -> Te
     key = f"{name}.weight" if name else "weight"
     if key not in order:
         raise ValueError(f"the importances lack {key!r}; expected one tensor per stochastic layer.")
-    score = order[key].detach().to(layer.weight.device)
+    score = tensor(order[key], f"the importance of {key!r}").detach().to(layer.weight.device)
     if score.shape != layer.weight.shape:
         raise ValueError(
             f"the importance of {key!r} must have shape {list(layer.weight.shape)}, got {list(score.shape)}."

@@ -1,19 +1,17 @@
 """The same network with other release probabilities: clamped, set to a value, or shuffled."""
 
 from collections.abc import Mapping
-from copy import deepcopy
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import Number, constant, require, whole
+from synsim.lesions.copies import Net, copied
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, synapses
 
 KEEPS = ("expected", "strength")
-Net = TypeVar("Net", bound=nn.Module)
 
 
 def clamp_p(net: Net, low: Number | None = None, high: Number | None = None, *, keep: str = "expected") -> Net:
@@ -88,11 +86,26 @@ def _bound(value: Number | None, name: str, replicas: int | None) -> Tensor | No
 @torch.no_grad()
 def _with(net: Net, p: Mapping[str, Tensor], keep: str) -> Net:
     require(keep in KEEPS, f"keep must be one of {', '.join(KEEPS)}, got {keep!r}.")
-    changed = deepcopy(net)
-    for name, layer in synapses(changed).items():
-        if keep == "strength":
-            # Where p stays, w̄ stays too, to the last bit.
-            moved = layer.strength * p[name]
-            layer.weight.copy_(torch.where(p[name] == layer.p, layer.weight, moved))
+    changed = copied(net)
+    layers = synapses(changed)
+    before = {name: _kept(layer, keep).clone() for name, layer in layers.items()}
+    for name, layer in layers.items():
+        was, value = layer.p.clone(), layer.expected_strength.clone()
         layer.p.copy_(p[name])
+        if not torch.equal(_kept(layer, keep), before[name]):
+            # Where p stays, w̄ stays too, to the last bit.
+            layer.set_expected(
+                value if keep == "expected" else torch.where(layer.p == was, value, before[name] * layer.p)
+            )
+    for name, layer in layers.items():
+        close = 64 * torch.finfo(layer.p.dtype).eps
+        require(
+            torch.allclose(_kept(layer, keep), before[name], rtol=close, atol=0),
+            f"layer {name!r} cannot keep its {keep} strengths with other release probabilities: its weight is not its "
+            "own (shared with another layer?), or is bound. Give every layer its own weight.",
+        )
     return changed
+
+
+def _kept(layer: StochasticLayer, keep: str) -> Tensor:
+    return (layer.expected_strength if keep == "expected" else layer.strength).detach()
