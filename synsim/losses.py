@@ -1,44 +1,92 @@
-"""Cross-entropy that knows about replicas."""
+"""Cross-entropy that knows about replicas, tokens and networks with one output."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from synsim import _checks
 
-def replica_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy of every replica, in nats.
+
+def class_logits(logits: Tensor) -> Tensor:
+    """Logits of at least two classes: one output z stands for two, of logits 0 and z, so that p(1) is its sigmoid.
 
     Args:
-        logits: [B, C] or [R, B, C].
-        y: labels from 0 to C − 1, [B], or [R, B] for labels of each replica's own.
+        logits: [..., C].
 
     Returns:
-        A number, or [R].
+        The same, or [..., 2] for C = 1.
+    """
+    if logits.shape[-1] != 1:
+        return logits
+    both: Tensor = F.pad(logits, (1, 0))
+    return both
+
+
+def replica_cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Tensor:
+    """Mean cross-entropy of every replica, in nats.
+
+    Labels of −100 are left out, of the sum and of the number that it is divided by, as torch does; of nothing but
+    these the mean is NaN.
+
+    Args:
+        logits: [B, C] or [R, B, C]; or, with tokens=True, [B, T, C]. Of one output (C = 1) the labels are 0 and 1, and
+            the loss is the binary cross-entropy of its sigmoid.
+        y: labels from 0 to C − 1, [B], or [R, B] for labels of each replica's own; [B, T] for tokens.
+        tokens: whether the first two axes of logits of rank 3 count examples and their tokens. Shapes cannot tell.
+
+    Returns:
+        A number, or [R]. Over tokens it is one mean, as of B · T examples.
 
     Raises:
-        ValueError: if the ranks or sizes do not fit, or there are no examples.
+        ValueError: if the ranks or sizes do not fit, there are no examples, or labels are no whole numbers.
     """
     if logits.ndim not in (2, 3):
         raise ValueError(f"logits must be [B, C] or [R, B, C], got shape {list(logits.shape)}.")
-    if y.shape not in (logits.shape[-2:-1], logits.shape[:-1]):
+    y = _labels(y, logits, tokens)
+    if logits.shape[-2] == 0 or logits.shape[0] == 0:
+        raise ValueError("expected at least one example, got an empty batch.")
+    logits, reduction = class_logits(logits), "none" if logits.ndim == 3 and not tokens else "mean"
+    labels = y.expand(logits.shape[:-1]).flatten()
+    found: Tensor = F.cross_entropy(logits.flatten(0, -2), labels, reduction=reduction)
+    if reduction == "mean":
+        return found
+    means = found.reshape(logits.shape[:-1]).mean(1)
+    if y.is_cpu and int(y.min()) >= 0:
+        return means
+    # A factor of exactly 1 where nothing is left out.
+    share: Tensor = y.shape[-1] / (y != _checks.IGNORED).sum(-1, dtype=means.dtype)
+    return means * share
+
+
+def _labels(y: Any, logits: Tensor, tokens: bool) -> Tensor:
+    if not isinstance(y, Tensor):
+        y = _checks.tensor(y, "y").to(logits.device)
+    found: Tensor = y.long()
+    allowed = (logits.shape[:-1],) if tokens else (logits.shape[-2:-1], logits.shape[:-1])
+    if y.shape not in allowed:
         raise ValueError(
-            f"y must be [{logits.shape[-2]}]"
-            + (f" or {list(logits.shape[:-1])}" if logits.ndim == 3 else "")
+            "y must be "
+            + " or ".join(str(list(shape)) for shape in dict.fromkeys(allowed))
             + f" for logits of shape {list(logits.shape)}, got {list(y.shape)}."
         )
-    if logits.shape[-2] == 0:
-        raise ValueError("expected at least one example, got an empty batch.")
-    if logits.ndim == 2:
-        return F.cross_entropy(logits, y.long())
-    each = F.cross_entropy(logits.flatten(0, 1), y.long().expand(logits.shape[:-1]).flatten(), reduction="none")
-    return each.reshape(logits.shape[:-1]).mean(1)
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        _checks.labels(y, logits.shape[-1])
+    return found
 
 
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Tensor:
     """Cross-entropy in nats: mean over examples, sum over replicas, so that each replica has its own gradient.
 
+    Logits of rank 3 are those of replicas, [R, B, C], unless tokens=True: an output of a plain network at each of T
+    tokens, [B, T, C], has the same rank, and there the loss is the mean over all tokens, as torch's. `fit`, meters and
+    importances look at the network and need no telling.
+
     Args:
-        logits: [B, C] or [R, B, C].
-        y: labels from 0 to C − 1, [B] or [R, B].
+        logits: [B, C] or [R, B, C]; or, with tokens=True, [B, T, C]. One output (C = 1) is that of a binary classifier.
+        y: labels from 0 to C − 1, [B] or [R, B]; [B, T] for tokens. Labels of −100 are left out.
+        tokens: whether logits of rank 3 are [B, T, C].
 
     Returns:
         A number.
@@ -49,12 +97,8 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         RuntimeError: from torch, for any other reason.
     """
     try:
-        losses = replica_cross_entropy(logits, y)
-        return losses.sum() if losses.ndim else losses
-    except (IndexError, RuntimeError) as error:
-        if y.numel() and (int(y.min()) < 0 or int(y.max()) >= logits.shape[-1]):
-            raise ValueError(
-                f"y must hold labels from 0 to {logits.shape[-1] - 1}, one per output of the network, "
-                f"got labels from {int(y.min())} to {int(y.max())}."
-            ) from error
+        losses = replica_cross_entropy(logits, y, tokens=tokens)
+        return losses.sum()
+    except (IndexError, RuntimeError):
+        _checks.labels(y, max(2, logits.shape[-1]), ignored=True)
         raise

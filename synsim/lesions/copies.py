@@ -51,6 +51,12 @@ class Copies(nn.Module):
         others = zip(addressed(source).values(), addressed(self._wide[0]).values(), strict=True)
         self._drawing = [pair for pair in others if not isinstance(pair[0], StochasticLayer)]
 
+    @property
+    def output_replicas(self) -> int | None:
+        """Replicas in the output: those of the network, once per copy; None for one copy of a network without."""
+        own = replicas_of(self.source)
+        return own if self.copies == 1 else self.copies * (own or 1)
+
     def forward(self, x: Tensor, head: int | None = None) -> Tensor:
         """Logits of all copies.
 

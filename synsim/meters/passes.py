@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from synsim import _checks
 from synsim._kept import kept
-from synsim.inputs import Images, as_images, logits_of
-from synsim.networks import replicas_of
+from synsim.inputs import Images, as_images, labelled, logits_of, output_replicas
+from synsim.losses import class_logits
 from synsim.synapses import evaluation, synapses
 
 CHUNK = 1000
@@ -77,27 +77,30 @@ def class_probabilities(
 
     Args:
         net: the network.
-        x: images: float tensor shaped as the network takes it, or an object with `len()` and slices.
+        x: images: float tensor shaped as the network takes it, or an object with `len()` and slices, or what
+            `synsim.inputs.as_images` reads (arrays, lists, loaders, data sets).
         samples: passes; one is enough, and made, for a network that does not fail.
         block: images that share a mask (batch scope); None: all.
         seed: of the masks; they are independent of training.
         head: index of the head of a network with several, or None.
 
     Returns:
-        Probabilities [N, C], or [R, N, C].
+        Probabilities [N, C], or [R, N, C]; [N, T, C] for a network with an output at each of T tokens. Of one output,
+        those of its two classes, 1 − σ and σ.
     """
     samples = samples if stochastic(net) else min(samples, 1)
     parts: dict[int, Tensor] = {}
     for _, part, logits in passes(net, x, samples=samples, block=block, seed=seed, head=head):
-        soft = logits.softmax(-1)
+        soft = class_logits(logits).softmax(-1)
         parts[part.start] = soft if part.start not in parts else parts[part.start].add_(soft)
-    return torch.cat([parts[start] for start in sorted(parts)], dim=-2) / samples
+    axis = 0 if output_replicas(net) is None else 1
+    return torch.cat([parts[start] for start in sorted(parts)], dim=axis) / samples
 
 
 def accuracy(
     net: nn.Module,
-    x: Tensor | Images,
-    y: Tensor,
+    x: Any,
+    y: Any = None,
     *,
     samples: int = 10,
     block: int | None = 100,
@@ -108,8 +111,10 @@ def accuracy(
 
     Args:
         net: the network.
-        x: images: float tensor shaped as the network takes it, or an object with `len()` and slices.
-        y: labels [N], or [R, N].
+        x: images: float tensor shaped as the network takes it, or an object with `len()` and slices, or what
+            `synsim.inputs.as_images` reads (arrays, lists, loaders, data sets).
+        y: labels [N], or [R, N]; [N, T] for a network with an output at each of T tokens, of which it is the share of
+            tokens. None: those that x brings with it.
         samples: passes; one is made for a network that does not fail.
         block: images that share a mask (batch scope), 100 in the published protocol; None: all.
         seed: of the masks.
@@ -121,37 +126,46 @@ def accuracy(
     Raises:
         ValueError: if images or labels do not fit.
     """
-    probabilities = class_probabilities(net, x, samples=samples, block=block, seed=seed, head=head)
-    y = _labels(net, probabilities, y)
-    return (probabilities.argmax(-1) == y).double().mean(-1)
+    images, y = labelled(net, x, y)
+    probabilities = class_probabilities(net, images, samples=samples, block=block, seed=seed, head=head)
+    right = (probabilities.argmax(-1) == _labels(net, probabilities, y)).double()
+    return right.mean() if output_replicas(net) is None else right.mean(-1)
 
 
-def _labels(net: nn.Module, probabilities: Tensor, y: Tensor) -> Tensor:
+def _labels(net: nn.Module, probabilities: Tensor, y: Tensor | None) -> Tensor:
+    _checks.require(y is not None, "labels are needed: give y, or an x that brings its labels with it.")
+    assert y is not None
     y = _checks.labels(y, probabilities.shape[-1]).to(probabilities.device)
-    if y.shape not in (probabilities.shape[-2:-1], probabilities.shape[:-1]):
+    allowed = {probabilities.shape[:-1]}
+    if output_replicas(net) is not None:
+        allowed.add(probabilities.shape[-2:-1])
+    if y.shape not in allowed:
+        what = "token" if output_replicas(net) is None and probabilities.ndim == 3 else "image"
         raise ValueError(
-            f"y must hold one label per image, shape [{probabilities.shape[-2]}]"
-            + ("" if replicas_of(net) is None else f" or {list(probabilities.shape[:-1])}")
+            f"y must hold one label per {what}, shape "
+            + " or ".join(str(list(shape)) for shape in sorted(allowed, key=len))
             + f", got {list(y.shape)}."
         )
     return y
 
 
-def one_pass(
-    net: nn.Module, x: Any, y: Tensor, block: int | None, seed: int, head: int | None
-) -> tuple[Tensor, Tensor]:
+def one_pass(net: nn.Module, x: Any, y: Any, block: int | None, seed: int, head: int | None) -> tuple[Tensor, Tensor]:
     """Softmax of a single stochastic pass, and the labels.
 
     Args:
         net: the network.
         x: images.
-        y: labels [N] or [R, N].
+        y: labels [N] or [R, N]; [N, T] for tokens; None: those that x brings with it.
         block: images that share a mask.
         seed: of the masks.
         head: index of the head, or None.
 
     Returns:
-        Probabilities [N, C] or [R, N, C] in float64, and labels.
+        Probabilities [N, C] or [R, N, C] in float64, and labels; every token counts as an example.
     """
-    probabilities = class_probabilities(net, x, samples=1, block=block, seed=seed, head=head).double()
-    return probabilities, _labels(net, probabilities, y)
+    images, y = labelled(net, x, y)
+    probabilities = class_probabilities(net, images, samples=1, block=block, seed=seed, head=head).double()
+    y = _labels(net, probabilities, y)
+    if output_replicas(net) is None and probabilities.ndim == 3:
+        return probabilities.flatten(0, 1), y.flatten()
+    return probabilities, y

@@ -13,6 +13,7 @@ from synsim.curvature import measured
 from synsim.curvature.means import gradients, parameters_of
 from synsim.dropout import StreamDropout
 from synsim.losses import replica_cross_entropy
+from synsim.networks import replicas_of
 from synsim.synapses import Address, addressed, evaluation, frozen
 from synsim.tasks import Task
 from synsim.training.step import Objective
@@ -111,7 +112,12 @@ def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None
             with torch.enable_grad():
                 x = task.train[rows]
                 logits = net(x) if task.head is None else net(x, head=task.head)
-                losses = replica_cross_entropy(logits, y[rows]) if objective is None else objective(logits, x, y[rows])
+                tokens = logits.ndim == 3 and replicas_of(net) is None
+                losses = (
+                    replica_cross_entropy(logits, y[rows], tokens=tokens)
+                    if objective is None
+                    else objective(logits, x, y[rows])
+                )
                 loss = losses.sum() * ((rows.stop - rows.start) / count)
             for name, value in gradients(loss, parameters).items():
                 total[name] = value if name not in total else total[name].add_(value)

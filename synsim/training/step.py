@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim.bgd import BGD
-from synsim.losses import replica_cross_entropy
+from synsim.losses import class_logits, replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.plasticity import PresynapticSGD
 
@@ -40,12 +40,13 @@ def forward_backward(
     """
     optimiser.zero_grad()
     logits = net(x) if head is None else net(x, head=head)
-    losses = replica_cross_entropy(logits, y) if objective is None else objective(logits, x, y)
+    tokens = logits.ndim == 3 and replicas_of(net) is None
+    losses = replica_cross_entropy(logits, y, tokens=tokens) if objective is None else objective(logits, x, y)
     losses.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     if objective is not None:
         return losses.detach().reshape(-1), torch.full_like(losses.detach().reshape(-1), torch.nan)
-    right = (logits.detach().argmax(-1) == y).to(logits.dtype).mean(-1)
-    return losses.detach().reshape(-1), right.reshape(-1)
+    right = (class_logits(logits.detach()).argmax(-1) == y).to(logits.dtype)
+    return losses.detach().reshape(-1), (right.mean() if tokens else right.mean(-1)).reshape(-1)
 
 
 def apply_step(
