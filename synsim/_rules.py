@@ -36,8 +36,19 @@ class PerReplica(Tensor):
         Returns:
             The same tensor.
         """
-        self.copy_(torch.as_tensor(value))
+        self.copy_(torch.as_tensor(value, dtype=self.dtype))
         return self
+
+    def __deepcopy__(self, memo: object) -> "PerReplica":
+        """The same numbers on memory of their own.
+
+        Args:
+            memo: of `copy.deepcopy`.
+
+        Returns:
+            The copy.
+        """
+        return self.detach().clone().as_subclass(PerReplica)
 
     def __float__(self) -> float:
         """The number, if there is only one.
@@ -147,13 +158,15 @@ class Rule(Optimizer):
         if unknown:
             known = ", ".join(sorted(self.defaults.keys() | self._further))
             raise ValueError(f"a group of {kind} has the constants {known}; got {', '.join(unknown)}.")
-        names, param_group["params"] = _listed(param_group["params"])
+        source = param_group["params"]  # held until its layers have been found
+        names, param_group["params"] = _listed(source)
         param_group.pop("param_names", None)
         given = {name: param_group[name] for name in param_group if name in self.defaults}
         # Copies: a schedule writes into a tensor in place, and must not reach other groups.
         for name, value in {**self.defaults, **self._settings({**self.defaults, **given})}.items():
             param_group[name] = settable(value.clone() if isinstance(value, Tensor) else value)
         homes = self._found(param_group["params"], names, param_group)
+        del source
         super().add_param_group(param_group)
         self._homes.update({id(home.parameter): home for home in homes})
         self._named.update({home.name: home for home in homes})

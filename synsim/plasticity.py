@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import kernels
-from synsim._checks import Number, require
+from synsim._checks import Number, choice, flag, number, require, tensor
 from synsim._rules import Home, Rule, network, per_replica, settable
 from synsim.kernels import Constants
 from synsim.synapses import StochasticLayer, synapses
@@ -53,7 +53,8 @@ def probability_step(
     printed, p ← clamp(p + Δ) with Δ = p_up where |g| > g_lim, else −p_down. Where p ≥ p_freeze nothing moves.
 
     Args:
-        p: release probabilities, any shape.
+        p: release probabilities, any shape. Constants are numbers, or tensors that broadcast with p, such as [R, 1, 1]
+            for one per replica.
         gradient: gradient of the task's loss with respect to the expected strengths, mask and 1 / p included.
         p_up: step up.
         p_down: step down.
@@ -67,20 +68,44 @@ def probability_step(
         The new release probabilities, like `p`.
 
     Raises:
-        ValueError: if `bounds` is unknown.
+        ValueError: if `bounds` is unknown, a constant is out of its range, p is no probability, or the gradient is not
+            finite or of another shape.
     """
-    require(bounds in BOUNDS, f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}.")
-    low, high, up, down = (
-        torch.as_tensor(value, dtype=p.dtype, device=p.device) for value in (p_min, p_max, p_up, p_down)
+    choice(bounds, "bounds", BOUNDS)
+    p, gradient = tensor(p, "p"), tensor(gradient, "gradient")
+    require(p.is_floating_point() and bool(((p >= 0) & (p <= 1)).all()), "p must hold probabilities from 0 to 1.")
+    require(
+        gradient.shape == p.shape and bool(gradient.isfinite().all()),
+        f"gradient must be finite and of the shape of p, {list(p.shape)}, got shape {list(gradient.shape)}.",
     )
-    size = gradient.abs()
-    grows = size >= g_lim if bounds == "soft" else size > g_lim
-    step = torch.where(grows, up, -down)
-    if bounds == "soft":
-        step = step * (high - p)
+    given = {"p_up": p_up, "p_down": p_down, "g_lim": g_lim, "p_min": p_min, "p_max": p_max}
     if p_freeze is not None:
-        step = torch.where(p >= p_freeze, torch.zeros_like(step), step)
-    return torch.minimum(torch.maximum(p + step, low), high)
+        given["p_freeze"] = p_freeze
+    at = {name: _within(value, name, gradient if name == "g_lim" else p) for name, value in given.items()}
+    require(bool((at["p_min"] <= at["p_max"]).all()), f"p_min must not exceed p_max, got {p_min} and {p_max}.")
+    size = gradient.abs()
+    grows = size >= at["g_lim"] if bounds == "soft" else size > at["g_lim"]
+    step = torch.where(grows, at["p_up"], -at["p_down"])
+    if bounds == "soft":
+        step = step * (at["p_max"] - p)
+    if p_freeze is not None:
+        step = torch.where(p >= at["p_freeze"], torch.zeros_like(step), step)
+    return torch.minimum(torch.maximum(p + step, at["p_min"]), at["p_max"])
+
+
+def _within(value: float | Tensor, what: str, like: Tensor) -> Tensor:
+    # A constant in its range, as a tensor that broadcasts with p or the gradient.
+    low, high = _RANGES[what]
+    found = tensor(value, what)
+    require(found.numel() > 0 and not found.is_complex() and found.dtype != torch.bool, f"{what} must hold numbers.")
+    for extreme in (found.amin(), found.amax()):
+        number(extreme, what, low=low, high=high)
+    sizes = zip(reversed(found.shape), reversed(like.shape), strict=False)
+    require(
+        found.ndim <= like.ndim and all(size in (1, whole) for size, whole in sizes),
+        f"{what} must be a number or broadcast with p of shape {list(like.shape)}, got {list(found.shape)}.",
+    )
+    return found.to(like)
 
 
 class PresynapticSGD(Rule):
@@ -95,6 +120,13 @@ class PresynapticSGD(Rule):
     Decay and penalty never enter step 3. A weight whose `.grad` is None keeps w̄ and p. Parameters without a release
     probability (biases, plain layers) move by gradient descent at `lr` without decay, unless `train_bias=False`.
     In a layer with a buffer `ghost` (`synsim.controls`) p is that ghost, and the release probability stays.
+
+    Handled as every torch optimiser: constants stand in `param_groups`, where schedules and edits reach them (what was
+    given here is copied); one number per replica is a tensor that torch's schedulers scale as they would a number.
+    `add_param_group` takes further modules or parameters, with constants of their own; a copy or pickle holds a copy of
+    the network, unless both are copied together. The rule sees the gradients as they are: clipped, accumulated over
+    several passes (each with its mask), or unscaled by a GradScaler, whose skipped steps move nothing. After
+    `zero_grad(set_to_none=False)` a head that was not used has gradient 0 rather than none, and its p falls.
 
     Args:
         net: a module with stochastic layers.
@@ -112,8 +144,9 @@ class PresynapticSGD(Rule):
         train_bias: whether parameters without a release probability move.
 
     Raises:
-        ValueError: if a constant is negative, not finite or of the wrong shape, if p_min > p_max, or if the network
-            has no stochastic layer.
+        TypeError: if `net` is not a module, such as `net.parameters()`.
+        ValueError: if a constant is negative, not finite or of the wrong shape, if p_min > p_max, if the network has no
+            stochastic layer, or one whose weight is re-parametrised (prune, weight_norm) or shared by several.
     """
 
     def __init__(
@@ -149,17 +182,16 @@ class PresynapticSGD(Rule):
                 "p_max": p_max,
                 "p_freeze": p_freeze,
                 "weight_decay": weight_decay,
-                "modulate_lr": bool(modulate_lr),
-                "plastic": bool(plastic),
+                "modulate_lr": modulate_lr,
+                "plastic": plastic,
                 "bounds": bounds,
-                "train_bias": bool(train_bias),
+                "train_bias": train_bias,
             },
         )
 
     def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        bounds = settings["bounds"]
-        require(bounds in BOUNDS, f"bounds must be one of {', '.join(BOUNDS)}, got {bounds!r}.")
-        found = dict(settings)
+        found = {**settings, "bounds": choice(settings["bounds"], "bounds", BOUNDS)}
+        found.update({name: flag(settings[name], name) for name in ("modulate_lr", "plastic", "train_bias")})
         for name, (low, high) in _RANGES.items():
             if name != "p_freeze" or settings[name] is not None:
                 found[name] = per_replica(settings[name], name, self._replicas, low=low, high=high)
@@ -179,7 +211,7 @@ class PresynapticSGD(Rule):
             f"the layer of {home.name!r} has replicas={owners[0].replicas}, the network of this rule "
             f"replicas={self._replicas}. Build all layers with the same replicas.",
         )
-        apart = any(_moving(layer) is not _moving(owners[0]) for layer in owners)
+        apart = any(layer.learned is not owners[0].learned for layer in owners)
         require(
             not apart or not (group["plastic"] or group["modulate_lr"]),
             f"{home.name!r} is the weight of {len(owners)} layers, each with release probabilities of its own: one "
@@ -213,7 +245,8 @@ class PresynapticSGD(Rule):
             The closure's loss, or None.
 
         Raises:
-            ValueError: if the penalty names an unknown parameter or has another shape.
+            ValueError: if the penalty names an unknown parameter or has another shape, a constant in `param_groups` is
+                out of its range, or a layer has got another weight.
         """
         if isinstance(closure, Mapping):
             closure, penalty = None, closure
@@ -268,7 +301,7 @@ class PresynapticSGD(Rule):
         return _Table(now, values, device, Constants(table, bool(group["plastic"]), group["bounds"] == "hard"))
 
     def _check(self, penalty: Mapping[str, Tensor]) -> None:
-        for name, tensor in penalty.items():
+        for name, pull in penalty.items():
             if name not in self._named:
                 self._rename()
             home = self._named.get(name)
@@ -278,8 +311,8 @@ class PresynapticSGD(Rule):
                     f"expected names among {sorted(self._named)}."
                 )
             shape = home.parameter.shape
-            if tensor.shape != shape:
-                raise ValueError(f"the penalty of {name!r} must have shape {list(shape)}, got {list(tensor.shape)}.")
+            if pull.shape != shape:
+                raise ValueError(f"the penalty of {name!r} must have shape {list(shape)}, got {list(pull.shape)}.")
 
 
 @dataclass(frozen=True)
@@ -291,15 +324,10 @@ class _Table:
     constants: Constants
 
 
-def _moving(layer: StochasticLayer) -> Tensor:
-    ghost = layer._buffers.get("ghost")
-    return layer.p if ghost is None else ghost
-
-
 def _learned(layer: StochasticLayer) -> tuple[Tensor, kernels.Arrays | None]:
     # The probabilities that move, and the views kept of them: the layer keeps those of its release probabilities.
-    ghost = layer._buffers.get("ghost")
-    return (layer.p, layer.stream.arrays) if ghost is None else (ghost, None)
+    p = layer.learned
+    return p, layer.stream.arrays if p is layer._buffers["p"] else None
 
 
 def _refuse_leaf(home: Home) -> None:
