@@ -1,17 +1,30 @@
 """Energy that a network spends, under several named models."""
 
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from synsim._checks import require
-from synsim.inputs import Images
+from synsim._kept import kept
+from synsim.inputs import Images, as_images, logits_of
+from synsim.meters.coverage import PROBES, eager, plain_strengths, say_left_out, say_shared, shown
 from synsim.meters.passes import passes
 from synsim.meters.physiology import RODENT_CORTEX, AtpConstants, atp_budget
 from synsim.meters.transmission import transmission
 from synsim.networks import replicas_of
-from synsim.synapses import synapses
+from synsim.synapses import evaluation, synapses
 
 KINDS = ("synaptic", "activity", "release", "atp")
+RECTIFIERS = ("relu", "relu_")
+OTHERS = (
+    "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu",
+    "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh", "threshold",
+)  # fmt: skip
+"""Activations whose units are none of those counted."""
 
 
 def energy(
@@ -36,11 +49,15 @@ def energy(
 
     The first is the mean strength transmitted if every presynaptic neuron spikes once: p · abs(m). The others need
     images; "release" and "atp" take the inputs of layers for spike rates and refuse negative ones, so standardised
-    pixels too. Plain `nn.Linear` and `nn.Conv2d` layers count as synapses that never fail. `atp_budget` gives the terms
-    of "atp" one by one.
+    pixels too. `atp_budget` gives the terms of "atp" one by one.
+
+    Plain layers count as synapses that never fail: for "synaptic" all weights of `nn.Linear`, `nn.Bilinear`,
+    convolutions, embeddings, recurrent layers and attention, for "release" and "atp" what `transmission` counts. Gains
+    of normalisations are no synapses. Weights that are not counted are named by a warning. A weight that layers share
+    is one synapse to "synaptic", as the entry of a kernel is, and one in each of them to the others.
 
     Args:
-        net: the network. Hidden units are, for "activity", the outputs of its `nn.ReLU` modules.
+        net: the network. Hidden units are, for "activity", all that is rectified (`nn.ReLU`, `F.relu`).
         kind: "synaptic", "activity", "release" or "atp".
         x: images; not needed for "synaptic".
         samples: stochastic passes.
@@ -70,37 +87,80 @@ def energy(
 
 
 def _synaptic(net: nn.Module) -> Tensor:
-    stochastic = list(synapses(net).values())
-    plain = [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    require(bool(stochastic or plain), "expected a network with synapses, got none.")
+    stochastic = {id(layer._parameters.get("weight", layer)): layer for layer in reversed(synapses(net).values())}
+    with kept(net), torch.no_grad():
+        net.eval()
+        plain, others = plain_strengths(net)
+        terms = [layer.expected_strength.detach() for layer in reversed(stochastic.values())]
+    require(bool(terms or plain), "expected a network with synapses, got none.")
+    say_left_out(others, "the energy counts the weights of stochastic layers and of torch's own layers.")
+    say_shared(net, "the energy counts it once.")
     lead = (replicas_of(net) or 1, -1)
-    terms = [layer.expected_strength.detach().reshape(lead).abs().sum(1, dtype=torch.float64) for layer in stochastic]
-    total = torch.stack(terms).sum(0) if terms else torch.zeros(1, dtype=torch.float64)
-    for module in plain:
-        total = total.to(module.weight.device) + module.weight.detach().abs().sum(dtype=torch.float64)
+    sums = [term.reshape(lead).abs().sum(1, dtype=torch.float64) for term in terms]
+    total = torch.stack(sums).sum(0) if sums else torch.zeros(1, dtype=torch.float64)
+    for weight in plain:
+        total = total.to(weight.device) + weight.abs().sum(dtype=torch.float64)
     return total if replicas_of(net) is not None else total[0]
+
+
+class _Rectified(TorchFunctionMode):
+    # Hears every rectification, by a module or by a function, and which other activations there are.
+    def __init__(self, note: Callable[[int, Tensor], None]) -> None:
+        super().__init__()
+        self._note, self.count = note, 0
+        self.others: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name in RECTIFIERS:
+            # At once, for what comes next may work in place.
+            self._note(self.count, out)
+            self.count += 1
+        elif name.rstrip("_") in OTHERS:
+            self.others.add(name.rstrip("_"))
+        return out
 
 
 def _activity(
     net: nn.Module, x: Tensor | Images, samples: int, block: int | None, seed: int, head: int | None
 ) -> Tensor:
-    units = [module for module in net.modules() if isinstance(module, nn.ReLU)]
-    require(bool(units), "expected a network with nn.ReLU modules, got none: no hidden activity can be measured.")
-    lead = replicas_of(net) or 1
+    replicas, images = replicas_of(net), as_images(net, x)
+    lead, others = _with_replicas(net, images, seed, head)
     found: list[Tensor] = []
 
-    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.append(output.reshape(lead, -1).sum(1, dtype=torch.float64))
+    def add(index: int, output: Tensor) -> None:
+        rows = output.reshape(replicas if lead[index] and replicas else 1, -1).sum(1, dtype=torch.float64)
+        found.append(rows.expand(replicas or 1))
 
-    handles = [module.register_forward_hook(add) for module in units]
-    total, images = torch.zeros(lead, dtype=torch.float64), 0
-    try:
-        for _, part, _ in passes(net, x, samples=samples, block=block, seed=seed, head=head):
+    total, count = torch.zeros(replicas or 1, dtype=torch.float64), 0
+    with eager(), _Rectified(add) as heard:
+        for _, part, _ in passes(net, images, samples=samples, block=block, seed=seed, head=head):
             total = total.to(found[0].device) + torch.stack(found).sum(0)
-            images += part.stop - part.start
+            count += part.stop - part.start
+            heard.count = 0
             found.clear()
-    finally:
-        for handle in handles:
-            handle.remove()
-    total = total / images
-    return total if replicas_of(net) is not None else total[0]
+    if others:
+        warnings.warn(
+            f"the activity is that of rectified units (ReLU); this network also has units with {', '.join(others)}, "
+            "which are left out.",
+            UserWarning,
+            stacklevel=3,
+        )
+    total = total / count
+    return total if replicas is not None else total[0]
+
+
+def _with_replicas(net: nn.Module, images: Images, seed: int, head: int | None) -> tuple[list[bool], list[str]]:
+    # Whether each rectified output has an axis of replicas, one that is as long whatever is shown; other activations.
+    shapes: list[list[torch.Size]] = []
+    with torch.no_grad(), evaluation(net, seed), kept(net), eager():
+        net.eval()
+        for times in PROBES:
+            shapes.append([])
+            with _Rectified(lambda index, output: shapes[-1].append(output.shape)) as heard:
+                logits_of(net, shown(net, images, times), head)
+    require(bool(shapes[0]), "expected a network with ReLU units, got none: no hidden activity can be measured.")
+    replicas = replicas_of(net)
+    lead = [all(len(one) > 1 and one[0] == replicas for one in pair) for pair in zip(*shapes, strict=True)]
+    return lead, sorted(heard.others)

@@ -1,21 +1,23 @@
 """What a network transmits per image: spikes, vesicles and released strength, expected over releases."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from synsim import _checks
-from synsim.inputs import Images
+from synsim.inputs import Images, as_images
+from synsim.meters.coverage import Probe, eager, input_of, probe, say_left_out
 from synsim.meters.passes import passes, stochastic
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, expected
+from synsim.synapses.given import Given
 
-Layer = StochasticLayer | nn.Linear | nn.Conv2d
-SPACE = 3
-"""Axes of an image: channels, height, width."""
+Layer = StochasticLayer | nn.Linear | _ConvNd
 
 
 class Transmission(NamedTuple):
@@ -44,9 +46,13 @@ def transmission(
     """Spikes, vesicles and strength that a network transmits per image, expected over releases.
 
     The terms are linear in a layer's inputs, so only the mean input of each layer is kept. Hidden inputs are those of
-    stochastic passes. Plain `nn.Linear` and `nn.Conv2d` layers have p = 1 and one site. In a convolution a weight is a
-    synapse at each of its positions; padding does not spike. Inputs that feed two layers count for both. Under
-    short-term plasticity vesicles and strength are those of the scaled release probability.
+    stochastic passes. Plain `nn.Linear` layers and convolutions have p = 1 and one site. In a convolution a weight is a
+    synapse at each of its positions, in a layer at work for each of several tokens one for each of these; padding does
+    not spike. Inputs that feed two layers count for both, and so do layers that share a weight. Under short-term
+    plasticity vesicles and strength are those of the scaled release probability.
+
+    A weight that reaches the output in another way (in a recurrent layer, an embedding or attention, or used by hand)
+    is not counted, and a warning names it.
 
     Args:
         net: the network.
@@ -66,7 +72,14 @@ def transmission(
     layers: dict[str, Layer] = {name: one for name, one in net.named_modules() if isinstance(one, Layer)}
     _checks.require(bool(layers), "expected a network with synapses, got none.")
     samples = samples if stochastic(net) else min(samples, 1)
-    sums, images = _inputs(net, layers, x, (samples, block, seed, head))
+    x = as_images(net, x)
+    asked = probe(net, x, layers, seed, head)
+    sums, images = _inputs(net, layers, x, (samples, block, seed, head), asked)
+    say_left_out(
+        asked.outside,
+        "what is transmitted is counted in nn.Linear, convolutions and stochastic layers as they are called; this "
+        "network uses weights in other ways, so that the numbers are too small.",
+    )
     terms = [_transmitted(layers[name], *(one / images for one in total)) for (name, _), total in sums.items()]
     spikes, vesicles, strength = (torch.stack(term).sum(0) for term in zip(*_same(terms), strict=True))
     replicas = replicas_of(net)
@@ -78,8 +91,9 @@ def transmission(
 def _inputs(
     net: nn.Module,
     layers: Mapping[str, Layer],
-    x: Tensor | Images,
+    x: Images,
     options: tuple[int, int | None, int, int | None],
+    asked: Probe,
 ) -> tuple[dict[tuple[str, torch.Size], tuple[Tensor, Tensor]], int]:
     # The inputs of every layer, [lead, *example], summed over images and passes: as they are, and scaled by short-term
     # plasticity; and how many images these were.
@@ -90,7 +104,7 @@ def _inputs(
         axes = _axes(layer)
 
         def add(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> None:
-            a = inputs[0]
+            a = input_of(inputs, options)
             # The quick question first; NaN, from a replica that failed, makes the second one necessary.
             if not bool(a.amin() >= 0) and bool((a < 0).any()):
                 raise ValueError(
@@ -98,7 +112,7 @@ def _inputs(
                     f'{float(a[a < 0].min()):g}. Take images with pixels="unit" instead of standardised ones, and put '
                     "nn.ReLU before every hidden layer."
                 )
-            lead = a.shape[0] if replicas is not None and a.ndim - axes > 1 else 1
+            lead = a.shape[0] if asked.lead(name, replicas) and a.ndim - axes > 1 else 1
             factor = options.get("factor")
             if factor is not None and isinstance(layer, StochasticLayer) and layer.scope == "event":
                 _checks.require(
@@ -116,8 +130,9 @@ def _inputs(
     handles = [listen(name, layer) for name, layer in layers.items()]
     samples, block, seed, head = options
     try:
-        for _, part, _ in passes(net, x, samples=samples, block=block, seed=seed, head=head):
-            images += part.stop - part.start
+        with eager():
+            for _, part, _ in passes(net, x, samples=samples, block=block, seed=seed, head=head):
+                images += part.stop - part.start
     finally:
         for handle in handles:
             handle.remove()
@@ -125,31 +140,51 @@ def _inputs(
 
 
 def _axes(layer: Layer) -> int:
-    return layer.example_ndim if isinstance(layer, StochasticLayer) else SPACE if isinstance(layer, nn.Conv2d) else 1
+    if isinstance(layer, StochasticLayer):
+        return layer.example_ndim
+    return 1 if isinstance(layer, nn.Linear) else layer.weight.ndim - 1
 
 
 def _transmitted(layer: Layer, mean: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # Spikes, vesicles and strength of one layer for its mean input [lead, *example]; each [lead] or [R].
-    weight = layer.weight.detach().double()
-    vesicles = (weight != 0).double()
-    if isinstance(layer, StochasticLayer):
-        vesicles = vesicles * layer.p.double() * layer.sites
-    through = [_sum_through(layer, values, scaled) for values in (vesicles, weight.abs())]
-    return mean.flatten(1).sum(1), through[0], through[1]
+    through = _plain if isinstance(layer, nn.Linear | _ConvNd) else _stochastic
+    with torch.no_grad():
+        vesicles, strength = through(layer, scaled)  # type: ignore[arg-type]
+    return mean.flatten(1).sum(1), vesicles, strength
 
 
-@torch.no_grad()
-def _sum_through(layer: Layer, values: Tensor, mean: Tensor) -> Tensor:
-    # Σ over synapses of value · input: the layer itself, with these values as its weights, summed over its outputs.
-    own = {"weight": values}
-    if layer.bias is not None:
-        own["bias"] = torch.zeros_like(layer.bias, dtype=torch.float64)
-    replicas = layer.replicas if isinstance(layer, StochasticLayer) else None
+def _stochastic(layer: StochasticLayer, mean: Tensor) -> list[Tensor]:
+    # Σ over synapses of value · input: a copy of the layer transmits the values, summed over its outputs.
+    strength = layer.expected_strength.double()
+    twin = deepcopy(layer, {id(value): value.detach() for value in vars(layer).values() if isinstance(value, Tensor)})
+    twin = twin.double()
+    if twin._parameters.get("bias") is not None:
+        twin.bias.zero_()  # type: ignore[union-attr]
     # Without a replica axis, the leading one serves as that of the examples.
-    inputs = mean if replicas is None else mean if mean.shape[0] == 1 else mean.unsqueeze(1)
-    with expected(layer):
-        out: Tensor = functional_call(layer, own, (inputs,))
-    return out.flatten(1).sum(1)
+    inputs = mean if layer.replicas is None or mean.shape[0] == 1 else mean.unsqueeze(1)
+    given = Given(twin, layer._name)
+    found = []
+    with expected(twin):
+        for values in ((strength != 0).double() * layer.p.double() * layer.sites, strength.abs()):
+            given.strengths = values
+            found.append(twin.forward(inputs).flatten(1).sum(1))
+    return found
+
+
+def _plain(layer: nn.Linear | _ConvNd, mean: Tensor) -> list[Tensor]:
+    weight = layer.weight.detach().double()
+    bias = None if layer.bias is None else torch.zeros_like(layer.bias, dtype=torch.float64)
+    return [_through(layer, mean, values, bias).flatten(1).sum(1) for values in ((weight != 0).double(), weight.abs())]
+
+
+def _through(layer: nn.Linear | _ConvNd, x: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, values, bias)
+    if not isinstance(layer, _ConvTransposeNd):
+        return layer._conv_forward(x, values, bias)
+    transposed = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[values.ndim - 3]
+    shape: tuple[Any, ...] = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+    return transposed(x, values, bias, *shape)
 
 
 def _same(terms: list[tuple[Tensor, Tensor, Tensor]]) -> list[tuple[Tensor, ...]]:
