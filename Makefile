@@ -1,15 +1,19 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PYTHON311 ?= python3.11
+PYTHON312 ?= python3.12
 
-.PHONY: demo test lint slow bench clean
+# Whole files per process: their fixtures are trained once.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
+.PHONY: demo test lint slow floors newest bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python experiments/demo.py --out runs/demo --overwrite
 
-# Whole files per process: their fixtures are trained once.
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -18,6 +22,20 @@ lint: $(VENV)/dev
 
 slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m slow
+
+# The tests with the lowest versions that pyproject.toml admits, and with the newest there are: two new environments.
+floors:
+	rm -rf $(VENV)-floors
+	$(PYTHON311) -m venv $(VENV)-floors
+	$(VENV)-floors/bin/python -m pip install --quiet -c constraints-floors.txt -e ".[cluster,dev]"
+	$(VENV)-floors/bin/python -m pytest $(PARALLEL)
+
+newest:
+	rm -rf $(VENV)-newest
+	$(PYTHON312) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-newest/bin/python -m pip install --quiet -e ".[cluster,dev]"
+	$(VENV)-newest/bin/python -m pytest $(PARALLEL)
 
 bench: $(VENV)/demo
 	$(BIN)/python experiments/bench_step.py --out runs/bench.json
@@ -35,4 +53,4 @@ $(VENV)/dev: $(VENV)/demo
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-floors $(VENV)-newest runs .pytest_cache .mypy_cache .ruff_cache

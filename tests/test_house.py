@@ -2,9 +2,12 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import synsim
 
@@ -133,3 +136,45 @@ def test_the_map_of_the_readme_names_every_room():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [room for room in ALLOWED if not room.startswith("_") and room not in text]
     assert not missing
+
+
+def apply(need: Requirement, python: str) -> bool:
+    return need.marker is None or need.marker.evaluate({"python_version": python})
+
+
+def pins(name: str, python: str) -> dict[str, Version]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    needs = [need for need in (Requirement(line) for line in lines if line[:1] not in ("", "#")) if apply(need, python)]
+    versions = [(need.name, str(need.specifier)) for need in needs]
+    assert len(dict(versions)) == len(versions), f"{name} pins a package twice"
+    assert all(text.startswith("==") for _, text in versions), name
+    return {package: Version(text[2:]) for package, text in versions}
+
+
+def declared(python: str) -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    needs = [Requirement(text) for text in texts]
+    return [need for need in needs if need.name != "synsim" and apply(need, python)]
+
+
+def test_the_floors_that_are_tested_are_the_floors_that_are_declared():
+    floors = pins("constraints-floors.txt", "3.11")
+    needs = declared("3.11")
+    assert {need.name for need in needs} == set(floors)
+    for need in needs:
+        assert [Version(part.version) for part in need.specifier if part.operator == ">="] == [floors[need.name]], need
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
+def test_the_versions_that_were_tested_together_are_admitted(python):
+    tested = pins("constraints.txt", python)
+    for need in declared(python):
+        if need.name not in ("dask", "pandas-stubs"):
+            assert need.specifier.contains(tested[need.name]), need
+
+
+def test_spiking_can_be_imported_where_brian2_knows_no_numpy_2_4():
+    old, new = ([need for need in declared(python) if need.name == "numpy"] for python in ("3.11", "3.12"))
+    assert not all(need.specifier.contains("2.4.0") for need in old)
+    assert all(need.specifier.contains("2.4.0") for need in new)
