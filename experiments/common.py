@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -11,19 +12,14 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import records, tables
-from synsim.data import DataNotFoundError
+from synsim._console import steady
 from synsim.tasks import Task
 from synsim.training import Phase, Session, TrainingFailedError
 from synsim.training.command import RunConfig, fail, option, resolved
+from synsim.training.stopping import Stop, StoppedError
 
 # What a person can mend: their messages are for them, not for a traceback.
-EXPECTED = (
-    DataNotFoundError,
-    ValueError,
-    records.RunExistsError,
-    records.ForeignFolderError,
-    TrainingFailedError,
-)
+EXPECTED = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, TrainingFailedError)
 
 
 Presets = dict[str, dict[str, Any]]
@@ -86,26 +82,62 @@ def _short(value: object) -> str:
 
 
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
-    """Open the folder of the run, and turn errors that a person can mend into messages."""
-    try:
-        folder = records.create(
-            config.out, resolved(config), overwrite=config.overwrite, resume=config.resume, choices=config.CHOICES
-        )
+    """Run an experiment in its folder, and turn errors that a person can mend into messages.
+
+    The folder is made when the training begins, so that a run that can't begin bars no other. A run that ends before
+    its time says so in its folder.
+    """
+    with steady(), Stop() as stop:
         try:
-            session = Session(folder, config.checkpoint_every)
-            session.notes["reduced"] = config.reduced() if isinstance(config, PresetConfig) else ""
-            experiment(config, session)
+            folder = records.create(
+                config.out,
+                resolved(config),
+                overwrite=config.overwrite,
+                resume=config.resume,
+                choices=config.CHOICES,
+                wait=True,
+            )
+            stop.saves = lambda: folder.started
+            try:
+                session = Session(folder, config.checkpoint_every, lambda: stop.asked)
+                session.notes["reduced"] = config.reduced() if isinstance(config, PresetConfig) else ""
+                experiment(config, session)
+            except BaseException as error:
+                code = stop.leave()
+                note(folder, "stopped" if isinstance(error, StoppedError) else "interrupted")
+                if isinstance(error, KeyboardInterrupt):
+                    print(f"\n{ending(folder, error)}", file=sys.stderr)
+                    sys.exit(code)
+                raise
+        except EXPECTED as error:
+            fail(error)
         except KeyboardInterrupt:
-            folder.finish("interrupted")
-            sys.exit(f"\ninterrupted; go on with --resume --out {config.out}")
-    except EXPECTED as error:
-        fail(error)
+            print("\ninterrupted before it began", file=sys.stderr)
+            sys.exit(stop.leave())
+
+
+def note(folder: records.RunFolder, status: str) -> None:
+    """Note in the folder of a run that it has ended before its time, and let others write to it."""
+    with suppress(OSError, ValueError):  # what ended it may be that nothing can be written
+        if folder.started and folder.run["status"] == "running":
+            folder.finish(status)
+    folder.leave()
+
+
+def ending(folder: records.RunFolder, error: KeyboardInterrupt) -> str:
+    """What is said to somebody who stopped a run."""
+    if not folder.started:
+        return "interrupted before it began; nothing was saved"
+    how = "stopped" if isinstance(error, StoppedError) else "interrupted at once, without saving"
+    return f"{how}; go on with --resume --out {folder.path}"
 
 
 def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]) -> None:
-    """Print the table, then write record and summary."""
-    print(tables.text(rows))
-    session.finish(dataset, list(rows))
+    """Write record and summary, then print the table; it is printed too if they can't be written."""
+    try:
+        session.finish(dataset, list(rows))
+    finally:
+        print(tables.text(rows))
     print(f"\nrun folder: {session.folder.path}")
 
 

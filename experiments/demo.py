@@ -60,8 +60,8 @@ def experiment(config: Config, session: Session) -> None:
         *[{**row, "method": f"split digits: {row['method']}"} for row in kept_rows],
     ]
     figures = Path(config.out) / "figures"
-    files = [*energy_figures.draw(costs, figures), *lifelong_figures.draw(kept, figures)]
     finish(session, xarray.merge([prefixed(costs, "energy"), prefixed(kept, "lifelong")]), rows)
+    files = [*energy_figures.draw(costs, figures), *lifelong_figures.draw(kept, figures)]
     print("figures:", *[str(file) for file in files if file.suffix == ".png"])
 
 

@@ -2,9 +2,13 @@
 
 import hashlib
 import io
+import math
+import re
+import struct
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray
 
@@ -13,6 +17,13 @@ from synsim.records.files import canonical
 
 ATTRIBUTE = "sha256"
 """Attribute of the dataset that holds its own digest; left out of what is digested."""
+
+ROOM = 2**24
+"""Bytes that a file may unpack to whatever its size. Nothing in a record is packed: beyond these, more than EXPANSION
+times the size of the file is refused before it is unpacked."""
+EXPANSION = 4
+
+_NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
 def sha256(dataset: xarray.Dataset) -> str:
@@ -43,13 +54,16 @@ def write(dataset: xarray.Dataset, path: Path) -> None:
     dataset = dataset.compute().drop_encoding()
     dataset = dataset.assign_attrs({ATTRIBUTE: sha256(dataset)})
     # Without a fill value, NaN is stored as it is and integers are never masked.
-    dataset.to_netcdf(path, engine="h5netcdf", encoding={name: {"_FillValue": None} for name in dataset.variables})
-    before, after = _digests(dataset), _digests(_decode(path.read_bytes()))
+    encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
+    # By way of the memory, since HDF5 reports a full disk in ways of its own, and some only when Python ends.
+    data = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    before, after = _digests(dataset), _digests(_decode(data))
     lost = sorted(name for name in before if before[name] != after.get(name))
     if lost:
         raise ValueError(
             f"NetCDF changes these parts of the dataset: {', '.join(lost)}. Use plain dtypes and attributes."
         )
+    path.write_bytes(data)
 
 
 def read(data: bytes, path: Path) -> xarray.Dataset:
@@ -76,11 +90,80 @@ def read(data: bytes, path: Path) -> xarray.Dataset:
 
 
 def _decode(data: bytes) -> xarray.Dataset:
+    _require_small(data)
     # Nothing is decoded but text and bool: an attribute units="seconds" must not make durations of numbers.
     with xarray.open_dataset(
         io.BytesIO(data), engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
     ) as opened:
         return opened.load()
+
+
+def _require_whole_heaps(data: bytes) -> None:
+    # Texts lie in heaps, as objects one behind the other; HDF5 searches one whose sizes don't fit without end.
+    # https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html, "Disk Format: Level 1E - Global Heap"
+    for heap in re.finditer(rb"GCOL\x01\0\0\0", data):
+        (size,) = struct.unpack_from("<Q", data.ljust(heap.end() + 8, b"\0"), heap.end())
+        at, end = heap.end() + 8, heap.start() + size
+        if end > len(data):
+            raise ValueError("a heap of texts is not whole")
+        while at + 16 <= end:
+            index, _, _, length = struct.unpack_from("<HHIQ", data, at)
+            # Object 0 is what is left of the heap, its own header included.
+            at += length if index == 0 else 16 + (length + 7) // 8 * 8
+            if at > end or (index == 0 and length < 16):
+                raise ValueError("a heap of texts is not whole")
+
+
+def _require_small(data: bytes) -> None:
+    # The sizes are in the headers. What points out of the file, or to other parts of it, no record has.
+    _require_whole_heaps(data)
+    most = ROOM + EXPANSION * len(data)
+    with h5py.File(io.BytesIO(data), "r") as file:
+        left = most
+        _require_few(file.attrs, len(data))
+        for name in file:
+            variable = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+            if not isinstance(variable, h5py.Dataset):
+                raise ValueError(f"{name} is no variable")
+            if variable.external is not None or variable.is_virtual:
+                raise ValueError(f"{name} takes its values from another file")
+            _require_few(variable.attrs, len(data))
+            if not bytes(variable.attrs.get("NAME", b"")).startswith(_NO_VARIABLE):
+                left -= _size(variable, len(data), left)
+            if left < 0:
+                raise ValueError(f"it has {len(data):,} bytes and would unpack to more than {most:,}")
+
+
+def _size(variable: Any, file: int, most: int) -> int:
+    # Bytes that a variable takes in memory; texts may share one place in the file, and are therefore counted.
+    fixed: int = variable.dtype.itemsize * max(math.prod(variable.shape), math.prod(variable.chunks or ()))
+    if fixed > most or variable.dtype.kind != "O":
+        return fixed
+    if h5py.check_string_dtype(variable.dtype) is None:
+        raise ValueError(f"{variable.name} holds something else than numbers and text")
+    if not variable.shape:
+        return fixed + len(bytes(variable[()]))
+    rows, step = variable.shape[0], math.prod(variable.shape[1:])
+    at_once = max(1, most // max(1, file * step))
+    for start in range(0, rows, at_once):
+        fixed += sum(map(len, variable[start : start + at_once].ravel()))
+        if fixed > most:
+            break
+    return fixed
+
+
+def _require_few(attributes: Any, file: int) -> None:
+    # Numbers in attributes take no more than they do in the file. Each text may be as large as the file, and attributes
+    # are read whole. They are not read here: HDF5 may search a forged one without end.
+    for name in attributes:
+        identity = attributes.get_id(name)
+        if identity.dtype.kind != "O" or name in ("DIMENSION_LIST", "REFERENCE_LIST"):
+            continue
+        if h5py.check_string_dtype(identity.dtype) is None:
+            raise ValueError(f"attribute {name} holds something else than numbers and text")
+        count = math.prod(identity.shape)
+        if count > max(64, ROOM // file):
+            raise ValueError(f"attribute {name} holds {count:,} texts, which is too many for a file of this size")
 
 
 def _digests(dataset: xarray.Dataset) -> dict[str, Any]:

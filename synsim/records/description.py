@@ -1,18 +1,32 @@
 """What `run.json` says about a run: its config, where it comes from, its progress, its files' digests."""
 
 import json
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from synsim.records.errors import DamagedRecordError, RunMismatchError
-from synsim.records.files import canonical, digest, replacing
+from synsim.records.files import canonical, contents, digest, replacing
 from synsim.records.origin import describe, now
 
 FORMAT = "synsim run 1"
-FREE = ("out", "resume", "overwrite", "threads", "checkpoint_every", "quiet")
+FREE = ("out", "resume", "overwrite", "threads", "checkpoint_every", "quiet", "data_dir")
 """Keys of a config that may differ when a run is resumed, because they don't change its results."""
+UNFINISHED = ("running", "stopped", "interrupted")
+"""Status of a run that has not come to its end: it goes on, was stopped and saved, or was ended at once."""
 
+# What every description has, and of which kind it is.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "command": list,
+    "config": dict,
+    "files": dict,
+    "resumes": list,
+    "started": str,
+    "status": str,
+    "wall_seconds": (int, float),
+}
+_NAMES = {dict: "an object", list: "a list", str: "text", (int, float): "a number"}
 _ABSENT = object()
 
 
@@ -31,6 +45,7 @@ def new(config: dict[str, Any]) -> dict[str, Any]:
         "ended": None,
         "files": {},
         "format": FORMAT,
+        "id": secrets.token_hex(8),
         "resumes": [],
         "seeds": config.get("seeds"),
         "started": now(),
@@ -70,6 +85,7 @@ def resumed(path: Path, config: dict[str, Any], free: Sequence[str], choices: Se
         **run,
         "config": {**run["config"], **chosen},
         "ended": None,
+        "id": run.get("id") or secrets.token_hex(8),
         "resumes": [*run["resumes"], again],
         "status": "running",
     }
@@ -100,15 +116,23 @@ def read(path: Path) -> dict[str, Any]:
         DamagedRecordError: if it is not what was written, or written in another format.
     """
     try:
-        run: dict[str, Any] = json.loads(path.read_bytes())
+        run: dict[str, Any] = json.loads(contents(path))
         expected = run.pop("sha256")
         found = digest(canonical(run).encode())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise DamagedRecordError(path, f"it can't be read as the description of a run ({error})") from error
     if expected != found:
         raise DamagedRecordError(path, "its content does not fit the digest in it")
     if run.get("format") != FORMAT:
         raise DamagedRecordError(path, f"its format is {run.get('format')!r}, and this version reads {FORMAT!r}")
+    for key, kind in _KINDS.items():
+        if not isinstance(run.get(key), kind) or isinstance(run.get(key), bool):
+            raise DamagedRecordError(path, f"its {key!r} is not {_NAMES[kind]}, but {show(run.get(key, _ABSENT), 40)}")
+    for name, digests in run["files"].items():
+        if not isinstance(digests, list) or not all(isinstance(one, str) for one in digests):
+            raise DamagedRecordError(path, f"its digests of {name!r} are no list of text")
+    if not all(isinstance(one, dict) for one in run["resumes"]):
+        raise DamagedRecordError(path, "its 'resumes' are no list of objects")
     return run
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ RECORD = "record.nc"
 CHECKPOINT = "checkpoint.safetensors"
 SUMMARY = "summary.json"
 NAMES = (RUN, RECORD, CHECKPOINT, SUMMARY)
+
+LARGEST = {RUN: 2**24, SUMMARY: 2**24, RECORD: 2**31, CHECKPOINT: 2**34}
+"""Bytes up to which a file of a run is read: 16 MiB of JSON, 2 GiB of results, a checkpoint of 16 GiB."""
 
 _TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, NAMES))})\.[0-9a-f]{{8}}\.tmp")
 
@@ -61,6 +65,35 @@ def replacing(target: Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     sync(target.parent)
+
+
+def contents(path: Path, first: int | None = None) -> bytes:
+    """The bytes of a file of a run, if it is a regular file of a size that such a file may have.
+
+    A pipe would be waited for without end, and a device would fill the memory.
+
+    Args:
+        path: the file, by its usual name.
+        first: how many bytes to read; None reads all.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        ValueError: if it is something else than a regular file, too large, or larger than the memory.
+    """
+    # A pipe without a writer is opened at once with O_NONBLOCK, and then refused.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status, most = os.fstat(descriptor), LARGEST.get(path.name, 2**24)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no regular file")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes, and at most {most:,} are read")
+        try:
+            return file.read(status.st_size if first is None else min(first, status.st_size))
+        except MemoryError as error:
+            raise ValueError(f"its {status.st_size:,} bytes don't fit into the memory") from error
 
 
 def is_temporary(path: Path) -> bool:

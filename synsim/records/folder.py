@@ -1,8 +1,9 @@
 """The folder of a run, as the run itself sees it: made, written to, resumed."""
 
 import json
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import xarray
 from torch import Tensor
 
 from synsim.records import checkpoint, dataset, description, summary
-from synsim.records.errors import DamagedRecordError, ForeignFolderError, RunExistsError
+from synsim.records.errors import DamagedRecordError, ForeignFolderError, RunExistsError, RunMismatchError
 from synsim.records.files import (
     CHECKPOINT,
     NAMES,
@@ -19,6 +20,7 @@ from synsim.records.files import (
     RUN,
     SUMMARY,
     canonical,
+    contents,
     digest,
     is_temporary,
     plain,
@@ -32,12 +34,31 @@ from synsim.records.origin import now
 class RunFolder:
     """A run that is being written; `create` makes it."""
 
-    def __init__(self, path: Path, run: dict[str, Any]):
+    def __init__(self, path: Path, run: dict[str, Any], prepare: Callable[[], dict[str, Any]] | None = None):
         self._path = path
         self._run = run
+        self._prepare = prepare
+        self._process = os.getpid()
         self._before = float(run["wall_seconds"])
         self._start = time.monotonic()
-        self._store()
+        if prepare is None:
+            self._store()
+
+    @property
+    def started(self) -> bool:
+        """Whether the folder is there and says that the run is going."""
+        return self._prepare is None
+
+    def start(self) -> None:
+        """Make the folder, if `create` was told to wait with that; anything that is saved does so too."""
+        if self._prepare is not None:
+            self._run = self._prepare()
+            self._prepare = None
+            self._store()
+
+    def leave(self) -> None:
+        """Let other processes write to the folder; what it says about the run stays."""
+        release(self.path)
 
     @property
     def path(self) -> Path:
@@ -57,18 +78,19 @@ class RunFolder:
             tensors: by name; of any shape, dtype (bool, integers, floats), device and stride.
             meta: everything else, as JSON can hold it: text keys; numbers, text, lists, dicts; no NaN.
         """
+        self.start()
         with replacing(self.path / CHECKPOINT) as temporary:
-            checkpoint.write(tensors, meta, temporary)
+            checkpoint.write(tensors, meta, temporary, self._run)
         self._store()
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The last checkpoint. A damaged one is refused with DamagedRecordError.
+        """The last checkpoint. A damaged one is refused with DamagedRecordError, another run's with RunMismatchError.
 
         Returns:
             Tensors by name (on the CPU) and meta, or None if there is no checkpoint yet.
         """
         path = self.path / CHECKPOINT
-        return checkpoint.read(path) if path.exists() else None
+        return checkpoint.read(path, self._run) if self.started and os.path.lexists(path) else None
 
     def save_record(self, data: xarray.Dataset) -> None:
         """Replace the record, at once.
@@ -104,6 +126,7 @@ class RunFolder:
         taken = sorted(extra.keys() & {*description.new({}), "sha256"})
         if taken:
             raise ValueError(f"run.json holds {', '.join(taken)} already; give the extra another name.")
+        self.start()
         self._run |= {**plain(extra, "extra"), "status": status, "ended": now()}
         self._store()
         release(self.path)
@@ -112,6 +135,7 @@ class RunFolder:
     def _listed(self, name: str) -> Iterator[Path]:
         # The digest of the new file joins that of the old one in run.json before the file appears, and the
         # old one leaves later: after a crash at any moment the file that is there is a listed one.
+        self.start()
         with replacing(self.path / name) as temporary:
             yield temporary
             new = digest(temporary.read_bytes())
@@ -120,6 +144,8 @@ class RunFolder:
         self._run["files"][name] = [new]
 
     def _store(self) -> None:
+        if os.getpid() != self._process:  # a forked child does not share the right to write
+            hold(self.path)
         self._run["wall_seconds"] = round(self._before + time.monotonic() - self._start, 3)
         description.write(self._run, self.path / RUN)
 
@@ -132,11 +158,12 @@ def create(
     resume: bool = False,
     free: Sequence[str] = description.FREE,
     choices: Sequence[str] = (),
+    wait: bool = False,
 ) -> RunFolder:
     """Make the folder of a run, or go on with the run that is there.
 
-    A folder that holds anything but a run is refused with ForeignFolderError. A run with another config is
-    not resumed (RunMismatchError), nor one whose `run.json` is damaged (DamagedRecordError).
+    A run with another config is not resumed (RunMismatchError), nor one whose `run.json` is damaged
+    (DamagedRecordError). A run that ended before it saved anything bars nobody: a new one takes its place.
 
     Args:
         folder: where; made if absent.
@@ -146,42 +173,98 @@ def create(
         free: keys of the config that may differ on resuming (of nested ones: "outer.inner").
         choices: keys that choose which independent parts are run. On resuming they may differ too; the new choice then
             stands in the config, and both in the note on the resume.
+        wait: whether a new run makes its folder, and takes away an old run, only with the first thing that it saves, or
+            at `RunFolder.start`: so that one that can't start leaves everything as it was.
 
     Returns:
         The folder, to be written to.
 
     Raises:
-        ValueError: if both overwrite and resume are asked for.
+        ValueError: if both overwrite and resume are asked for, or the folder has no name.
+        ForeignFolderError: if it is a file, or holds anything but a run.
         RunExistsError: if the folder holds a run, and neither overwrite nor resume is asked for; RunBusyError, a
             kind of it, if another process is writing to that run.
     """
     if overwrite and resume:
         raise ValueError("--resume and --overwrite exclude each other: choose one.")
+    if not str(folder):
+        raise ValueError("the folder of a run needs a name, got an empty one; give --out a folder.")
     path, wanted = Path(folder), plain(config, "config")
-    exists = _holds_run(path)
-    if exists and not (overwrite or resume):
-        raise RunExistsError(_what_is_there(path))
-    go_on = exists and resume
-    run = description.resumed(path / RUN, wanted, free, choices) if go_on else description.new(wanted)
-    path.mkdir(parents=True, exist_ok=True)
-    hold(path)
-    _clean(path, whole=exists and overwrite)
-    return RunFolder(path, run)
+    if path.exists() and not path.is_dir():
+        raise ForeignFolderError(f"{path} is a file; give --out a folder.")
+
+    def enter() -> tuple[dict[str, Any], bool]:
+        return _enter(path, wanted, overwrite, resume, free, choices)
+
+    def prepare() -> dict[str, Any]:
+        path.mkdir(parents=True, exist_ok=True)
+        run, new = enter()
+        _clean(path, whole=new and overwrite)
+        return run
+
+    if wait and not path.exists():
+        return RunFolder(path, description.new(wanted), prepare)
+    if wait:
+        run, new = enter()
+        if new:
+            return RunFolder(path, run, prepare)
+    return RunFolder(path, prepare())
+
+
+def _enter(
+    path: Path,
+    config: dict[str, Any],
+    overwrite: bool,
+    resume: bool,
+    free: Sequence[str],
+    choices: Sequence[str],
+) -> tuple[dict[str, Any], bool]:
+    # Takes the lock, and only then looks at what is there: the description of the run, and whether it is a new one.
+    taken = hold(path)
+    try:
+        there = _holds_run(path)
+        left = there and taken and _left_empty(path)
+        if there and not (overwrite or resume or left):
+            raise RunExistsError(_what_is_there(path))
+        if there and resume:
+            try:
+                return description.resumed(path / RUN, config, free, choices), False
+            except RunMismatchError:
+                if not left:
+                    raise
+    except BaseException:
+        if taken:
+            release(path)
+        raise
+    return description.new(config), True
 
 
 def _holds_run(path: Path) -> bool:
-    if path.exists() and not path.is_dir():
-        raise ForeignFolderError(f"{path} is a file; give --out a folder.")
-    entries = sorted(entry for entry in path.iterdir() if not is_temporary(entry)) if path.exists() else []
+    entries = sorted(entry for entry in path.iterdir() if not is_temporary(entry))
     if not entries:
         return False
     names = ", ".join(entry.name for entry in entries[:5]) + (", ..." if len(entries) > 5 else "")
     advice = "Nothing in it was touched; give another --out, or empty it yourself."
     if path / RUN not in entries:
         raise ForeignFolderError(f"{path} is not empty and holds no {RUN} (it holds {names}). {advice}")
-    if not description.is_one((path / RUN).read_bytes()):
+    try:
+        one = description.is_one(contents(path / RUN))
+    except (OSError, ValueError) as error:
+        raise ForeignFolderError(f"{path / RUN} can't be read ({error}). {advice}") from error
+    if not one:
         raise ForeignFolderError(f"{path / RUN} is not the description of a synsim run. {advice}")
     return True
+
+
+def _left_empty(path: Path) -> bool:
+    # A run that was ended before it saved anything.
+    if any(not is_temporary(entry) and entry.name != RUN for entry in path.iterdir()):
+        return False
+    try:
+        run = description.read(path / RUN)
+    except DamagedRecordError:
+        return False
+    return run["status"] in description.UNFINISHED and not run["files"]
 
 
 def _what_is_there(path: Path) -> str:

@@ -12,7 +12,7 @@ if sys.platform != "win32":
 _held: dict[tuple[int, int], int] = {}
 
 
-def hold(folder: Path) -> None:
+def hold(folder: Path) -> bool:
     """Keep other processes from writing to a folder until `release`, or until this process ends, however it ends.
 
     Where the system has no such locks (Windows, some network disks) nothing is held.
@@ -20,16 +20,19 @@ def hold(folder: Path) -> None:
     Args:
         folder: an existing folder; holding it again in the same process does nothing.
 
+    Returns:
+        Whether the lock was free until now: False if this process has it already, or if there are no locks.
+
     Raises:
         RunBusyError: if another process holds it.
     """
     if sys.platform == "win32":
-        return
+        return False
     descriptor = os.open(folder, os.O_RDONLY)
     key = _key(descriptor)
     if key in _held and os.fstat(_held[key]).st_nlink:
         os.close(descriptor)
-        return
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -39,9 +42,10 @@ def hold(folder: Path) -> None:
         ) from None
     except OSError:
         os.close(descriptor)
-        return
+        return False
     _drop(key)
     _held[key] = descriptor
+    return True
 
 
 def release(folder: Path) -> None:
@@ -65,3 +69,13 @@ def _drop(key: tuple[int, int]) -> None:
     # Closing the descriptor gives the lock back; the number of a removed folder may come again.
     if key in _held:
         os.close(_held.pop(key))
+
+
+def _forget() -> None:
+    # A forked child shares the lock of its parent, and would keep it after the parent's death.
+    while _held:
+        os.close(_held.popitem()[1])
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget)

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ def describe(device: object) -> dict[str, Any]:
         device: the device of the config, or None if it names none.
 
     Returns:
-        `command` (list of arguments), `commit` (see `commit`), `device` and `versions`.
+        `command` (list of arguments), `commit` (of this package, see `commit`), `caller` (of the script, see
+        `caller`), `device` and `versions`.
     """
     import synsim  # here, because synsim itself imports this package
 
     return {
+        "caller": caller(),
         "command": list(sys.argv),
         "commit": commit(Path(synsim.__file__).parent),
         "device": _device(device),
@@ -62,12 +65,35 @@ def commit(folder: Path) -> dict[str, Any] | None:
     return {"sha": sha, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
 
 
+def caller() -> dict[str, Any] | None:
+    """The commit of the repository that the running script belongs to; without a script, of the working folder.
+
+    Returns:
+        `repository` (name of its folder), `sha`, and `dirty`: whether a tracked file was changed since, or the script
+        itself is not tracked. None if there is no repository.
+    """
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    script = Path(file) if file and Path(file).exists() else None
+    return _repository(Path.cwd() if script is None else script.parent.absolute(), script and script.name)
+
+
+@cache
+def _repository(folder: Path, script: str | None) -> dict[str, Any] | None:
+    # Asked once in a process: what runs is what was there when it started.
+    sha, top = _git(folder, "rev-parse", "HEAD"), _git(folder, "rev-parse", "--show-toplevel")
+    if sha is None or top is None:
+        return None
+    unknown = script is not None and _git(folder, "ls-files", "--error-unmatch", script) is None
+    dirty = unknown or bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    return {"repository": Path(top).name, "sha": sha, "dirty": dirty}
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # a status must not write to the repository
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True, text=True, timeout=10, env=environment, check=True,
+            ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments],
+            capture_output=True, text=True, errors="replace", timeout=10, env=environment, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

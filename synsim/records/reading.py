@@ -1,5 +1,6 @@
 """The folder of a run, as its readers see it: opened, checked, in memory."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from synsim.records import checkpoint, dataset, description, summary
 from synsim.records.errors import DamagedRecordError
-from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, digest
+from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, contents, digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ class Record:
         """The last checkpoint: tensors (on the CPU) and meta.
 
         Returns:
-            Tensors by name, and meta. A damaged file is refused with DamagedRecordError.
+            Tensors by name, and meta. A damaged file is refused with DamagedRecordError, the checkpoint of another run
+            with RunMismatchError.
 
         Raises:
             FileNotFoundError: if the run has saved no checkpoint.
@@ -47,13 +49,15 @@ class Record:
         path = self.path / CHECKPOINT
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist: the run (status {self.run['status']!r}) saved none.")
-        return checkpoint.read(path)
+        return checkpoint.read(path, self.run)
 
 
 def open(folder: str | Path) -> Record:
     """Read what a run left behind, and check that it is what was written.
 
-    A run that is still going can be read too: what it saved last.
+    A run that is still going can be read too: what it saved last. Only regular files are read, up to the sizes of
+    `files.LARGEST`, and a record only if it does not unpack to much more than its size: a stranger's folder may be
+    opened.
 
     Args:
         folder: the folder of the run.
@@ -63,10 +67,10 @@ def open(folder: str | Path) -> Record:
 
     Raises:
         FileNotFoundError: if the folder holds no run, or a run without a record. A file cut short or altered
-            is refused with DamagedRecordError.
+            is refused with DamagedRecordError, and so is anything else than a regular file.
     """
     path = Path(folder)
-    if not (path / RUN).is_file():
+    if not os.path.lexists(path / RUN):
         raise FileNotFoundError(f"{path} is not the folder of a run: no {RUN} in it. A run leaves {', '.join(NAMES)}.")
     # Files first, then the list of their digests: it keeps an old digest until the new file is in place.
     record, table = _bytes(path / RECORD), _bytes(path / SUMMARY)
@@ -82,9 +86,11 @@ def open(folder: str | Path) -> Record:
 
 def _bytes(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return contents(path)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise DamagedRecordError(path, str(error)) from error
 
 
 def _require_listed(data: bytes, path: Path, run: dict[str, Any]) -> None:
@@ -100,4 +106,4 @@ def _rows(data: bytes | None, path: Path, run: dict[str, Any]) -> list[dict[str,
             raise DamagedRecordError(path, "it is missing, though the run is finished")
         return []
     _require_listed(data, path, run)
-    return summary.read(data)
+    return summary.read(data, path)

@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from synsim.records.files import canonical, plain
+from synsim.records.errors import DamagedRecordError
+from synsim.records.files import SUMMARY, canonical, plain
 
 KEYS = frozenset({"method", "metric", "mean", "sem", "n", "published"})
 
@@ -24,17 +26,24 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
     return canonical({"rows": [_row(row, index) for index, row in enumerate(rows)]}, indent=2) + "\n"
 
 
-def read(data: bytes) -> list[dict[str, Any]]:
-    """The rows of a file that has been checked.
+def read(data: bytes, path: Path = Path(SUMMARY)) -> list[dict[str, Any]]:
+    """The rows of a file whose digest has been checked.
 
     Args:
         data: the bytes of the file.
+        path: where they are from, for messages.
 
     Returns:
         One dict per row.
+
+    Raises:
+        DamagedRecordError: if they are no rows of a table.
     """
-    rows: list[dict[str, Any]] = json.loads(data)["rows"]
-    return rows
+    try:
+        rows = json.loads(data)["rows"]
+        return [_row(row, index) for index, row in enumerate(rows)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise DamagedRecordError(path, f"it can't be read as a table ({error})") from error
 
 
 def _row(row: Mapping[str, Any], index: int) -> dict[str, Any]:

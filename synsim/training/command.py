@@ -1,7 +1,7 @@
 """The command line of an experiment, from its frozen config."""
 
 import dataclasses
-import sys
+import json
 import types
 import typing
 from collections.abc import Sequence
@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
+import yaml  # type: ignore[import-untyped,unused-ignore]
 from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined,unused-ignore]
 
+from synsim import _console
 from synsim._checks import available_device, require, whole
+
+THREADS = 1024
+"""More threads than this are a slip of the hand, and end the process."""
 
 
 def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
@@ -52,13 +57,21 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
+        for name, hint in typing.get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if typing.get_origin(hint) is tuple and not isinstance(value, tuple):
+                object.__setattr__(self, name, tuple(value) if isinstance(value, list) else (value,))
         require(len(self.seeds) > 0, "expected at least one seed, got none.")
         twice = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
-        for seed in self.seeds:
-            whole(seed, "seed", 0)
+        object.__setattr__(self, "seeds", tuple(whole(seed, "seed", 0) for seed in self.seeds))
         if self.epochs is not None:
             whole(self.epochs, "epochs")
+        if self.threads is not None:
+            most = f"threads must be at most {THREADS}, got {self.threads}."
+            require(whole(self.threads, "threads") <= THREADS, most)
+        require(self.checkpoint_every >= 0, f"checkpoint_every must be at least 0 s, got {self.checkpoint_every!r}.")
+        require(bool(self.out), "out must be the name of a folder, got an empty one.")
         available_device(self.device)
 
 
@@ -77,8 +90,9 @@ def parse(kind: type[Config], description: str, arguments: Sequence[str] | None 
         The config.
     """
     parser = ArgumentParser(description=description, exit_on_error=True)
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
     hints = typing.get_type_hints(kind)
+    many = {name for name, hint in hints.items() if typing.get_origin(hint) is tuple}
+    parser.add_argument("--config", action=_config_file(many), help="YAML file with any of these options")
     for field in dataclasses.fields(kind):
         _add(parser, field, hints[field.name])
     values = parser.parse_args(arguments)
@@ -86,11 +100,35 @@ def parse(kind: type[Config], description: str, arguments: Sequence[str] | None 
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
         config = kind(**given)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         parser.error(str(error))
     if config.threads is not None:
-        torch.set_num_threads(whole(config.threads, "threads"))
+        torch.set_num_threads(config.threads)
     return config
+
+
+def _config_file(many: typing.Container[str]) -> type[ActionConfigFile]:
+    # YAML files in which a list of one may be written as its only element, as on the command line.
+    class ConfigFile(ActionConfigFile):
+        def __call__(self, parser: Any, namespace: Any, value: Any, option_string: str | None = None) -> None:
+            super().__call__(parser, namespace, _listed(value, many), option_string)  # type: ignore[no-untyped-call,unused-ignore]
+
+    return ConfigFile
+
+
+def _listed(value: str, many: typing.Container[str]) -> str:
+    try:
+        content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return value  # jsonargparse says what is wrong with it
+    if not isinstance(content, dict):
+        return value
+    single = [name for name, one in content.items() if str(name).replace("-", "_") in many and _is_single(one)]
+    return json.dumps({**content, **{name: [content[name]] for name in single}}, default=str) if single else value
+
+
+def _is_single(value: object) -> bool:
+    return value is not None and not isinstance(value, list | tuple | dict)
 
 
 def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
@@ -131,5 +169,4 @@ def fail(error: Exception) -> typing.NoReturn:
     Args:
         error: what went wrong.
     """
-    print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-    sys.exit(1)
+    _console.fail(error)

@@ -9,8 +9,10 @@ import xarray
 from torch import Tensor, nn
 
 from synsim import records
+from synsim._checks import require
 from synsim.training.history import History
 from synsim.training.loop import TrainingFailedError
+from synsim.training.stopping import StoppedError
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,18 @@ class Session:
     Args:
         folder: from `synsim.records.create`.
         every: seconds between checkpoints.
+        stop: whether the run is to stop (see `synsim.training.stopping`). It then saves at its next step and ends with
+            StoppedError.
 
     Attributes:
         failures: replicas that failed, as text.
         notes: JSON values that `finish` keeps in `run.json`.
     """
 
-    def __init__(self, folder: records.RunFolder, every: float = 60.0) -> None:
-        self.folder, self.every = folder, every
+    def __init__(
+        self, folder: records.RunFolder, every: float = 60.0, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.folder, self.every, self.stop = folder, every, stop
         self._tensors: dict[str, Tensor] = {}
         self._meta: dict[str, Any] = {}
         saved = folder.load_checkpoint()
@@ -58,7 +64,16 @@ class Session:
 
         Returns:
             Where its state is kept.
+
+        Raises:
+            StoppedError: if the run is to stop.
         """
+        require(
+            name != "" and "//" not in name and not name.endswith("/"),
+            f"a phase needs a name without '//' and without '/' at its end, got {name!r}.",
+        )
+        if self.stop():
+            raise StoppedError
         return PhaseStore(self, name)
 
     def phase(
@@ -87,7 +102,7 @@ class Session:
         Raises:
             TrainingFailedError: if every replica failed; what is known is in the record then.
         """
-        store = PhaseStore(self, name)
+        store = self.open(name)
         saved = self.stored(name)
         if saved is not None and "finished" in saved[1]:
             return self._finished(name, History.restored(*saved), {}, sweep)
@@ -165,11 +180,12 @@ class PhaseStore:
         self._last = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state saved last.
+        """The state saved last. The run has begun when it asks for this: its folder is made.
 
         Returns:
             Tensors and everything else, or None.
         """
+        self._session.folder.start()
         return self._session.stored(self._name)
 
     def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -178,16 +194,21 @@ class PhaseStore:
         Args:
             tensors: state.
             meta: everything else.
+
+        Raises:
+            StoppedError: if the run is to stop; it is saved then.
         """
         # The session keeps what it is given until the next checkpoint, and training goes on in place.
         copies = {name: value.detach().clone() for name, value in tensors.items()}
         self._session.store(self._name, copies, meta)
         self._last = time.monotonic()
+        if self._session.stop():
+            raise StoppedError
 
     def due(self) -> bool:
         """Whether the time between checkpoints is over.
 
         Returns:
-            True if it is time to save.
+            True if it is time to save, or the run is to stop.
         """
-        return time.monotonic() - self._last >= self._session.every
+        return self._session.stop() or time.monotonic() - self._last >= self._session.every
