@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from synsim import records, tables
+from synsim._doors import typed
 
 
+@typed
 def command(
     description: str | None,
     experiment: str,

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from synsim._checks import require
+from synsim._doors import typed
 
 Array = NDArray[np.float64]
 
 
+@typed
 def average_accuracy(accuracy: ArrayLike) -> Array:
     """Mean accuracy over all tasks after the last: mean over k of A[T−1, k].
 
@@ -28,6 +30,7 @@ def average_accuracy(accuracy: ArrayLike) -> Array:
     return _mean(_matrix(accuracy)[..., -1, :])
 
 
+@typed
 def learning_accuracy(accuracy: ArrayLike) -> Array:
     """Mean accuracy on each task right after it was trained: mean over k of A[k, k].
 
@@ -44,6 +47,7 @@ def learning_accuracy(accuracy: ArrayLike) -> Array:
     return _mean(_diagonal(_matrix(accuracy)))
 
 
+@typed
 def backward_transfer(accuracy: ArrayLike) -> Array:
     """What later tasks did to earlier ones: mean over k < T−1 of A[T−1, k] − A[k, k]; negative if they harmed.
 
@@ -60,6 +64,7 @@ def backward_transfer(accuracy: ArrayLike) -> Array:
     return _mean((matrix[..., -1, :] - _diagonal(matrix))[..., :-1])
 
 
+@typed
 def forgetting(accuracy: ArrayLike) -> Array:
     """Loss against the best ever: mean over k < T−1 of max over l < T−1 of A[l, k], minus A[T−1, k].
 
@@ -82,6 +87,7 @@ def forgetting(accuracy: ArrayLike) -> Array:
     return _mean(best - matrix[..., -1, :-1])
 
 
+@typed
 def intransigence(accuracy: ArrayLike, joint: ArrayLike) -> Array:
     """Inability to learn what joint training can: mean over k of A*[k] − A[k, k]; negative if earlier tasks helped.
 
@@ -107,6 +113,7 @@ def intransigence(accuracy: ArrayLike, joint: ArrayLike) -> Array:
     return _mean(_fitting(reference, matrix, "joint") - _diagonal(matrix))
 
 
+@typed
 def forward_transfer(accuracy: ArrayLike, baseline: ArrayLike) -> Array:
     """What earlier tasks did to later ones before these were trained: mean over k ≥ 1 of A[k−1, k] − b[k].
 
@@ -128,6 +135,7 @@ def forward_transfer(accuracy: ArrayLike, baseline: ArrayLike) -> Array:
     return _mean(np.diagonal(matrix, 1, -2, -1) - reference[..., 1:])
 
 
+@typed
 def measures(
     accuracy: ArrayLike, joint: ArrayLike | None = None, baseline: ArrayLike | None = None
 ) -> dict[str, Array]:

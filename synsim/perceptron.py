@@ -14,6 +14,7 @@ from torch import Tensor
 
 from synsim import kernels, streams
 from synsim._checks import Number, available_device, constant, require, whole
+from synsim._doors import typed
 
 MODELS = ("standard", "presynaptic")
 INPUTS, PATTERNS = 1000, 100
@@ -21,6 +22,7 @@ BLOCK = 10
 """Patterns of an evaluation that are drawn at once. It is part of the address of a mask: another one gives others."""
 
 
+@typed
 def patterns(
     seeds: Sequence[int],
     task: int,
@@ -196,6 +198,7 @@ class Perceptron:
         ValueError: if the model is unknown, or a seed or constant is not of its kind.
     """
 
+    @typed
     def __init__(
         self,
         seeds: Sequence[int],
@@ -251,6 +254,7 @@ class Perceptron:
             self.weight, self.p, self.frozen = presynaptic_step(self.weight, self.p, self.frozen, u, **self.constants)
         self.updates += 1
 
+    @typed
     def correct(self, x: Tensor, y: Tensor, *, samples: int = 10) -> Tensor:
         """Which patterns are remembered; learning does not notice.
 
@@ -288,6 +292,7 @@ class Perceptron:
         state = {name: getattr(self, name).clone() for name in ("weight", "p", "frozen")}
         return {**state, "updates": torch.tensor(self.updates)}
 
+    @typed
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state.
 

@@ -16,6 +16,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from synsim import statistics
+from synsim._doors import typed
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -50,6 +51,7 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE)  # type: ignore[arg-type,unused-ignore]
 
 
+@typed
 def figure(columns: int = 1, *, width: float | None = None, height: float = 2.4) -> tuple[Figure, list[Axes]]:
     """A figure without pyplot's global state.
 
@@ -65,6 +67,7 @@ def figure(columns: int = 1, *, width: float | None = None, height: float = 2.4)
     return made, list(axes[0])
 
 
+@typed
 def panels(
     rows: int, columns: int, *, width: float = 7.0, height: float = 4.0, ratios: Sequence[float] | None = None
 ) -> tuple[Figure, Any]:
@@ -84,6 +87,7 @@ def panels(
     return made, made.subplots(rows, columns, squeeze=False, width_ratios=ratios)
 
 
+@typed
 def save(made: Figure, path: str | Path, data: dict[str, Any] | None = None) -> list[Path]:
     """Write a figure as PDF and PNG, and the numbers in it as JSON.
 
@@ -112,6 +116,7 @@ def _listed(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
+@typed
 def curve(ax: Axes, x: ArrayLike, replicas: ArrayLike, label: str, number: int = 0) -> Axes:
     """Mean over replicas with a band of one standard error; crossed out where only some replicas have a value.
 
@@ -137,6 +142,7 @@ def curve(ax: Axes, x: ArrayLike, replicas: ArrayLike, label: str, number: int =
     return ax
 
 
+@typed
 def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers: Sequence[int] | None = None) -> Axes:
     """Bars of means with standard errors, and every replica as a dot.
 
@@ -161,6 +167,7 @@ def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers:
     return ax
 
 
+@typed
 def dots(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers: Sequence[int] | None = None) -> Axes:
     """Means with standard errors along the x axis, one line of the panel each, and every replica as a small dot.
 
@@ -186,6 +193,7 @@ def dots(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers:
     return ax
 
 
+@typed
 def heatmap(
     ax: Axes,
     values: ArrayLike,
@@ -229,6 +237,7 @@ def heatmap(
     return image
 
 
+@typed
 def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Axes:
     """A bracket over two bars with the result of a test.
 
@@ -249,6 +258,7 @@ def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Ax
     return ax
 
 
+@typed
 def legend_above(ax: Axes) -> Axes:
     """The legend over the panel, where it hides no data.
 
@@ -262,6 +272,7 @@ def legend_above(ax: Axes) -> Axes:
     return ax
 
 
+@typed
 def legend_over(made: Figure, ax: Axes, title: str | None = None, columns: int = 4) -> Figure:
     """One legend for all panels, over the figure.
 
@@ -281,6 +292,7 @@ def legend_over(made: Figure, ax: Axes, title: str | None = None, columns: int =
     return made
 
 
+@typed
 def letter(ax: Axes, name: str, up: float = 14) -> Axes:
     """The letter of a panel, over its left edge.
 
@@ -296,6 +308,7 @@ def letter(ax: Axes, name: str, up: float = 14) -> Axes:
     return ax
 
 
+@typed
 def histogram(ax: Axes, centres: ArrayLike, shares: ArrayLike, label: str, number: int = 0) -> Axes:
     """Shares per bin as steps, mean over replicas.
 

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 from torch import Tensor
 
+from synsim._doors import typed
+
 Array = NDArray[np.float64]
 Values = ArrayLike | Tensor | Sequence[Tensor]
 
@@ -65,6 +67,7 @@ class Comparison(NamedTuple):
     n: tuple[int, int]
 
 
+@typed
 def summary(values: Values, axis: int = 0) -> Summary:
     """Mean, standard error, standard deviation and number of replicas.
 
@@ -90,6 +93,7 @@ def summary(values: Values, axis: int = 0) -> Summary:
     return Summary((shift + centre).squeeze(axis)[()], sem[()], sd[()], n[()])
 
 
+@typed
 def interval(values: Values, level: float = 0.95, axis: int = 0) -> Interval:
     """Confidence interval of the mean, by Student's t with n - 1 degrees of freedom.
 
@@ -107,6 +111,7 @@ def interval(values: Values, level: float = 0.95, axis: int = 0) -> Interval:
     return Interval(mean - reach, mean + reach)
 
 
+@typed
 def compare(
     a: Values, b: Values, *, paired: bool = False, equal_variance: bool = True, level: float = 0.95
 ) -> Comparison:
@@ -140,6 +145,7 @@ def compare(
     )  # fmt: skip
 
 
+@typed
 def from_summary(
     mean_a: float,
     sem_a: float,
@@ -197,6 +203,7 @@ def from_summary(
     return Comparison(float(test.statistic), df, float(test.pvalue), difference, g, bounds, n)
 
 
+@typed
 def holm(p_values: Values) -> Array:
     """P values corrected for the number of tests, by Holm's step-down method.
 
@@ -222,6 +229,7 @@ def holm(p_values: Values) -> Array:
     return adjusted
 
 
+@typed
 def stars(p: float) -> str:
     """The mark of significance of a p value.
 
@@ -234,6 +242,7 @@ def stars(p: float) -> str:
     return "**" if p < 0.01 else "*" if p < 0.05 else ""
 
 
+@typed
 def format_mean(mean: float, sem: float) -> str:
     """A mean and its standard error, rounded to the first digit of the error: "82.9 ± 0.4".
 

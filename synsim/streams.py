@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import whole
+from synsim._doors import typed
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -24,6 +25,7 @@ TILE = 128
 LANES = 16
 
 
+@typed
 def key(purpose: str, seed: int, name: str = "") -> tuple[int, int]:
     """Key of a stream: the first 64 bits of blake2b(purpose | seed | name), as two 32-bit words.
 
@@ -40,6 +42,7 @@ def key(purpose: str, seed: int, name: str = "") -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
+@typed
 def keys(purpose: str, seeds: Sequence[int], name: str = "") -> Tensor:
     """Keys of one stream per seed.
 
@@ -79,6 +82,7 @@ def philox(counter: Sequence[Tensor], words: Sequence[Tensor | int]) -> tuple[Te
     return c0, c1, c2, c3
 
 
+@typed
 def release_bits(keys: Tensor, count: int, *, site: int, example: Tensor, draw: int) -> Tensor:
     """Sixteen random bits for every synapse, replica and example, at one site and draw.
 
@@ -125,6 +129,7 @@ def integers(keys: Tensor, count: int, draw: int = 0) -> Tensor:
     return torch.stack(words, dim=-1).reshape(keys.shape[0], -1)[:, :count]
 
 
+@typed
 def uniform(keys: Tensor, count: int, draw: int = 0) -> Tensor:
     """Uniform numbers in [0, 1) with 24 random bits, the same values whatever the precision they are used in.
 
@@ -139,6 +144,7 @@ def uniform(keys: Tensor, count: int, draw: int = 0) -> Tensor:
     return (integers(keys, count, draw) >> 8).double() * 2.0**-24
 
 
+@typed
 def permutation(keys: Tensor, count: int, draw: int = 0) -> Tensor:
     """Random orders of `count` things, one per key.
 

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from synsim import statistics
+from synsim._doors import typed
 
 Row = dict[str, Any]
 
 
+@typed
 def row(method: str, metric: str, values: ArrayLike, published: str | float | None = None) -> Row:
     """One row of a result table.
 
@@ -34,6 +36,7 @@ def row(method: str, metric: str, values: ArrayLike, published: str | float | No
     }
 
 
+@typed
 def text(rows: Sequence[Row]) -> str:
     """The table for a terminal.
 

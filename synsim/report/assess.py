@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from synsim import statistics
+from synsim._doors import check_fields, typed
 from synsim.report import verdict, words
 from synsim.report.blocks import Table
 from synsim.report.claims import Apart, Claim, Difference, Grid, Item, Key, Limit, Order, Shown, Value
@@ -63,6 +64,9 @@ class Finding:
     unread: tuple[str, ...]
     models: Mapping[str, Run]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def drawn(self) -> dict[str, Run]:
         """The models that its figure shows, where it shows several.
 
@@ -96,6 +100,7 @@ class Finding:
 Found = dict[Key, tuple[Sample, Run]]
 
 
+@typed
 def assess(item: Item, runs: Sequence[Run]) -> Finding:
     """Hold the claims of an item against runs. Of several runs with the same measurement the first counts.
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from synsim._doors import check_fields
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -14,6 +16,9 @@ class Heading:
 
     level: int
     text: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def anchor(self) -> str:
         """The name by which the page links to it.
@@ -35,6 +40,9 @@ class Paragraph:
 
     text: str
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Bullets:
@@ -45,6 +53,9 @@ class Bullets:
     """
 
     items: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,9 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     links: tuple[Heading, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -77,6 +91,9 @@ class Picture:
     name: str
     alt: str
     caption: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 Block = Heading | Paragraph | Bullets | Table | Picture

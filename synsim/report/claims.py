@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from synsim._doors import check_fields
 from synsim.report.verdict import Published
 
 Key = tuple[str, ...]
@@ -26,6 +27,9 @@ class Value:
     published: Published
     digits: int = 2
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -45,6 +49,9 @@ class Difference:
     published: Published
     digits: int = 2
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Order:
@@ -62,6 +69,9 @@ class Order:
     smaller: Key
     published: str = "larger"
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Apart:
@@ -78,6 +88,9 @@ class Apart:
     first: Key
     second: Key
     published: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,9 @@ class Limit:
     limit: float
     published: str
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -110,6 +126,9 @@ class Shown:
 
     label: str
     key: Key
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,9 @@ class Grid:
     columns: tuple[str, ...]
     corner: str
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 Claim = Value | Difference | Order | Apart | Limit | Shown
 
@@ -145,6 +167,9 @@ class Note:
     text: str
     always: bool = False
     about: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -182,3 +207,6 @@ class Item:
     notes: tuple[Note, ...] = ()
     remarks: tuple[Callable[[dict[Key, Any]], str], ...] = ()
     verdict: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)

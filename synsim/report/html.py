@@ -4,6 +4,7 @@ import base64
 import html as escape
 from collections.abc import Callable, Sequence
 
+from synsim._doors import typed
 from synsim.report import verdict
 from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
 
@@ -25,6 +26,7 @@ a { color: #0b3d91; } a:focus-visible, .wide:focus-visible { outline: 3px solid 
 """.strip()
 
 
+@typed
 def html(blocks: Sequence[Block], picture: Callable[[str], bytes]) -> str:
     """The text of a page; it starts with a heading of level 1.
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
+from synsim._doors import typed
 from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
 
 # Signs that Markdown would take for its own: not the underscore within a word, nor "<" before a blank.
@@ -11,6 +12,7 @@ TAG = re.compile(r"<(?=[A-Za-z/!?])")
 ENTITY = re.compile(r"&(?=#?\w+;)")
 
 
+@typed
 def markdown(blocks: Sequence[Block], link: Callable[[str], str]) -> str:
     """The text of a page.
 
@@ -53,6 +55,7 @@ def _cell(text: str) -> str:
     return escaped(text).replace("|", "\\|").replace("\n", " ")
 
 
+@typed
 def escaped(text: str) -> str:
     """Text that Markdown leaves as it is, but for code between backticks.
 

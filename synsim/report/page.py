@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from synsim._doors import typed
 from synsim.report import verdict
 from synsim.report.assess import Finding
 from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
@@ -21,6 +22,7 @@ Pictures = Callable[[Finding], Picture | str | None]
 StudyPictures = Callable[[Study, Run], Sequence[Picture] | str]
 
 
+@typed
 def page(
     findings: Sequence[Finding],
     studies: Sequence[tuple[Study, Sequence[Run]]],
@@ -57,6 +59,7 @@ def page(
     return blocks + left_out(idle, skipped, list(unread))
 
 
+@typed
 def overview(findings: Sequence[Finding]) -> Table:
     """One line per item.
 
@@ -71,6 +74,7 @@ def overview(findings: Sequence[Finding]) -> Table:
     return Table("", ("figure or table", "verdict"), lines, links)
 
 
+@typed
 def item(finding: Finding, picture: Picture | str | None) -> list[Block]:
     """The blocks of one item.
 
@@ -102,6 +106,7 @@ def item(finding: Finding, picture: Picture | str | None) -> list[Block]:
     return blocks
 
 
+@typed
 def origins(finding: Finding) -> tuple[str, ...]:
     """All runs that the numbers and the figure of an item are from.
 
@@ -124,6 +129,7 @@ def origins(finding: Finding) -> tuple[str, ...]:
     return tuple(lines)
 
 
+@typed
 def described(run: Run, taken: str = "") -> str:
     """A run in one line.
 
@@ -137,6 +143,7 @@ def described(run: Run, taken: str = "") -> str:
     return f"{f'{taken}: ' if taken else ''}`{run.command()}` ({run.facts()})"
 
 
+@typed
 def study_blocks(study: Study, runs: Sequence[Run], pictures: StudyPictures) -> list[Block]:
     """The blocks of a study of ours.
 
@@ -159,6 +166,7 @@ def study_blocks(study: Study, runs: Sequence[Run], pictures: StudyPictures) -> 
     return blocks
 
 
+@typed
 def left_out(idle: Sequence[Run], skipped: Sequence[Skipped], unread: Sequence[str]) -> list[Block]:
     """What was given and is not on the page.
 

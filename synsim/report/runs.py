@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import xarray
 
 from synsim import records
+from synsim._doors import check_fields, typed
 
 RUN = "run.json"
 # Options with a path of somebody's machine, and what stands for it.
@@ -44,6 +45,9 @@ class Run:
     name: str
     experiment: str
     record: records.Record
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -134,6 +138,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 
+@typed
 def collect(folders: Sequence[str | Path]) -> tuple[list[Run], list[Skipped]]:
     """All finished runs in the folders given; a folder of runs is searched.
 
@@ -180,6 +185,7 @@ def _rank(run: Run) -> tuple[bool, bool, int, list[int], str]:
     return run.shortened, run.reduced is None, -len(seeds), latest, run.name
 
 
+@typed
 def merged(runs: Mapping[str, Run]) -> xarray.Dataset:
     """One dataset with each model from its run, such as methods that were run one by one.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from synsim._doors import check_fields, typed
 from synsim.report import words
 from synsim.report.blocks import Table
 from synsim.report.runs import Run
@@ -28,6 +29,9 @@ class Study:
     command: str = ""
     config: tuple[tuple[str, Any], ...] = ()
     alt: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 STUDIES = (
@@ -84,6 +88,7 @@ STUDIES = (
 )
 
 
+@typed
 def studies(runs: Sequence[Run], known: Sequence[Study] = STUDIES) -> list[tuple[Study, list[Run]]]:
     """The studies with their runs; one that asks for no run is left out where there is none.
 
@@ -102,6 +107,7 @@ def studies(runs: Sequence[Run], known: Sequence[Study] = STUDIES) -> list[tuple
     return found
 
 
+@typed
 def belongs(study: Study, run: Run) -> bool:
     """Whether a run answers a study.
 
@@ -115,6 +121,7 @@ def belongs(study: Study, run: Run) -> bool:
     return run.experiment == study.experiment and all(run.config.get(name) == value for name, value in study.config)
 
 
+@typed
 def rows(run: Run) -> Table:
     """The result table of a run.
 

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+from synsim._doors import typed
+
 WITHIN = "within 2 s.e."
 SAME = "same order"
 DIFFERS = "differs"
@@ -61,6 +63,7 @@ class Published(NamedTuple):
         return mean if self.sem is None else f"{mean} ± {self.sem:.{digits}f}"
 
 
+@typed
 def combined_error(sem: float, n: int, published: Published) -> float:
     """The standard error of the difference between ours and the published value.
 
@@ -80,6 +83,7 @@ def combined_error(sem: float, n: int, published: Published) -> float:
     return math.hypot(sem, theirs)
 
 
+@typed
 def of_value(mean: float, sem: float, n: int, published: Published) -> str:
     """Whether a published value is within two combined standard errors of ours.
 
@@ -100,6 +104,7 @@ def of_value(mean: float, sem: float, n: int, published: Published) -> str:
     return WITHIN if abs(mean - published.mean) <= FACTOR * error else DIFFERS
 
 
+@typed
 def of_order(larger: float, smaller: float) -> str:
     """Whether two means have the published order.
 
@@ -115,6 +120,7 @@ def of_order(larger: float, smaller: float) -> str:
     return SAME if larger > smaller else DIFFERS
 
 
+@typed
 def of_pair(p: float, published: str) -> str:
     """Whether two means that differ in the paper differ here too.
 
@@ -132,6 +138,7 @@ def of_pair(p: float, published: str) -> str:
     return APART if p < LEVEL else NOT_APART
 
 
+@typed
 def of_limit(low: float, high: float, sign: str, limit: float) -> str:
     """Whether all runs are on the published side of a threshold.
 

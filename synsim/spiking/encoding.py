@@ -9,6 +9,7 @@ from torch import Tensor
 
 from synsim import streams
 from synsim._checks import is_whole, require, whole
+from synsim._doors import typed
 from synsim.kernels import pool
 from synsim.spiking import cpu
 from synsim.streams import philox
@@ -36,6 +37,7 @@ class Encoder(Addressed):
         ValueError: if a time is not positive, or the window no multiple of dt.
     """
 
+    @typed
     def __init__(self, *, window: float, dt: float, replicas: int | None = None) -> None:
         super().__init__(replicas)
         self.window, self.dt = float(window), float(dt)
@@ -99,6 +101,7 @@ class PoissonRates(Encoder):
         ValueError: if the rate is negative or above 1 / dt.
     """
 
+    @typed
     def __init__(self, rate: float = 100.0, *, window: float, dt: float, replicas: int | None = None) -> None:
         super().__init__(window=window, dt=dt, replicas=replicas)
         self.rate, self.probability = float(rate), probability_of(rate, dt)
@@ -151,6 +154,7 @@ class RegularRates(Encoder):
         ValueError: if the rate is negative or above 1 / dt.
     """
 
+    @typed
     def __init__(self, rate: float = 100.0, *, window: float, dt: float, replicas: int | None = None) -> None:
         super().__init__(window=window, dt=dt, replicas=replicas)
         self.rate, self.probability = float(rate), probability_of(rate, dt)
@@ -189,6 +193,7 @@ class Latency(Encoder):
         ValueError: if the curve is unknown, or a constant does not fit.
     """
 
+    @typed
     def __init__(
         self,
         *,
@@ -233,6 +238,7 @@ class Latency(Encoder):
         return ((step.unsqueeze(-3) == steps) & fires.unsqueeze(-3)).to(x.dtype)
 
 
+@typed
 def poisson_spikes(
     rates: Tensor, *, window: float, dt: float, seed: int | Sequence[int] = 0, name: str = "poisson", draw: int = 0
 ) -> Tensor:
@@ -290,6 +296,7 @@ def steps_of(window: float, dt: float) -> int:
     return steps
 
 
+@typed
 def probability_of(rate: float, dt: float) -> float:
     """Probability of a spike in a step.
 

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from synsim import streams
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.spiking.network import Record, SpikingMLP
@@ -58,6 +59,7 @@ class LocalMLP(SpikingMLP):
         ValueError: if the feedback does not fit.
     """
 
+    @typed
     def __init__(self, net: SpikingMLP, feedback: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(
             net.encoder,
@@ -110,6 +112,7 @@ class LocalMLP(SpikingMLP):
         return Record(fired, membranes, logits) if record else Record({}, {}, logits)
 
 
+@typed
 def random_feedback(net: SpikingMLP, scale: float = 1.0) -> dict[str, Tensor]:
     """Fixed random feedback, from U(±scale / √H) with H the width of the last hidden population, as the readout starts.
 
@@ -138,6 +141,7 @@ def random_feedback(net: SpikingMLP, scale: float = 1.0) -> dict[str, Tensor]:
     return found
 
 
+@typed
 def symmetric_feedback(net: SpikingMLP) -> dict[str, Tensor]:
     """Feedback through the present expected strengths: their product from the population to the output.
 
@@ -160,6 +164,7 @@ def symmetric_feedback(net: SpikingMLP) -> dict[str, Tensor]:
     return {name: found[name] for name in names}
 
 
+@typed
 def local_gradients(net: SpikingMLP, x: Tensor, y: Tensor, feedback: Mapping[str, Tensor] | None = None) -> Tensor:
     """Losses of one batch, and local estimates of their gradients in `.grad` of every parameter, like `backward`.
 

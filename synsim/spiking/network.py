@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.networks import initialised
 from synsim.spiking.encoding import Encoder, PoissonRates
 from synsim.spiking.neurons import LIF, Leaky, decay, leaky, lif
@@ -66,6 +67,7 @@ class SpikingMLP(nn.Module):
         ValueError: if an argument does not fit.
     """
 
+    @typed
     def __init__(
         self,
         encoder: Encoder | None,
@@ -226,6 +228,7 @@ class SpikingMLP(nn.Module):
         return f"neurons={self.neurons}, output={self.output}, readout={self.readout!r}, dt={self.dt:g} ms"
 
 
+@typed
 def spiking_mlp(
     sizes: Sequence[int],
     *,

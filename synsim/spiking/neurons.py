@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from synsim._checks import require
+from synsim._doors import check_fields, typed
 from synsim.kernels import pool
 from synsim.spiking import cpu
 from synsim.spiking.surrogate import FastSigmoid, Surrogate
@@ -50,6 +51,7 @@ class LIF:
     detach_reset: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _time(self.tau, "tau")
         require(0 < self.threshold < math.inf, f"threshold must be positive and finite, got {self.threshold}.")
         require(self.reset in RESETS, f"reset must be one of {', '.join(RESETS)}, got {self.reset!r}.")
@@ -69,6 +71,7 @@ class LIF:
         """
         return decay(self.tau, dt, "tau")
 
+    @typed
     def hold(self, dt: float) -> int:
         """The refractory period in steps.
 
@@ -103,6 +106,7 @@ class Leaky:
     tau: float = 10.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _time(self.tau, "tau")
 
 

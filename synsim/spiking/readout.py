@@ -5,9 +5,11 @@ from collections.abc import Callable
 from torch import Tensor
 
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.spiking.neurons import check_time_axis
 
 
+@typed
 def spike_count(spikes: Tensor) -> Tensor:
     """How often each output neuron fired.
 
@@ -21,6 +23,7 @@ def spike_count(spikes: Tensor) -> Tensor:
     return spikes.sum(-3)
 
 
+@typed
 def mean_membrane(v: Tensor) -> Tensor:
     """Mean membrane over time.
 
@@ -34,6 +37,7 @@ def mean_membrane(v: Tensor) -> Tensor:
     return v.mean(-3)
 
 
+@typed
 def max_membrane(v: Tensor) -> Tensor:
     """Largest membrane over time.
 
@@ -47,6 +51,7 @@ def max_membrane(v: Tensor) -> Tensor:
     return v.amax(-3)
 
 
+@typed
 def first_spike(spikes: Tensor) -> Tensor:
     """How early each output neuron fired: 1 at the first step, 1 / T at the last, 0 if never.
 

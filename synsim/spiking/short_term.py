@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require
+from synsim._doors import check_fields, typed
 from synsim.spiking.neurons import check_time_axis, decay
 
 
@@ -40,10 +41,12 @@ class ShortTerm:
     tau_depression: float = 200.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(0 < self.U <= 1, f"U must lie in (0, 1], got {self.U}.")
         for value, name in ((self.tau_facilitation, "tau_facilitation"), (self.tau_depression, "tau_depression")):
             require(0 <= value < math.inf, f"{name} must be a time of at least 0 ms, got {value}.")
 
+    @typed
     def decays(self, dt: float) -> tuple[float, float]:
         """exp(−dt / τ) of facilitation and depression.
 
@@ -60,6 +63,7 @@ class ShortTerm:
         f, d = self.tau_facilitation, self.tau_depression
         return decay(f, dt, "tau_facilitation") if f > 0 else 0.0, decay(d, dt, "tau_depression") if d > 0 else 0.0
 
+    @typed
     def factors(self, spikes: Tensor, dt: float) -> Tensor:
         """By how much the release probability is scaled, u⁺ x / U, for a spike at each step were there one.
 
@@ -88,6 +92,7 @@ class ShortTerm:
             x = 1 - (1 - (x - released * s)) * down[1]
         return out
 
+    @typed
     def steady(self, interval: float) -> tuple[float, float]:
         """Closed form for a regular train.
 

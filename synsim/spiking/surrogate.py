@@ -11,6 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from synsim._checks import require
+from synsim._doors import check_fields
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class FastSigmoid(Surrogate):
     kind: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _positive(self.slope, "slope")
 
     def derivative(self, x: Tensor) -> Tensor:
@@ -136,6 +138,7 @@ class Arctan(Surrogate):
     kind: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _positive(self.alpha, "alpha")
 
     def derivative(self, x: Tensor) -> Tensor:
@@ -189,6 +192,7 @@ class Triangle(Surrogate):
     kind: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _positive(self.gamma, "gamma")
         _positive(self.width, "width")
 

@@ -1,0 +1,459 @@
+"""Kinds of arguments of single callables, where those by name do not fit."""
+
+from typing import Any
+
+import scene as things
+import torch
+from by_name import (
+    ANY,
+    ANY_NETWORK,
+    CONSTANT,
+    DTYPE,
+    HUGE,
+    IMPORTANCE,
+    LABELS,
+    LINES,
+    LIST,
+    PATH,
+    RULE,
+    SEED,
+    SEEDS,
+    SPIKING,
+    UNIT,
+    P,
+    numeric,
+)
+from kinds import (
+    Kind,
+    Scene,
+    call,
+    choice,
+    constant,
+    either,
+    flag,
+    mapping,
+    number,
+    of_class,
+    optional,
+    rows,
+    tensor,
+    text,
+    whole,
+)
+from torch import nn
+
+import synsim
+from synsim import spiking, tasks
+from synsim.spiking import Encoder, Leaky, State, Surrogate, surrogate
+
+
+def inside(value: Any) -> bool:
+    array = things.np.asarray(value, dtype=float)
+    return array.ndim == 1 and not bool(((array < 0) | (array > 1)).any())
+
+
+def score() -> Any:
+    return synsim.curvature.Score(
+        lambda out: out.log_softmax(-1), lambda ready, y: ready.gather(-1, y[..., None])[..., 0]
+    )
+
+
+def step_of(scene: Scene) -> synsim.Step:
+    value = things.importance(scene)
+    return synsim.Step(0, value, value, value)
+
+
+def consolidated(scene: Scene) -> Any:
+    def build() -> Any:
+        made = synsim.consolidation.make(scene.rng.choice(("penalty", "modulation")))
+        made.remember(things.net(scene), things.importance(scene))
+        return made
+
+    return scene.once("consolidation", build)
+
+
+def started(scene: Scene) -> Any:
+    def build() -> Any:
+        made = synsim.importance.make(scene.rng.choice(("si", "path-integral")))
+        made.start(things.net(scene))
+        return made
+
+    return scene.once("started", build)
+
+
+def ready(scene: Scene) -> Any:
+    made = things.protection(scene)
+    things.rule(scene)
+    made.start(things.net(scene), things.rule(scene), 0)
+    return made
+
+
+def estimator(scene: Scene) -> Any:
+    return synsim.importance.make(scene.rng.choice(("fisher", "mas", "absolute-fisher")))
+
+
+PATTERNS = tensor(things.signs, ("rank", "flat", "size", "empty"))
+SIGNED = tensor(things.signed_labels, ("rank", "flat", "size", "count", "large"))
+CONVOLVED = tensor(lambda s: things.numbers(3, 2, 4, 4), ("flat", "bool"))
+INDEX = whole(0, 0, 1)
+COUNTS = tensor(lambda s: torch.arange(6), ("flat", "bool", "size"))
+SHUFFLED = tensor(lambda s: torch.arange(18).reshape(3, 6), ("flat", "bool", "size"))
+TENSORS = mapping(things.importance)
+DATA = of_class(things.data, synsim.data.Dataset)
+TUPLE = Kind(
+    lambda s: (0.5,), lambda v: False, (lambda v: (float("inf"),), lambda v: (float("nan"),), lambda v: (-1.0,))
+)
+PIXELS = tensor(lambda s: things.data(s).x_test, ("flat", "bool"))
+CLASSES = tensor(lambda s: things.data(s).y_test, ("rank", "flat", "count", "float", "large"))
+EXAMPLES = of_class(lambda s: things.task(s).train, tasks.Examples)
+CONFIG = Kind(lambda s: {"experiment": "fuzz"}, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v))
+WORD = text("a")
+PUBLISHED = of_class(lambda s: synsim.report.Published(0.5, 0.1), synsim.report.Published)
+PART = number(0.5, 0.0, 1.0)
+PROBABILITY = tensor(things.probability, ("rank", "size", "negative", "large", "nan", "bool"))
+OLD = Kind(things.finished, lambda v: False)
+NOTHING = Kind(constant(None), lambda v: v is None)
+
+BY_CALL: dict[str, dict[str, Kind]] = {
+    "_rules.Rule.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
+    "bgd.BGD": {"net": Kind(lambda s: nn.Linear(6, 4)), "seed": whole(1, 0, HUGE), "samples": whole(2, 1, 10**6)},
+    "bgd.BGD.step": {"closure": call(lambda s: things.closure_of_bgd(s))},
+    "bgd.BGD.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
+    "consolidation.accumulate.Accumulation": {"rule": optional(choice("sum", "last")), "decay": NOTHING},
+    "consolidation.accumulate.Accumulation.add": {"total": TENSORS, "new": TENSORS},
+    "consolidation.accumulate.Accumulation.prefer": {"rule": choice("sum", "last")},
+    "consolidation.base.Consolidation.accumulate_by": {"rule": choice("sum", "last")},
+    "consolidation.base.Consolidation.load_state_dict": {"state": mapping(lambda s: consolidated(s).state_dict())},
+    "consolidation.base.Consolidation.remember": {"importance": IMPORTANCE},
+    "consolidation.make": {"name": choice("penalty"), "strength": CONSTANT, "factor": number(0.5, above=True)},
+    "controls.ControlLinear.forward": {"x": ANY, "steps": whole(1, 1, 12), "factor": NOTHING},
+    "controls.Control": {"ghost": optional(P)},
+    "curvature.examples.sum_over_examples": {
+        "score": of_class(lambda s: score(), synsim.curvature.Score),
+        "terms": call(lambda s: lambda out, rows, first: [synsim.curvature.Term(torch.zeros(out.shape[-2]).long())]),
+        "measurement": Kind(things.measurement),
+        "power": choice("square", "absolute"),
+    },
+    "curvature.means.batch_gradients": {"measurement": Kind(things.measurement)},
+    "curvature.means.mean_response_gradients": {"measurement": Kind(things.measurement), "directions": NOTHING},
+    "curvature.measuring.measured": {"net": ANY_NETWORK},
+    "data.dataset.Dataset": {
+        "name": WORD,
+        "x_train": PIXELS,
+        "x_test": PIXELS,
+        "y_train": CLASSES,
+        "y_test": CLASSES,
+        "classes": whole(4, 4, 256),
+        "levels": whole(255, 1, 255),
+        "mean": TUPLE,
+        "sd": TUPLE,
+    },
+    "data.download.fetch": {"name": choice("mnist"), "root": PATH, "progress": flag(False)},
+    "data.load.load": {"name": choice("digits"), "root": optional(PATH)},
+    "dropout.StreamDropout": {"p": PART},
+    "dropout.StreamDropout.forward": {"x": ANY},
+    "figures.command": {
+        "description": optional(WORD),
+        "experiment": WORD,
+        "draw": call(lambda s: lambda record, out: []),
+        "arguments": Kind(lambda s: [str(things.finished(s))]),
+    },
+    "importance.base.Importance.estimate": {"y": LABELS},
+    "importance.base.Importance.load_state_dict": {"state": mapping(lambda s: started(s).state_dict())},
+    "importance.base.Importance.observe": {"step": of_class(lambda s: step_of(s), synsim.Step)},
+    "importance.base.Importance.wants": {"index": whole(0, 0, HUGE)},
+    "importance.make": {"name": choice("fisher"), "samples": whole(2, 1, 10**6), "view": choice("expected", "sampled")},
+    "importance.second_order.unbiased_alpha": {"batch": whole(10, 2, HUGE)},
+    "inputs.images.rows_of": {"net": ANY_NETWORK, "rows": Kind(constant(slice(0, 3)), lambda v: isinstance(v, slice))},
+    "inputs.logits.tensor_of": {"output": tensor(things.x)},
+    "meters.passes.accuracy": {"y": LABELS},
+    "inputs.as_images": {"net": ANY_NETWORK},
+    "inputs.has_replicas": {"net": ANY_NETWORK, "x": ANY},
+    "lesions.orders.lesion_scores": {"order": choice("p", "weight", "random"), "seed": whole(0, 0, HUGE)},
+    "lesions.curves.lesion_curve": {"order": choice("p", "weight", "random"), "memory": whole(2**28, 1, 2**70)},
+    "lesions.curves.lesion_curves": {"memory": whole(2**28, 1, 2**70)},
+    "lesions.probabilities.clamp_p": {"low": P},
+    "meters.energy.energy": {"kind": choice("synaptic"), "x": NOTHING},
+    "meters.information.information_per_energy": {"kind": choice("synaptic")},
+    "meters.physiology.AtpConstants": {},
+    "meters.physiology.atp_of_events": {"spikes": ANY, "vesicles": ANY, "strength": ANY},
+    "meters.sparsity.correlation": {"a": ANY, "b": ANY},
+    "meters.sparsity.importance_class": {"counts": COUNTS, "baseline": SHUFFLED},
+    "meters.sparsity.shuffle_test": {"counts": COUNTS, "baseline": SHUFFLED},
+    "networks.MaxPool.forward": {"x": CONVOLVED},
+    "networks.MultiHead": {
+        "trunk": ANY_NETWORK,
+        "heads": rows(of_class(lambda s: nn.Linear(4, 2), nn.Module), 2, 1),
+    },
+    "networks.MultiHead.forward": {"head": INDEX},
+    "networks.example_ndim": {"net": ANY_NETWORK},
+    "networks.replicas_of": {"net": ANY_NETWORK},
+    "networks.initialised": {"seeds": SEED},
+    "networks.redraw": {"bias": number(0.0, -1e300)},
+    "networks.cnn": {"replicas": optional(whole(1, 1, 2))},
+    "perceptron.Perceptron": {
+        "model": choice("standard", "presynaptic"),
+        "p_freeze": number(0.9, 0.3, 1.0),
+        "p_min": number(0.25, 1e-6, 0.9),
+        "g_lim": number(0.1),
+    },
+    "perceptron.Perceptron.correct": {"x": PATTERNS, "y": SIGNED},
+    "perceptron.Perceptron.learn": {"x": PATTERNS, "y": SIGNED},
+    "perceptron.activation": {"x": PATTERNS},
+    "perceptron.direction": {"x": tensor(lambda s: things.signs(s).float(), ("rank", "flat", "size")), "y": SIGNED},
+    "perceptron.majority": {"y": tensor(things.signed_labels, ("size",))},
+    "perceptron.patterns": {"count": whole(4, 1, 10**6)},
+    "perceptron.presynaptic_step": {
+        "p": tensor(lambda s: torch.full((1, 6), 0.5), ("size", "rank", "negative", "large", "nan")),
+        "p_min": number(0.25, 0.0, 0.9),
+        "p_freeze": number(0.9, 0.25, 1.0),
+    },
+    "perceptron.released": {
+        "x": tensor(lambda s: things.signs(s).float(), ("rank", "flat", "size")),
+        "p": tensor(lambda s: torch.full((1, 6), 0.5), ("size", "rank", "negative", "large", "nan")),
+    },
+    "plasticity.PresynapticSGD": {
+        "lr": CONSTANT,
+        "p_min": number(0.25, 0.0, 1.0, above=True),
+        "bias": flag(True),
+        "train_bias": flag(True),
+    },
+    "plasticity.PresynapticSGD.step": {"closure": NOTHING},
+    "plasticity.probability_step": {"p": PROBABILITY, "p_min": number(0.25, 0.0, 1.0), "p_max": number(1.0, 0.25, 1.0)},
+    "plots.bars": {"samples": rows(LIST, 2), "labels": LINES},
+    "plots.dots": {"samples": rows(LIST, 2), "labels": LINES},
+    "plots.bracket": {"left": number(0.0, -1e9), "right": number(1.0, -1e9), "height": number(1.0, -1e9), "text": WORD},
+    "plots.curve": {"x": LIST, "replicas": Kind(lambda s: [[0.5, 0.4, 0.3], [0.2, 0.1, 0.0]])},
+    "plots.figure": {"width": optional(number(2.0, 0.1, 100))},
+    "plots.heatmap": {"values": Kind(lambda s: [[0.5, 0.4], [0.2, 0.1]]), "rows": LINES, "columns": LINES},
+    "plots.histogram": {"centres": Kind(lambda s: [0.25, 0.75])},
+    "plots.letter": {"name": WORD},
+    "plots.panels": {"rows": whole(2, 1, 20)},
+    "plots.save": {"data": optional(Kind(lambda s: {"a": [1]}, lambda v: isinstance(v, dict)))},
+    "records.dataset.sha256": {"dataset": Kind(things.dataset)},
+    "records.folder.RunFolder.finish": {"status": choice("finished", "interrupted"), "extra": NOTHING},
+    "records.folder.RunFolder.save_record": {"data": Kind(things.dataset)},
+    "records.folder.create": {
+        "folder": PATH,
+        "config": CONFIG,
+        "resume": flag(False),
+        "overwrite": flag(False),
+        "choices": rows(WORD, 0),
+    },
+    "records.reading.open": {"folder": OLD},
+    "report.claims.Value": {"published": PUBLISHED},
+    "report.claims.Difference": {"published": PUBLISHED, "first": LINES, "second": LINES},
+    "report.claims.Apart": {"first": LINES, "second": LINES, "published": WORD},
+    "report.claims.Limit": {"published": WORD, "limit": number(0.5, -1e308)},
+    "report.claims.Order": {"larger": LINES, "smaller": LINES, "published": WORD},
+    "report.claims.Grid": {"columns": LINES},
+    "report.claims.Item": {
+        "data": WORD,
+        "config": CONFIG,
+        "prefer": CONFIG,
+        "notes": LINES,
+        "remarks": NOTHING,
+        "figure": NOTHING,
+    },
+    "report.blocks.Heading": {"level": whole(1, 1, 6), "text": WORD},
+    "report.blocks.Table": {"head": LINES, "rows": rows(LINES, 2)},
+    "report.page.page": {
+        "findings": rows(Kind(lambda s: synsim.report.assess(synsim.report.CHAPTER[0], [])), 1),
+        "studies": Kind(lambda s: synsim.report.studies([]), lambda v: v in ([], ())),
+        "skipped": Kind(constant([]), lambda v: v in ([], ())),
+        "picture": call(lambda s: lambda *given: None),
+        "study_pictures": call(lambda s: lambda *given: []),
+    },
+    "report.runs.collect": {"folders": rows(OLD, 1)},
+    "report.runs.merged": {"runs": Kind(lambda s: {"": synsim.report.collect([things.finished(s)])[0][0]})},
+    "report.studies.Study": {"config": Kind(constant(()), lambda v: v in ((), []))},
+    "report.studies.studies": {"known": Kind(lambda s: synsim.report.STUDIES, lambda v: v in ((), []))},
+    "report.verdict.of_limit": {"low": number(0.1, -1e300), "high": number(0.2, -1e300), "limit": number(0.9, -1e300)},
+    "report.verdict.of_order": {"larger": number(0.1, -1e300), "smaller": number(0.2, -1e300)},
+    "report.verdict.of_pair": {"p": number(0.04, 0.0, 1.0, odd=True), "published": WORD},
+    "report.verdict.of_value": {"mean": number(0.1, -1e300), "sem": number(0.1), "published": PUBLISHED},
+    "spiking.encoding.Encoder.encode": {"x": UNIT},
+    "spiking.encoding.Encoder.forward": {"x": UNIT},
+    "spiking.encoding.poisson_spikes": {"name": WORD},
+    "spiking.local.LocalMLP": {"net": SPIKING},
+    "spiking.local.local_gradients": {"net": SPIKING, "x": UNIT},
+    "spiking.local.random_feedback": {"net": SPIKING},
+    "spiking.local.symmetric_feedback": {"net": SPIKING},
+    "spiking.meters.events": {"net": SPIKING, "x": UNIT},
+    "spiking.meters.spikes_per_neuron": {"net": SPIKING, "x": UNIT},
+    "spiking.network.SpikingMLP": {
+        "layers": rows(of_class(things.layer, synsim.BernoulliLinear), 1, 1),
+        "neurons": of_class(lambda s: spiking.LIF(), spiking.LIF),
+        "surrogate": of_class(lambda s: surrogate.FastSigmoid(), Surrogate),
+        "encoder": optional(of_class(lambda s: things.encoder(s), Encoder)),
+    },
+    "spiking.network.SpikingMLP.encode": {"x": UNIT},
+    "spiking.network.SpikingMLP.forward": {"x": UNIT},
+    "spiking.network.spiking_mlp": {"encoder": NOTHING, "replicas": optional(whole(1, 1, 2))},
+    "spiking.neurons.LIF": {"detach_reset": flag(True)},
+    "spiking.neurons.leaky": {"parameters": of_class(lambda s: Leaky(), Leaky), "start": NOTHING},
+    "spiking.neurons.lif": {
+        "parameters": of_class(lambda s: spiking.LIF(), spiking.LIF),
+        "state": NOTHING,
+        "membrane": flag(True),
+        "surrogate": optional(of_class(lambda s: surrogate.Arctan(), Surrogate)),
+    },
+    "spiking.neurons.lif_step": {
+        "current": tensor(lambda s: things.spikes(s)[0], ("rank", "size", "bool")),
+        "parameters": of_class(lambda s: spiking.LIF(), spiking.LIF),
+        "state": Kind(
+            lambda s: State(torch.zeros(3, 6), torch.zeros(3, 6, dtype=torch.int32)),
+            spoils=(
+                lambda v: v._replace(v=None),
+                lambda v: v._replace(left=v.left + 0.5),
+                lambda v: (v.v[:1, :2], v.left),
+            ),
+        ),
+        "surrogate": optional(of_class(lambda s: surrogate.Arctan(), Surrogate)),
+    },
+    "spiking.surrogate": {"x": ANY},
+    "statistics.compare": {"a": LIST, "b": LIST},
+    "statistics.format_mean": {"mean": number(0.5, -1e308, odd=True)},
+    "statistics.from_summary": {"mean_a": number(0.5, -1e308), "mean_b": number(0.6, -1e308)},
+    "statistics.holm": {"p_values": Kind(lambda s: [0.04, 0.5], lambda v: numeric(v) and inside(v))},
+    "statistics.stars": {"p": number(0.04, 0.0, 1.0, odd=True)},
+    "streams.key": {"purpose": WORD, "name": WORD, "seed": whole(1, 0, HUGE)},
+    "streams.keys": {"purpose": WORD, "name": WORD},
+    "streams.philox": {"words": Kind(lambda s: (1, 2), spoils=(lambda v: (1,), lambda v: (1.5, 2), lambda v: (-1, 2)))},
+    "streams.release_bits": {"example": tensor(lambda s: torch.arange(2), ("float", "negative", "bool"))},
+    "synapses.addressed.Addressed.seed": {"name": WORD},
+    "synapses.addressed.Addressed.set_extra_state": {
+        "state": tensor(lambda s: things.layer(s).get_extra_state(), ("float", "empty"))
+    },
+    "synapses.addressed.addressed": {"net": ANY_NETWORK},
+    "synapses.base.StochasticLayer": {"args": NOTHING, "options": NOTHING},
+    "synapses.base.StochasticLayer.check_input": {"width": whole(6, 6, 6)},
+    "synapses.base.synapses": {"net": ANY_NETWORK},
+    "synapses.conv.BernoulliConv2d": {
+        "groups": whole(1, 1, 2),
+        "padding": either(whole(0, 0, 10), choice("same", "valid")),
+        "kernel_size": whole(2, 1, 100),
+        "stride": whole(1, 1, 100),
+        "dilation": whole(1, 1, 100),
+    },
+    "synapses.conv.BernoulliConv2d.forward": {"x": CONVOLVED},
+    "synapses.linear.BernoulliLinear.forward": {"factor": NOTHING},
+    "synapses.views.evaluation": {"net": ANY_NETWORK, "seed": whole(0, 0, HUGE)},
+    "synapses.views.expected": {"net": ANY_NETWORK},
+    "synapses.views.frozen": {"draw": optional(whole(0, 0, 2**32 - 1))},
+    "tables.row": {"method": WORD, "metric": WORD},
+    "tasks.continuous.Transition": {
+        "phase": whole(0, 0, 1),
+        "tasks": whole(2, 1, HUGE),
+        "images": whole(12, 1, HUGE),
+        "count": whole(12, 1, HUGE),
+        "epochs": whole(1, 1, HUGE),
+        "ramp": whole(4, 0, 12),
+    },
+    "tasks.continuous.Transition.shares": {"at": tensor(lambda s: torch.arange(12), ("complex", "bool", "negative"))},
+    "tasks.continuous.continuous": {
+        "data": DATA,
+        "tasks": whole(2, 1, 50),
+        "transition": number(0.25, 0.0, 0.5),
+        "seeds": SEED,
+    },
+    "tasks.examples.Examples": {
+        "images": tensor(lambda s: things.data(s).x_test, ("flat", "bool", "count")),
+        "labels": tensor(lambda s: things.data(s).y_test, ("flat", "bool", "count", "float")),
+        "offset": tensor(lambda s: torch.full((1, 1), 0.5), ("nan", "inf")),
+        "scale": tensor(lambda s: torch.full((1, 1), 0.5), ("nan", "inf")),
+        "orders": NOTHING,
+        "flat": flag(True),
+        "dtype": DTYPE,
+    },
+    "tasks.order.batches": {
+        "order": tensor(lambda s: torch.arange(12).reshape(1, 12), ("flat", "float", "bool", "negative", "rank"))
+    },
+    "tasks.scenarios.Task": {
+        "name": WORD,
+        "train": EXAMPLES,
+        "test": EXAMPLES,
+        "classes": whole(4, 1, 10**6),
+        "stream": NOTHING,
+        "head": optional(whole(0, 0, 100)),
+    },
+    "tasks.scenarios.Task.order": {"index": whole(0, 0, HUGE)},
+    "tasks.scenarios.by_class": {"data": DATA, "order": Kind(constant(None), lambda v: v is None), "flat": flag(True)},
+    "tasks.scenarios.permuted": {"data": DATA, "tasks": whole(2, 1, 50), "seeds": SEED},
+    "tasks.scenarios.single": {"data": DATA, "flat": flag(True)},
+    "tasks.scenarios.split": {
+        "data": DATA,
+        "flat": flag(True),
+        "heads": choice("shared", "separate", "incremental"),
+        "pairs": optional(
+            Kind(
+                constant(((0, 1), (2, 3))),
+                spoils=(lambda v: ((0, 9), (1, 2)), lambda v: ((0,),), lambda v: ((0, 1.9), (1, 2))),
+            )
+        ),
+    },
+    "training.history.History": {
+        "seeds": SEEDS,
+        "trained": rows(WORD, 1),
+        "tested": rows(WORD, 1),
+        "epochs": whole(1, 1, 100),
+        "per_epoch": mapping(lambda s: things.history(s).per_epoch, empty=True),
+        "accuracy": NOTHING,
+        "after_task": NOTHING,
+    },
+    "training.history.History.empty": {
+        "trained": rows(WORD, 1),
+        "tested": rows(WORD, 1),
+        "probes": rows(WORD, 0),
+        "epochs": whole(1, 1, 100),
+    },
+    "training.history.History.load": {"tensors": mapping(lambda s: things.history(s).tensors())},
+    "training.history.History.record": {"task": whole(0, 0, 0)},
+    "training.history.History.restored": {"tensors": mapping(lambda s: things.history(s).tensors())},
+    "training.loop.fit": {
+        "seeds": SEEDS,
+        "batch": whole(4, 1, 24),
+        "objective": NOTHING,
+        "tested_by": NOTHING,
+        "protection": NOTHING,
+        "penalty": NOTHING,
+        "progress": NOTHING,
+        "scheduler": NOTHING,
+        "steps": NOTHING,
+        "epochs": whole(1, 1, 100),
+        "test_every_epoch": flag(True),
+        "test_ahead": flag(True),
+        "probe_every": whole(1, 1, HUGE),
+    },
+    "training.protection.Protection": {
+        "watch": NOTHING,
+        "after_task": NOTHING,
+        "reset_optimiser": flag(False),
+        "reinitialise": NOTHING,
+    },
+    "training.protection.Protection.finish": {
+        "task": of_class(things.task, tasks.Task),
+        "failed": rows(whole(0, 0, 0), 0),
+        "fail": NOTHING,
+    },
+    "training.protection.Protection.load": {"tensors": mapping(lambda s: things.protection(s).tensors(), empty=True)},
+    "training.protection.Protection.start": {"index": whole(0, 0, 100)},
+    "training.protection.Protection.step": {
+        "optimiser": RULE,
+        "task": of_class(things.task, tasks.Task),
+        "at": Kind(constant((0, 0, 0, 0))),
+        "batch": whole(4, 1, 12),
+        "failed": rows(whole(0, 0, 0), 0),
+        "objective": NOTHING,
+    },
+    "training.session.Session.finish": {"dataset": Kind(things.dataset)},
+    "training.session.Session.open": {"name": WORD},
+    "training.session.Session.phase": {
+        "name": WORD,
+        "train": call(lambda s: lambda store: things.fitted(s, store)),
+        "keep": flag(True),
+    },
+    "training.session.Session.store": {"name": WORD},
+    "training.session.Session.stored": {"name": WORD},
+    "training.step.train_step": {"penalty": NOTHING},
+}

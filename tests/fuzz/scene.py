@@ -1,0 +1,229 @@
+"""Things that fit each other: a network of 6 inputs and 4 outputs, 12 examples, tasks, records, neurons, axes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray
+from kinds import Scene
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import synsim
+from synsim import curvature, perceptron, records, spiking, streams, tasks, training
+from synsim.spiking.local import LocalMLP
+
+N, INPUTS, CLASSES = 12, 6, 4
+
+
+def numbers(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(len(shape) + sum(shape)))
+
+
+def net(scene: Scene) -> nn.Module:
+    return scene.once("net", lambda: synsim.mlp([INPUTS, 5, CLASSES], p=0.5, seed=1))
+
+
+def multi_head(scene: Scene) -> nn.Module:
+    def build() -> nn.Module:
+        trunk, heads = synsim.mlp([INPUTS, 5], p=0.5), [synsim.BernoulliLinear(5, 2, p=0.5) for _ in range(2)]
+        return synsim.MultiHead(trunk, heads)
+
+    return scene.once("heads", build)
+
+
+def spiking_net(scene: Scene) -> spiking.SpikingMLP:
+    return scene.once("spiking", lambda: spiking.spiking_mlp([INPUTS, 5, CLASSES], p=0.5, window=10.0))
+
+
+def local_net(scene: Scene) -> LocalMLP:
+    return LocalMLP(spiking_net(scene))
+
+
+def layer(scene: Scene) -> Any:
+    return scene.once("layer", lambda: synsim.BernoulliLinear(INPUTS, 4, p=0.5))
+
+
+def control(scene: Scene) -> Any:
+    return scene.once("control", lambda: synsim.controls.ControlLinear(INPUTS, 4, p=0.5))
+
+
+def convolution(scene: Scene) -> Any:
+    return scene.once("convolution", lambda: synsim.BernoulliConv2d(2, 3, 2, p=0.5))
+
+
+def encoder(scene: Scene) -> spiking.Encoder:
+    return spiking.PoissonRates(window=10.0, dt=1.0)
+
+
+def x(scene: Scene) -> Tensor:
+    return numbers(N, INPUTS)
+
+
+def y(scene: Scene) -> Tensor:
+    return torch.arange(N) % CLASSES
+
+
+def spikes(scene: Scene) -> Tensor:
+    return (numbers(5, 3, INPUTS) > 0.5).float()
+
+
+def weight(scene: Scene) -> Tensor:
+    return numbers(4, INPUTS)
+
+
+def keys(scene: Scene) -> Tensor:
+    return streams.keys("eval", [3], "fuzz")
+
+
+def words(scene: Scene) -> np.ndarray:
+    return keys(scene).numpy().astype(np.uint32)
+
+
+def importance(scene: Scene) -> dict[str, Tensor]:
+    return {name: value.detach().abs() for name, value in net(scene).named_parameters()}
+
+
+def accuracy(scene: Scene) -> Tensor:
+    return torch.tensor([[0.9, 0.5, 0.5], [0.7, 0.8, 0.5], [0.6, 0.7, 0.9]], dtype=torch.float64)
+
+
+def baseline(scene: Scene) -> Tensor:
+    return torch.tensor([0.5, 0.5, 0.5], dtype=torch.float64)
+
+
+def index(scene: Scene) -> Tensor:
+    return torch.tensor([[0, 3, 5]])
+
+
+def data(scene: Scene) -> synsim.data.Dataset:
+    images = (numbers(24, 2, 3) * 255).to(torch.uint8)
+    labels = (torch.arange(24) % CLASSES).to(torch.uint8)
+    return synsim.data.Dataset("fuzz", images, labels, images[:N], labels[:N], CLASSES, 255, (0.5,), (0.3,))
+
+
+def all_tasks(scene: Scene) -> list[tasks.Task]:
+    return scene.once("tasks", lambda: tasks.permuted(data(scene), tasks=2))
+
+
+def task(scene: Scene) -> tasks.Task:
+    return all_tasks(scene)[0]
+
+
+def rule(scene: Scene) -> torch.optim.Optimizer:
+    def build() -> torch.optim.Optimizer:
+        return synsim.PresynapticSGD(net(scene), 0.1, p_up=0.07, p_down=0.07, g_lim=1e-3)
+
+    made = scene.once("rule", build)
+    backward(scene)
+    return made
+
+
+def bgd(scene: Scene) -> synsim.BGD:
+    return synsim.BGD(plain_net(scene), samples=1)
+
+
+def plain_net(scene: Scene) -> nn.Module:
+    return scene.once("plain", lambda: nn.Linear(INPUTS, CLASSES))
+
+
+def backward(scene: Scene) -> None:
+    synsim.cross_entropy(net(scene)(x(scene)), y(scene)).backward()
+
+
+def closure(scene: Scene) -> Any:
+    def again() -> Tensor:
+        loss = synsim.cross_entropy(net(scene)(x(scene)), y(scene))
+        loss.backward()
+        return loss.detach()
+
+    return again
+
+
+def closure_of_bgd(scene: Scene) -> Any:
+    def again() -> Tensor:
+        loss = synsim.cross_entropy(plain_net(scene)(x(scene)), y(scene))
+        loss.backward()
+        return loss.detach()
+
+    return again
+
+
+def new_path(scene: Scene) -> Path:
+    return scene.folder / f"new-{scene.rng.randrange(10**9)}"
+
+
+def run_folder(scene: Scene) -> records.RunFolder:
+    return scene.once("run", lambda: records.create(new_path(scene), {"experiment": "fuzz", "seeds": [1, 2]}))
+
+
+def dataset(scene: Scene) -> xarray.Dataset:
+    return xarray.Dataset({"accuracy": (("model", "replica"), [[0.5, 0.6]])}, {"model": ["a"], "replica": [0, 1]})
+
+
+def finished(scene: Scene) -> Path:
+    run = run_folder(scene)
+    run.save_record(dataset(scene))
+    run.save_summary(rows(scene))
+    run.save_checkpoint({"a": torch.zeros(2)}, {"task": 1})
+    run.finish()
+    return run.path
+
+
+def rows(scene: Scene) -> list[dict[str, Any]]:
+    return [synsim.tables.row("a", "b", [0.5, 0.6])]
+
+
+def figure(scene: Scene) -> Figure:
+    return scene.once("figure", lambda: synsim.plots.figure()[0])
+
+
+def axes(scene: Scene) -> Any:
+    return figure(scene).axes[0]
+
+
+def history(scene: Scene) -> training.History:
+    return training.History.empty([1], ["a"], ["a"], 1, ["p"])
+
+
+def about(scene: Scene) -> dict[str, Any]:
+    return history(scene).description()
+
+
+def perceptrons(scene: Scene) -> perceptron.Perceptron:
+    return perceptron.Perceptron([1], inputs=INPUTS)
+
+
+def signs(scene: Scene) -> Tensor:
+    return perceptron.patterns([1], 0, 4, INPUTS)[0]
+
+
+def signed_labels(scene: Scene) -> Tensor:
+    return perceptron.patterns([1], 0, 4, INPUTS)[1]
+
+
+def state(scene: Scene) -> dict[str, Tensor]:
+    return perceptrons(scene).state_dict()
+
+
+def measurement(scene: Scene) -> Any:
+    with curvature.measured(net(scene)) as found:
+        return found
+
+
+def protection(scene: Scene) -> training.Protection:
+    penalty = synsim.consolidation.make("penalty", strength=1.0)
+    return training.Protection(synsim.importance.make("si"), penalty)
+
+
+def session(scene: Scene) -> training.Session:
+    return training.Session(run_folder(scene))
+
+
+def fitted(scene: Scene, store: Any) -> training.History:
+    return training.fit(net(scene), rule(scene), all_tasks(scene), seeds=[1], epochs=1, batch=6, samples=1, store=store)
+
+
+def probability(scene: Scene) -> Tensor:
+    return torch.full((4, INPUTS), 0.5)
