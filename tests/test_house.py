@@ -37,7 +37,7 @@ ALLOWED = {
     "inputs": {"networks", "synapses", "_checks", "_kept"},
     "meters": {"inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept"},
     "curvature": {"inputs", "losses", "networks", "synapses", "_checks", "_kept"},
-    "importance": {"curvature", "inputs", "networks", "streams", "synapses", "_checks", "_kept"},
+    "importance": {"curvature", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept"},
     "consolidation": {"networks", "synapses", "_checks"},
     "spiking": {"inputs", "kernels", "losses", "networks", "streams", "synapses", "_checks", "_kept"},
     "lesions": {"inputs", "meters", "networks", "synapses", "streams", "_checks", "_kept"},

@@ -3,5 +3,17 @@
 from synsim.curvature.examples import Score, Term, sum_over_examples
 from synsim.curvature.means import batch_gradients, mean_response_gradients
 from synsim.curvature.measuring import measured
+from synsim.curvature.products import wide
+from synsim.curvature.trial import case_of, refuse_meeting
 
-__all__ = ["Score", "Term", "batch_gradients", "mean_response_gradients", "measured", "sum_over_examples"]
+__all__ = [
+    "Score",
+    "Term",
+    "batch_gradients",
+    "case_of",
+    "mean_response_gradients",
+    "measured",
+    "refuse_meeting",
+    "sum_over_examples",
+    "wide",
+]

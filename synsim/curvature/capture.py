@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer
 
 Layer = nn.Linear | nn.Conv2d | BernoulliLinear | BernoulliConv2d
 KNOWN = (nn.Linear, nn.Conv2d, BernoulliLinear, BernoulliConv2d)
 """Layers whose gradient per example is a product of input and output gradient."""
-PROBES = (2, 3)
-"""Images of the passes that tell which axis counts the examples."""
+HIDING = "CheckpointFunctionBackward"
+"""Steps of a graph behind which `torch.autograd.grad` finds no parameters: reentrant checkpoints."""
 
 
 @dataclass
@@ -53,79 +54,117 @@ def capture(net: nn.Module) -> Iterator[Tape]:
         The tape; a second forward pass overwrites the first.
     """
     tape = Tape()
-    layers = {name: module for name, module in net.named_modules() if type(module) in KNOWN}
     wanted = [parameter for parameter in net.parameters() if parameter.requires_grad]
 
-    def record(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            if not output.requires_grad:
-                output = output.detach().requires_grad_()
-            tape.uses[name] = Use(inputs[0].detach(), output)
-            # A copy goes on, since an activation may work in place.
-            return output.clone()
+    def record(name: str, given: Tensor, output: Tensor) -> Tensor:
+        if not output.requires_grad:
+            output = output.detach().requires_grad_()
+        tape.uses[name] = Use(given.detach(), output)
+        # A copy goes on, since an activation may work in place.
+        return output.clone()
 
-        return hook
+    with _listening(net, record):
+        try:
+            for parameter in wanted:
+                parameter.requires_grad_(False)
+            yield tape
+        finally:
+            for parameter in wanted:
+                parameter.requires_grad_(True)
 
-    handles = [module.register_forward_hook(record(name)) for name, module in layers.items()]
+
+@contextmanager
+def _listening(net: nn.Module, hear: Callable[[str, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
+    # Before any hook of the user's, so that what a layer gives out is heard, and what hooks make of it is theirs.
+    def hook(name: str) -> Any:
+        def heard(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor | None:
+            given = [*inputs, *(value for value in named.values() if value is not None)]
+            plain = len(given) == 1 and isinstance(given[0], Tensor) and isinstance(output, Tensor)
+            return hear(name, given[0] if plain else torch.empty(0), output)
+
+        return heard
+
+    layers = {name: module for name, module in net.named_modules() if type(module) in KNOWN}
+    handles = [
+        module.register_forward_hook(hook(name), prepend=True, with_kwargs=True) for name, module in layers.items()
+    ]
     try:
-        for parameter in wanted:
-            parameter.requires_grad_(False)
-        yield tape
+        yield
     finally:
         for handle in handles:
             handle.remove()
-        for parameter in wanted:
-            parameter.requires_grad_(True)
 
 
-def closed(net: nn.Module, trained: Mapping[str, Tensor], run: Callable[[int], Tensor]) -> tuple[bool, int]:
-    """Whether products of inputs and output gradients are the gradients per example, from two small passes.
+def simple(
+    net: nn.Module, trained: Mapping[str, Tensor], count: int, run: Callable[[], Tensor]
+) -> tuple[Tensor, bool, int]:
+    """One pass, and whether the graph allows closed forms.
 
-    That is so if every trained parameter belongs to a known layer, which is used at most once, on the batch itself,
-    and if no parameter has a way to the output around these layers.
+    Products of inputs and output gradients may be the gradients per example if every trained parameter belongs to a
+    known layer, which is used at most once, on the examples themselves, and if no parameter has a way to the output
+    around these layers.
 
     Args:
         net: any module, with its parameters in autograd.
         trained: name -> parameter.
-        run: makes a forward pass of so many images and returns the output.
+        count: examples of the pass.
+        run: makes the pass and returns the output.
 
     Returns:
-        The answer, and how many values the known layers take in and give out per example.
+        The output, the answer, and how many values the known layers take in and give out per example.
+
+    Raises:
+        ValueError: if the graph hides parameters.
     """
-    counted = {id(parameter) for parameter in trained.values()}
+    modules = dict(net.named_modules())
     calls: Counter[str] = Counter()
-    width, count, fits = 0, 0, True
+    starts: list[Node | None] = []
+    ends: set[Node | None] = set()
+    width, fits = 0, True
 
-    def record(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            nonlocal width, fits
-            calls[name] += 1
-            width += inputs[0].numel() + 4 * output.numel()
-            fits = fits and _examples(module, inputs[0]) == _examples(module, output) == count
-            return output.detach()
+    def record(name: str, given: Tensor, output: Tensor) -> Tensor:
+        nonlocal width, fits
+        calls[name] += 1
+        width += given.numel() + 4 * output.numel()
+        fits = fits and given.ndim > 1 and _examples(modules[name], given) == _examples(modules[name], output) == count
+        starts.append(given.grad_fn)
+        # A copy goes on, since an activation that works in place may rewrite the graph of a view.
+        output = output.clone()
+        ends.add(output.grad_fn)
+        return output
 
-        return hook
-
-    layers = {name: module for name, module in net.named_modules() if type(module) in KNOWN}
-    handles = [module.register_forward_hook(record(name)) for name, module in layers.items()]
-    around = False
-    try:
-        # An axis of time may be as long as one of the batches, but not as both.
-        for count in PROBES:
-            with torch.enable_grad():
-                around = run(count).requires_grad or around
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.enable_grad(), _listening(net, record):
+        out = run()
+    counted = {id(parameter) for parameter in trained.values()}
+    around = _reached([out.grad_fn, *starts], ends - {None}) & counted
     owners: Counter[int] = Counter()
-    simple = fits and not around
+    known = True
     for name, module in net.named_modules(remove_duplicate=False):
         own = {key: id(p) for key, p in module.named_parameters(recurse=False) if id(p) in counted}
-        once = calls[name] <= len(PROBES)
-        known = type(module) in KNOWN and once and getattr(module, "padding_mode", "zeros") == "zeros"
-        simple = simple and (not own or (known and own.keys() <= {"weight", "bias"}))
+        closed = type(module) in KNOWN and calls[name] <= 1 and getattr(module, "padding_mode", "zeros") == "zeros"
+        known = known and (not own or (closed and own.keys() <= {"weight", "bias"}))
         owners.update(own.values())
-    return simple and all(held == 1 for held in owners.values()), width // sum(PROBES)
+    return out, fits and not around and known and all(held == 1 for held in owners.values()), width // count
+
+
+def _reached(starts: list[Node | None], ends: set[Node | None]) -> set[int]:
+    # Ids of the leaves that a graph reaches without passing one of the ends.
+    waiting, seen, leaves = [node for node in starts if node is not None], set(ends), set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if HIDING in node.name():
+            raise ValueError(
+                "the network recomputes parts of itself by torch.utils.checkpoint with use_reentrant=True, behind "
+                "which no gradient of a parameter can be asked for. Use use_reentrant=False."
+            )
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            leaves.add(id(variable))
+        waiting += [before for before, _ in node.next_functions if before is not None]
+    return leaves
 
 
 def _examples(layer: nn.Module, x: Tensor) -> int:

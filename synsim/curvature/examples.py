@@ -1,7 +1,9 @@
 """Sums over examples of a function of each example's own gradient."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -9,13 +11,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from synsim._checks import finite, require
-from synsim.curvature.capture import Layer, capture, closed, mask_of
+from synsim.curvature.capture import Layer, capture, mask_of
 from synsim.curvature.means import parameters_of
 from synsim.curvature.measuring import Measurement
-from synsim.curvature.products import POWERS, linear_sums, magnitude, one_product, position_sums
-from synsim.inputs import Images, has_replicas, logits_of
+from synsim.curvature.products import POWERS, linear_sums, magnitude, one_product, position_sums, wide
+from synsim.curvature.trial import case_of, unhooked, way_of
+from synsim.inputs import Images, logits_of, output_replicas, tensor_of
 from synsim.networks import replicas_of
-from synsim.synapses import synapses
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Score:
 
     Attributes:
         prepare: output [..., B, C] -> anything per example, [..., B] or [..., B, K].
-        pick: (what was prepared, labels [B] or [..., B]) -> the score per example, [..., B].
+        pick: (what was prepared, labels [B] or [..., B]) -> the score per example, [..., B]. Of an output at each of T
+            tokens, [B, T, C], scores are [B, T], and the score of an example is the sum over its tokens.
     """
 
     prepare: Callable[[Tensor], Tensor]
@@ -36,12 +39,14 @@ class Term:
     """One gradient per example.
 
     Attributes:
-        labels: of the score, int64 [B] or [R, B].
+        labels: of the score, int64 [B] or [R, B]; [B, T] for tokens.
         weight: of the example in the sum, at least 0, [B] or [R, B]; None for 1.
+        token: the only token whose score counts; None: all.
     """
 
     labels: Tensor
     weight: Tensor | None = None
+    token: int | None = None
 
 
 Terms = Callable[[Tensor, slice, int], Sequence[Term]]
@@ -62,8 +67,9 @@ def sum_over_examples(
     """Σ_b Σ_t weight_bt · f(∂ score(x_b, label_bt) / ∂θ), with f applied to the gradient of each single example.
 
     Linear layers, convolutions and their stochastic kin have closed forms, which cost one backward pass per term and
-    chunk and one product per layer; any other network goes through `torch.func`, one gradient per example at a time
-    in memory-sized chunks.
+    chunk and one product per layer. They are used where a trial on a few examples shows that they hold for this very
+    network, hooks and detours included; else gradients go through `torch.func`, if that is shown to hold, one per
+    example in memory-sized chunks; else through plain passes of one example each, with a warning.
 
     Args:
         net: any module, in the state in which it is to be measured.
@@ -77,39 +83,64 @@ def sum_over_examples(
 
     Returns:
         Parameter name -> sum over examples, terms and passes, divided by the passes; shaped like the parameter, zero
-        for parameters that the pass does not use (inactive heads).
+        for parameters that the pass does not use (inactive heads); float32 for parameters of 16 bits.
 
     Raises:
         NotFiniteError: if a result is not finite; the message names the parameter.
-        ValueError: if a replica network shares a parameter among its replicas.
+        ValueError: if a replica network shares a parameter among its replicas, or examples meet inside the network.
     """
     require(power in POWERS, f"power must be one of {', '.join(POWERS)}, got {power!r}.")
-    wanted = parameters_of(net)
-    sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in wanted.items()}
+    wanted, sums = parameters_of(net), _zeros(net)
     budget = int(memory * 2**20)
-    first = images[0:1]
-    axis = 1 if has_replicas(net, first) else 0
-    with torch.no_grad():
-        next(iter(measurement.rows(1, 1)))
-        simple, width = closed(net, wanted, lambda n: logits_of(net, torch.cat([first] * n, dim=axis), head))
-    if simple:
+    case = case_of(net, images, measurement, head)
+    way = way_of(case, partial(_closed_squares, head), partial(_batched_squares, head, case.axis))
+    if way.kind == "closed":
         scratch: dict[torch.Size, Tensor] = {}
-        each = 1024 + width * first.element_size()
+        each = 1024 + way.width * case.x.element_size()
         for rows in measurement.rows(len(images), max(1, budget // each)):
             _add_closed(sums, net, images[rows], rows, measurement.draw, score, terms, power, head, budget, scratch)
-    else:
-        require(
-            all(layer.address.mean or layer.scope == "batch" for layer in synapses(net).values()),
-            "masks per example need layers with a closed form (linear and convolution, each used once). "
-            "Measure this network in the expected view.",
-        )
+    elif way.kind == "batched":
         each = 3 * sum(parameter.numel() * parameter.element_size() for parameter in wanted.values())
-        for rows in measurement.rows(len(images), max(1, budget // each)):
-            _add_general(sums, net, images[rows], rows, measurement.draw, score, terms, power, head, axis)
+        with nullcontext() if way.hooks else unhooked(net):
+            for rows in measurement.rows(len(images), max(1, budget // each)):
+                x = images[rows]
+                with torch.no_grad():
+                    chosen = terms(logits_of(net, x, head), rows, measurement.draw)
+                _add_batched(sums, net, x, chosen, score, power, head, case.axis)
+    else:
+        for rows in measurement.rows(len(images), 1):
+            _add_single(sums, net, images[rows], rows, measurement.draw, score, terms, power, head)
     for value in sums.values():
         value /= measurement.draws
     finite(sums, "gradients", replicas_of(net))
     return sums
+
+
+ALONG = Score(lambda output: output, lambda output, along: (output * along).sum(-1))
+"""The output along given directions, which take the place of labels."""
+
+
+def _zeros(net: nn.Module) -> dict[str, Tensor]:
+    return {name: torch.zeros_like(wide(parameter.detach())) for name, parameter in parameters_of(net).items()}
+
+
+def _closed_squares(head: int | None, net: nn.Module, x: Tensor, along: Tensor) -> dict[str, Tensor]:
+    sums, rows = _zeros(net), slice(0, along.shape[0 if output_replicas(net) is None else 1])
+    _add_closed(sums, net, x, rows, 0, ALONG, lambda *_: [Term(along)], "square", head, 2**24, {})
+    return sums
+
+
+def _batched_squares(head: int | None, axis: int, net: nn.Module, x: Tensor, along: Tensor) -> dict[str, Tensor]:
+    sums = _zeros(net)
+    _add_batched(sums, net, x, [Term(along)], ALONG, "square", head, axis)
+    return sums
+
+
+def _summed(net: nn.Module, scores: Tensor, term: Term) -> Tensor:
+    # Scores of tokens [B, T] add up to those of their examples [B]; those of replicas [R, B] stay apart.
+    if scores.ndim == 1 or output_replicas(net) is not None:
+        return scores
+    return scores.sum(1) if term.token is None else scores[:, term.token]
 
 
 def _add_closed(
@@ -138,7 +169,7 @@ def _add_closed(
         chosen = list(terms(logits.detach(), rows, draw))
         for number, term in enumerate(chosen):
             with torch.enable_grad():
-                picked = score.pick(prepared, term.labels)
+                picked = _summed(net, score.pick(prepared, term.labels), term)
                 if term.weight is not None:
                     # A gradient is linear in what is differentiated: weighed here, once, and in no layer.
                     picked = picked * (term.weight.sqrt() if power == "square" else term.weight)
@@ -150,22 +181,31 @@ def _add_closed(
                 if delta is None:
                     continue
                 if name not in direct:
-                    found = position_sums(modules[name], tape.uses[name].input, delta, masks[name], power, budget)
+                    with _precise(delta):
+                        found = position_sums(modules[name], tape.uses[name].input, delta, masks[name], power, budget)
                     _add(sums, name, found)
                     continue
                 if name not in gathered:
                     gathered[name] = magnitude(delta, power)
                 elif power == "square":
-                    gathered[name].addcmul_(delta, delta)
+                    gathered[name].addcmul_(wide(delta), wide(delta))
                 else:
                     gathered[name] += delta.abs()
         for name, summed in gathered.items():
-            _add(sums, name, linear_sums(modules[name], tape.uses[name].input, summed, masks[name], power, scratch))
+            with _precise(summed):
+                found = linear_sums(modules[name], tape.uses[name].input, summed, masks[name], power, scratch)
+            _add(sums, name, found)
 
 
-def _add_general(
-    sums: dict[str, Tensor], net: nn.Module, x: Tensor, rows: slice, draw: int, score: Score, terms: Terms,
-    power: str, head: int | None, axis: int,
+def _precise(x: Tensor) -> AbstractContextManager[object]:
+    # Under autocast, products of squares would be made in 16 bits again.
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def _add_batched(
+    sums: dict[str, Tensor], net: nn.Module, x: Tensor, chosen: Sequence[Term], score: Score, power: str,
+    head: int | None, axis: int,
 ) -> None:  # fmt: skip
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     # Each place that holds a parameter, once: torch itself loses a parameter whose module has two names.
@@ -176,17 +216,19 @@ def _add_general(
         if names[id(parameter)] in sums
     }
     inputs = {} if head is None else {"head": head}
-    with torch.no_grad():
-        chosen = terms(logits_of(net, x, head), rows, draw)
-
-    def total(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        held = {place: values[name] for place, name in places.items()}
-        out = functional_call(net, held, (image.unsqueeze(axis),), inputs, tie_weights=False)
-        return score.pick(score.prepare(out), label.unsqueeze(-1)).sum()
-
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters() if name in sums}
+    replicas = output_replicas(net) is not None
     for term in chosen:
-        each = vmap(grad(total), in_dims=(None, axis, term.labels.ndim - 1), randomness="different")
+        where = 1 if replicas and term.labels.ndim > 1 else 0
+
+        def total(
+            values: dict[str, Tensor], image: Tensor, label: Tensor, term: Term = term, at: int = where
+        ) -> Tensor:
+            held = {place: values[name] for place, name in places.items()}
+            out = tensor_of(functional_call(net, held, (image.unsqueeze(axis),), inputs, tie_weights=False))
+            return _summed(net, score.pick(score.prepare(out), label.unsqueeze(at)), term).sum()
+
+        each = vmap(grad(total), in_dims=(None, axis, where), randomness="different")
         for name, gradient in each(parameters, x, term.labels).items():
             weight = term.weight
             value = magnitude(gradient, power)
@@ -194,6 +236,31 @@ def _add_general(
                 weight = weight.t() if weight.ndim == 2 else weight
                 value = value * weight.reshape(*weight.shape, *[1] * (value.ndim - weight.ndim))
             sums[name] += value.sum(0)
+
+
+def _add_single(
+    sums: dict[str, Tensor], net: nn.Module, x: Tensor, rows: slice, draw: int, score: Score, terms: Terms,
+    power: str, head: int | None,
+) -> None:  # fmt: skip
+    wanted = parameters_of(net)
+    with torch.enable_grad():
+        logits = logits_of(net, x, head)
+        prepared = score.prepare(logits)
+    chosen = list(terms(logits.detach(), rows, draw))
+    for number, term in enumerate(chosen):
+        with torch.enable_grad():
+            total = _summed(net, score.pick(prepared, term.labels), term).sum()
+        last = number == len(chosen) - 1
+        parameters = list(wanted.values())
+        found = torch.autograd.grad(total, parameters, retain_graph=not last, allow_unused=True)
+        for name, gradient in zip(wanted, cast(tuple[Tensor | None, ...], found), strict=True):
+            if gradient is None:
+                continue
+            value = magnitude(gradient, power)
+            if term.weight is not None:
+                # [1], or [R, 1] beside a gradient of [R, ...].
+                value = value * term.weight.reshape((-1, *[1] * (value.ndim - 1)) if value.ndim else ())
+            sums[name] += value
 
 
 def _add(sums: dict[str, Tensor], layer: str, found: dict[str, Tensor]) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from synsim._checks import require
 from synsim.curvature.measuring import Measurement
-from synsim.inputs import Images, logits_of
+from synsim.inputs import Images, logits_of, output_replicas, rows_of
 from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
@@ -63,7 +63,8 @@ def mean_response_gradients(
         net: any module, in the state in which it is to be measured.
         images: N images.
         measurement: the passes to make.
-        directions: [L, K] in the space of the K outputs, or None for the K unit vectors.
+        directions: [L, K] in the space of the K outputs, or None for the K unit vectors. An output at each of T tokens
+            is one of T · C numbers.
         head: index of the head, or None.
         chunk: images per pass.
 
@@ -75,6 +76,7 @@ def mean_response_gradients(
     for rows in measurement.rows(len(images), chunk):
         with torch.enable_grad():
             output = logits_of(net, images[rows], head)
+            output = output.flatten(1) if output_replicas(net) is None else output
             mean = output.sum(-2) / (len(images) * measurement.draws)
             along = mean if directions is None else mean @ directions.to(mean).t()
             numbers = along.reshape(-1, along.shape[-1]).sum(0).unbind()
@@ -93,10 +95,12 @@ def batch_gradients(
 ) -> Iterator[dict[str, Tensor]]:
     """Gradients of the mean cross-entropy of successive batches; the last, incomplete one is dropped.
 
+    The loss of an example with an output at each of T tokens is the sum over its tokens.
+
     Args:
         net: any module, in the state in which it is to be measured.
         images: N images.
-        y: labels [N] or [R, N].
+        y: labels [N] or [R, N]; [N, T] for tokens.
         measurement: the passes to make.
         head: index of the head, or None.
         batch: examples per batch.
@@ -109,5 +113,8 @@ def batch_gradients(
         if rows.stop - rows.start < min(batch, len(images)):
             continue
         with torch.enable_grad():
-            loss = replica_cross_entropy(logits_of(net, images[rows], head), y[..., rows]).sum()
+            logits = logits_of(net, images[rows], head)
+            tokens = logits.ndim == 3 and output_replicas(net) is None
+            loss = replica_cross_entropy(logits, rows_of(net, y, rows), tokens=tokens).sum()
+            loss = loss * logits.shape[1] if tokens else loss
         yield gradients(loss, parameters)

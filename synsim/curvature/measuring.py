@@ -1,12 +1,15 @@
 """In which state a network is measured: evaluation mode, the mean field or sampled masks, and chunks of images."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from synsim._checks import require, whole
+from synsim._kept import kept
 from synsim.synapses import Address, addressed, evaluation, expected
 from synsim.synapses.views import Passes
 
@@ -30,6 +33,10 @@ class Measurement:
         ]  # fmt: skip
         shared = passes is not None and "batch" in passes.scopes
         self._limit = block if shared else None
+
+    def start(self) -> None:
+        """Set the masks of the first pass, as for its first example."""
+        next(iter(self.rows(1, 1)))
 
     def rows(self, count: int, size: int) -> Iterator[slice]:
         """Chunks of images; the masks of each are set before it is given.
@@ -59,7 +66,8 @@ def measured(
 ) -> Iterator[Measurement]:
     """Put a network into the state in which its curvature is measured; it is left as it was.
 
-    A view that is already in force (`expected`, `frozen`) stays in force.
+    A view that is already in force (`expected`, `frozen`) stays in force. A compiled network runs as it was written:
+    compilers neither see hooks nor go inside torch.func.
 
     Args:
         net: any module.
@@ -77,23 +85,32 @@ def measured(
     require(view in VIEWS, f"view must be one of {', '.join(VIEWS)}, got {view!r}.")
     samples, block = whole(samples, "samples"), whole(block, "block")
     _refuse_mixing(net)
-    layers = addressed(net).values()
-    free = any(layer.address == Address() for layer in layers)
-    training = {module: module.training for module in net.modules()}
-    before = {layer: layer.address for layer in layers}
-    net.eval()
-    try:
+    free = any(layer.address == Address() for layer in addressed(net).values())
+    with ExitStack() as stack:
+        stack.enter_context(_ordinary(net))
+        stack.enter_context(kept(net))
+        net.eval()
         if free and view == "sampled":
-            with evaluation(net, seed) as passes:
-                yield Measurement(samples, block, passes, net)
+            passes = stack.enter_context(evaluation(net, seed))
+            yield Measurement(samples, block, passes, net)
         else:
-            with expected(net) if free else nullcontext():
-                yield Measurement(1, None, None, net)
-    finally:
-        for layer, address in before.items():
-            layer.address = address
-        for module, mode in training.items():
-            module.training = mode
+            if free:
+                stack.enter_context(expected(net))
+            yield Measurement(1, None, None, net)
+
+
+@contextmanager
+def _ordinary(net: nn.Module) -> Iterator[None]:
+    # Modes of torch under which gradients could not be taken.
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        recurrent = any(isinstance(module, nn.RNNBase) for module in net.modules())
+        if recurrent and any(parameter.is_cuda for parameter in net.parameters()):
+            # cuDNN has no gradients of recurrent layers in evaluation mode.
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
 
 
 def _refuse_mixing(net: nn.Module) -> None:

@@ -17,8 +17,20 @@ from synsim.synapses import BernoulliConv2d, StochasticLayer
 POWERS = ("square", "absolute")
 
 
+def wide(x: Tensor) -> Tensor:
+    """A tensor in a type in which squares and sums hold: at least float32.
+
+    Args:
+        x: floating-point tensor.
+
+    Returns:
+        The same tensor, or a copy in float32 of one of 16 bits.
+    """
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def magnitude(x: Tensor, power: str) -> Tensor:
-    """x² or |x|.
+    """x² or |x|, of tensors of 16 bits in float32.
 
     Args:
         x: any tensor.
@@ -27,6 +39,7 @@ def magnitude(x: Tensor, power: str) -> Tensor:
     Returns:
         A tensor like x.
     """
+    x = wide(x)
     return x.square() if power == "square" else x.abs()
 
 
@@ -63,6 +76,7 @@ def linear_sums(
     Returns:
         "weight" and, where there is one, "bias": sums shaped like these parameters.
     """
+    given = wide(given)
     if given.shape not in scratch:
         scratch[given.shape] = torch.empty_like(given)
     inputs = scratch[given.shape]
@@ -98,7 +112,7 @@ def position_sums(
     Returns:
         "weight" and, where there is one, "bias": sums shaped like these parameters.
     """
-    shape = layer.weight.shape
+    shape, given, delta = layer.weight.shape, wide(given), wide(delta)
     replicas = layer.replicas if isinstance(layer, StochasticLayer) else None
     total = torch.zeros((replicas or 1, *shape[0 if replicas is None else 1 :]), dtype=delta.dtype, device=delta.device)
     offset = torch.zeros(total.shape[:2], dtype=delta.dtype, device=delta.device)

@@ -6,8 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from synsim.inputs import Images
-
 Tensors = Mapping[str, Tensor]
 
 
@@ -59,15 +57,15 @@ class Importance:
         """
         return self.needs
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the importances on data of a task that was learned.
 
         Args:
             net: the network; it is left as it was.
-            x: images [N, ...] or [R, N, ...], or an object with `len()` and slices.
-            y: labels [N] or [R, N], where they are needed.
+            x: images [N, ...] or, for a network with replicas, also [R, N, ...]; an object with `len()` and slices; or
+                what `synsim.inputs.as_images` reads: arrays, lists, a DataLoader, a data set.
+            y: labels [N] or [R, N], where they are needed; [N, T] for a network with an output at each of T tokens.
+                None: those that x brings with it.
             head: index of the active head; parameters of the others get 0.
 
         Returns:

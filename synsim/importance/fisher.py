@@ -2,15 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from synsim._checks import finite, require, whole
-from synsim.curvature import Score, Term, batch_gradients, measured, sum_over_examples
+from synsim.curvature import (
+    Score,
+    Term,
+    batch_gradients,
+    case_of,
+    measured,
+    refuse_meeting,
+    sum_over_examples,
+    wide,
+)
 from synsim.importance.base import Importance
-from synsim.importance.selection import View, sampled_labels, seeds_of, select, true_labels
-from synsim.inputs import Images, logits_of
+from synsim.importance.selection import View, own_labels, sampled_labels, seeds_of, select
+from synsim.inputs import logits_of, output_replicas
+from synsim.losses import class_logits
 from synsim.networks import replicas_of
 
 LABELS = ("exact", "sampled", "predicted", "empirical")
@@ -22,7 +33,7 @@ def _pick(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     return -log_probabilities.gather(-1, index).squeeze(-1)
 
 
-NEGATIVE_LOG_LIKELIHOOD = Score(lambda logits: logits.log_softmax(-1), _pick)
+NEGATIVE_LOG_LIKELIHOOD = Score(lambda logits: class_logits(logits).log_softmax(-1), _pick)
 """ℓ(x, y) = −log p(y | x) of every example, in nats."""
 
 
@@ -44,6 +55,10 @@ class Fisher(Importance):
     per chunk; "sampled": labels drawn from p_x (`draws` per image); "predicted": the most probable label;
     "empirical": the true label. Source: protocols of Kirkpatrick et al. 2017 (EWC) and Benzing 2022, section 3.
 
+    One output is that of a binary classifier: p(1) is its sigmoid. With an output at each of T tokens, [N, T, C], the
+    labels of an example are independent given x, and g is the gradient of the sum over its tokens: the exact Fisher is
+    then the sum of those of the tokens, T · C backward passes per chunk.
+
     Args:
         labels: "exact", "sampled", "predicted" or "empirical".
         images: images to use, drawn at random; None: all.
@@ -62,9 +77,7 @@ class Fisher(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _Options(**options)  # type: ignore[arg-type]
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the diagonal.
 
         Args:
@@ -79,23 +92,22 @@ class Fisher(Importance):
         chosen, y = select(net, x, y, self.options)
         seeds, count = seeds_of(net, self.options.seed), len(chosen)
 
-        def terms(logits: Tensor, rows: slice, number: int) -> Sequence[Term]:
-            probabilities = logits.softmax(-1)
-            lead = logits.shape[:-1]
+        def terms(output: Tensor, rows: slice, number: int) -> Sequence[Term]:
+            logits = class_logits(output)
+            tokens = logits.ndim == 3 and output_replicas(net) is None
             if self.options.labels == "exact":
-                classes = range(logits.shape[-1])
-                every = torch.zeros(lead, dtype=torch.int64, device=logits.device)
-                return [Term(every + c, probabilities[..., c]) for c in classes]
+                return self._every_label(logits.softmax(-1), tokens)
             if self.options.labels == "predicted":
-                return [Term(probabilities.argmax(-1))]
+                return [Term(logits.argmax(-1))]
             if self.options.labels == "empirical":
-                own = true_labels(y, logits.shape[-1], "labels='empirical'")[..., rows]
-                return [Term(own.to(logits.device).expand(lead))]
-            draws = self.options.draws
-            share = torch.full(lead, 1 / draws, dtype=logits.dtype, device=logits.device)
-            name = f"importance/{self.options.seed}"
+                return [Term(own_labels(net, y, logits, rows, "labels='empirical'"))]
+            draws, name = self.options.draws, f"importance/{self.options.seed}"
+            share = torch.full_like(logits[:, 0, 0] if tokens else logits[..., 0], 1 / draws)
             return [
-                Term(sampled_labels(probabilities, seeds, name, rows, count, draws * number + draw), share)
+                Term(
+                    sampled_labels(logits.softmax(-1), seeds, name, rows, count, draws * number + draw, tokens=tokens),
+                    share,
+                )
                 for draw in range(draws)
             ]
 
@@ -107,6 +119,19 @@ class Fisher(Importance):
                 power=self.power, head=head, memory=self.options.memory,
             )  # fmt: skip
         return {name: value.div_(count) for name, value in sums.items()}
+
+    def _every_label(self, probabilities: Tensor, tokens: bool) -> list[Term]:
+        every = torch.zeros(probabilities.shape[:-1], dtype=torch.int64, device=probabilities.device)
+        classes = range(probabilities.shape[-1])
+        if not tokens:
+            return [Term(every + c, probabilities[..., c]) for c in classes]
+        require(
+            self.power == "square",
+            f"{self.name} with labels='exact' would need every sequence of labels at the {probabilities.shape[1]} "
+            "tokens of an example: absolute values do not add up over tokens. Use labels='sampled'.",
+        )
+        places = range(probabilities.shape[1])
+        return [Term(every + c, probabilities[:, t, c], token=t) for t in places for c in classes]
 
 
 class AbsoluteFisher(Fisher):
@@ -124,9 +149,7 @@ class SqrtFisher(Fisher):
 
     name = "sqrt-fisher"
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the root of the diagonal.
 
         Args:
@@ -161,7 +184,7 @@ class FisherBatched(Importance):
     convention="mean": (1/M) Σ_B (mean gradient)², about 1/b of the empirical Fisher where noise dominates;
     "sum": (1/M) Σ_B (summed gradient)²; "scaled": b · (1/M) Σ_B (mean gradient)², about the empirical Fisher (the
     Batch-EF of Benzing 2022). Batches are successive images, in random order with `images`; an incomplete last one is
-    dropped.
+    dropped. With an output at each of several tokens, the gradient of an example is that of the sum over its tokens.
 
     Args:
         batch: examples b per batch.
@@ -179,9 +202,7 @@ class FisherBatched(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _BatchedOptions(**options)  # type: ignore[arg-type]
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the squares.
 
         Args:
@@ -195,24 +216,23 @@ class FisherBatched(Importance):
         """
         options = self.options
         chosen, y = select(net, x, y, options)
-        with torch.no_grad(), measured(net, options.view, 1, options.block, options.seed) as measurement:
-            next(iter(measurement.rows(1, 1)))
-            classes = _outputs(net, chosen, head)
-        y = true_labels(y, classes, "fisher-batched")
-        y = y.to(next(net.parameters()).device)
         total: dict[str, Tensor] = {}
         count = 0
         with measured(net, options.view, options.samples, options.batch, options.seed) as measurement:
+            case = case_of(net, chosen, measurement, head)
+            with torch.no_grad():
+                logits = logits_of(net, chosen[0:1], head)
+            own_labels(net, y, logits, slice(0, 1), "fisher-batched")
+            refuse_meeting(case)
+            assert y is not None
+            y = y.to(logits.device)
             for gradient in batch_gradients(net, chosen, y, measurement, head, options.batch):
                 count += 1
                 for name, value in gradient.items():
+                    value = wide(value)
                     total[name] = value.square() if name not in total else total[name].addcmul_(value, value)
         size = min(options.batch, len(chosen))
         scale = {"mean": 1.0, "sum": float(size) ** 2, "scaled": float(size)}[options.convention] / count
         found = {name: value * scale for name, value in total.items()}
         finite(found, "squared gradients", replicas_of(net))
         return found
-
-
-def _outputs(net: nn.Module, images: Images, head: int | None) -> int:
-    return logits_of(net, images[0:1], head).shape[-1]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import finite, require, whole
+from synsim.curvature import wide
 from synsim.importance.base import Importance, Step, Tensors
 from synsim.networks import replicas_of
 
@@ -73,7 +74,7 @@ class Accumulated(Importance):
         """
         self._net = net
         self._first = {name: p.detach().clone() for name, p in net.named_parameters() if p.requires_grad}
-        self._sum = {name: torch.zeros_like(value) for name, value in self._first.items()}
+        self._sum = {name: torch.zeros_like(wide(value)) for name, value in self._first.items()}
 
     def observe(self, net: nn.Module, step: Step) -> None:
         """Take in one training step.
@@ -140,7 +141,7 @@ class Accumulated(Importance):
         for name, total in sums.items():
             result = total.clamp(min=0) if self.clip else total.clone()
             if self.rescale:
-                result /= (parameters[name].detach() - self._first[name]).square_().add_(self.xi)
+                result /= (wide(parameters[name].detach()) - wide(self._first[name])).square_().add_(self.xi)
             found[name] = result if self.cap is None else result.clamp(max=self.cap)
         return found
 
@@ -324,4 +325,4 @@ class OnlineAbsoluteFisher(Accumulated):
 
 def _subtract(sums: dict[str, Tensor], gradient: Tensors, delta: Tensors, weight: float) -> None:
     for name, value in gradient.items():
-        sums[name].addcmul_(value, delta[name], value=-weight)
+        sums[name].addcmul_(wide(value), wide(delta[name]), value=-weight)

@@ -1,11 +1,12 @@
 """Importances that need no gradient: release probability, size, and none at all."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
 from synsim.importance.base import Importance
-from synsim.inputs import Images
 from synsim.synapses import synapses
 
 
@@ -19,9 +20,7 @@ class ReleaseProbability(Importance):
     name = "release-probability"
     accumulate = "last"
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images | None = None, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any = None, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Read the release probabilities.
 
         Args:
@@ -50,9 +49,7 @@ class Magnitude(Importance):
 
     name = "magnitude"
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images | None = None, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any = None, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Read the sizes.
 
         Args:
@@ -75,9 +72,7 @@ class Uniform(Importance):
 
     name = "uniform"
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images | None = None, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any = None, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Ones.
 
         Args:

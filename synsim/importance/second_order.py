@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require, whole
+from synsim.curvature import wide
 from synsim.importance.base import Step
 from synsim.importance.path import Accumulated
 
@@ -103,6 +104,7 @@ class SOS(Accumulated):
             value = gradient
             if self.alpha:
                 value = torch.sub(gradient, step.extra["independent"][name], alpha=self.alpha)
+            value = wide(value)
             self._sum[name].addcmul_(value, value, value=weight)
 
     @property

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import NotFiniteError, labels, number, require, whole
-from synsim.inputs import Images, as_images, has_replicas
+from synsim.inputs import Images, has_replicas, labelled, output_replicas, rows_of
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
 
@@ -124,13 +125,13 @@ def _gathered(images: Images, index: Tensor, lead: bool) -> Tensor:
     return found if index.ndim == 2 else found[0]
 
 
-def select(net: nn.Module, x: Tensor | Images, y: Tensor | None, view: View) -> tuple[Images, Tensor | None]:
+def select(net: nn.Module, x: Any, y: Any, view: View) -> tuple[Images, Tensor | None]:
     """The images to measure on, and their labels.
 
     Args:
         net: the network.
-        x: all images.
-        y: all labels [N] or [R, N]; None: those of `x` if it has any.
+        x: all images, in any form that `as_images` takes.
+        y: all labels [N] or [R, N], or [N, T] of tokens; None: those of `x` if it has any.
         view: how many images.
 
     Returns:
@@ -139,12 +140,14 @@ def select(net: nn.Module, x: Tensor | Images, y: Tensor | None, view: View) -> 
     Raises:
         ValueError: if there are no images, or fewer than asked for, or labels do not fit.
     """
-    given = x
-    images = as_images(net, x)
-    if y is None and not isinstance(given, Tensor):
-        y = getattr(given, "y", None)
+    images, y = labelled(net, x, y)
     count, replicas = len(images), replicas_of(net)
-    if y is not None and y.shape not in ((count,), (replicas, count)):
+    if replicas is None:
+        fits = y is None or (y.ndim > 0 and y.shape[0] == count)
+    else:
+        fits = y is None or y.shape in ((count,), (replicas, count))
+    if not fits:
+        assert y is not None
         raise ValueError(
             f"y must hold one label per image, shape [{count}]"
             + ("" if replicas is None else f" or [{replicas}, {count}]")
@@ -157,7 +160,8 @@ def select(net: nn.Module, x: Tensor | Images, y: Tensor | None, view: View) -> 
     index = orders[:, : view.images]
     index = index[0] if replicas is None else index
     if y is not None:
-        y = y.gather(-1, index.to(y.device)) if y.ndim == index.ndim else y[index.to(y.device)]
+        own = replicas is not None and y.ndim == 2
+        y = y.gather(-1, index.to(y.device)) if own else y[index.to(y.device)]
     return Chosen(images, index, has_replicas(net, images[0:1])), y
 
 
@@ -180,35 +184,73 @@ def true_labels(y: Tensor | None, classes: int, name: str) -> Tensor:
     return labels(y, classes)
 
 
+def own_labels(net: nn.Module, y: Tensor | None, logits: Tensor, rows: slice, name: str) -> Tensor:
+    """The labels of a chunk, checked, one for each output.
+
+    Args:
+        net: the network.
+        y: labels of all images, or None.
+        logits: of the chunk, [B, C], [R, B, C] or, for tokens, [B, T, C].
+        rows: which images the chunk has.
+        name: of the importance, for the message.
+
+    Returns:
+        int64 [B], [R, B] or [B, T].
+
+    Raises:
+        ValueError: if there are none, or not one for each output, or one is out of range.
+    """
+    part = rows_of(net, true_labels(y, max(2, logits.shape[-1]), name), rows).to(logits.device)
+    lead = logits.shape[:-1]
+    if part.shape == lead or (output_replicas(net) is not None and part.shape == lead[1:]):
+        return part.expand(lead)
+    assert y is not None
+    what = f"token, shape [N, {lead[1]}]" if logits.ndim == 3 else "image, shape [N]"
+    raise ValueError(f"y must hold one label per {what}, got {list(y.shape)}.")
+
+
 def sampled_labels(
-    probabilities: Tensor, seeds: Sequence[int], name: str, rows: slice, count: int, draw: int
+    probabilities: Tensor,
+    seeds: Sequence[int],
+    name: str,
+    rows: slice,
+    count: int,
+    draw: int,
+    *,
+    tokens: bool = False,
 ) -> Tensor:
     """Labels drawn from the network's own output, a function of seed, image and draw.
 
     Args:
-        probabilities: [B, C] or [R, B, C].
+        probabilities: [B, C] or [R, B, C]; [B, T, C] for tokens.
         seeds: one per replica.
         name: tells streams apart.
         rows: which of the images these are.
         count: images in all.
         draw: number of the draw.
+        tokens: whether the first two axes of three count images and their tokens.
 
     Returns:
-        int64 [B] or [R, B].
+        int64 [B], [R, B] or [B, T].
 
     Raises:
         NotFiniteError: if a probability is not finite; the message names the image.
     """
     bad = (~probabilities.isfinite()).any(-1)
     if bool(bad.any()):
-        first = int(bad.reshape(-1, bad.shape[-1]).any(0).nonzero()[0])
+        first = int((bad.any(1) if tokens else bad.reshape(-1, bad.shape[-1]).any(0)).nonzero()[0])
         raise NotFiniteError(
             f"the output for image {rows.start + first} is not finite, so no label can be drawn from it. "
             "The network may have diverged; look at its weights.",
-            bad.reshape(-1, bad.shape[-1]).any(1).nonzero().flatten().tolist(),
+            [0] if tokens else bad.reshape(-1, bad.shape[-1]).any(1).nonzero().flatten().tolist(),
         )
-    numbers = streams.uniform(streams.keys("label", seeds, name), count, draw)[:, rows]
-    numbers = (numbers if probabilities.ndim == 3 else numbers[0]).to(probabilities.device)
+    each = probabilities.shape[1] if tokens else 1
+    numbers = streams.uniform(streams.keys("label", seeds, name), count * each, draw)
+    if tokens:
+        numbers = numbers[0].reshape(count, each)[rows]
+    else:
+        numbers = numbers[:, rows] if probabilities.ndim == 3 else numbers[0, rows]
+    numbers = numbers.to(probabilities.device)
     below = probabilities.double().cumsum(-1)
     # The last sum may fall short of 1 by rounding.
     return (numbers.unsqueeze(-1) >= below[..., :-1]).sum(-1)

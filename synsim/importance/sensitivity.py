@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from synsim._checks import require
 from synsim.curvature import Score, Term, measured, sum_over_examples
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, select
-from synsim.inputs import Images
+from synsim.losses import class_logits
 
 OUTPUTS = ("probabilities", "logits")
 
@@ -27,6 +28,8 @@ class _Options(View):
 
 class MAS(Importance):
     """Memory-aware synapses: (1/N) Σ_x |∂‖f(x)‖² / ∂w| (Aljundi et al. 2018; Benzing 2022, Table 3.3).
+
+    The probabilities of one output are those of its two classes; an output at each of several tokens is one long f.
 
     Args:
         of: f: "probabilities" (softmax, as in Benzing 2022) or "logits" (any output, also of an auto-encoder).
@@ -56,11 +59,9 @@ class MAS(Importance):
         return self._f(output).square().sum(-1)
 
     def _f(self, output: Tensor) -> Tensor:
-        return output.softmax(-1) if self.options.of == "probabilities" else output
+        return class_logits(output).softmax(-1) if self.options.of == "probabilities" else output
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the sensitivities.
 
         Args:
@@ -89,7 +90,8 @@ class MAS(Importance):
 class MASMax(MAS):
     """MAS of the largest output alone, MASX: (1/N) Σ_x |∂ (max_y f_y(x))² / ∂w|; options as for `mas`.
 
-    On probabilities it is about 2 p² |∂ log p / ∂w| of the predicted class (Benzing 2022).
+    On probabilities it is about 2 p² |∂ log p / ∂w| of the predicted class (Benzing 2022). With an output at each of
+    several tokens it is the sum over the largest of each.
     """
 
     name = "mas-max"

@@ -2,16 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import finite, whole
-from synsim.curvature import mean_response_gradients, measured
+from synsim.curvature import case_of, mean_response_gradients, measured, refuse_meeting, wide
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, select
-from synsim.inputs import Images, logits_of
+from synsim.inputs import logits_of, output_replicas
 from synsim.networks import replicas_of
 
 
@@ -32,7 +33,7 @@ class SlicedCramer(Importance):
 
     φ̄ is the mean output over the images; the mean is inside the square, so that gradients of examples may cancel. The
     directions ξ_l are uniform on the unit sphere; with slices=None their expectation is taken in closed form,
-    (1/K) Σ_k (∂φ̄_k / ∂w)², K backward passes for K outputs.
+    (1/K) Σ_k (∂φ̄_k / ∂w)², K backward passes for K outputs; an output at each of T tokens is one of T · C numbers.
 
     Args:
         slices: directions L, or None for the closed expectation.
@@ -51,9 +52,7 @@ class SlicedCramer(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _Options(**options)  # type: ignore[arg-type]
 
-    def estimate(
-        self, net: nn.Module, x: Tensor | Images, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
+    def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the sensitivities.
 
         Args:
@@ -68,16 +67,18 @@ class SlicedCramer(Importance):
         options = self.options
         chosen, _ = select(net, x, None, options)
         with measured(net, options.view, options.samples, options.block, options.seed) as measurement:
+            case = case_of(net, chosen, measurement, head)
             with torch.no_grad():
-                next(iter(measurement.rows(1, 1)))
-                outputs = logits_of(net, chosen[0:1], head).shape[-1]
+                logits = logits_of(net, chosen[0:1], head)
+            refuse_meeting(case)
+            outputs = logits[0].numel() if output_replicas(net) is None else logits.shape[-1]
             slices = None if options.slices is None else directions(options.slices, outputs, options.seed)
             # With fewer outputs than slices, the gradients of the outputs are made once and combined.
             along = slices if slices is not None and slices.shape[0] < outputs else None
             parts = list(mean_response_gradients(net, chosen, measurement, along, head, options.chunk))
         total = {}
         for name in parts[0]:
-            stacked = torch.stack([part[name] for part in parts])
+            stacked = torch.stack([wide(part[name]) for part in parts])
             if slices is None or along is not None:
                 total[name] = stacked.square().mean(0)
                 continue
