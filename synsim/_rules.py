@@ -36,7 +36,7 @@ class PerReplica(Tensor):
         Returns:
             The same tensor.
         """
-        self.copy_(torch.as_tensor(value, dtype=self.dtype))
+        self.copy_(torch.as_tensor(value, dtype=self.dtype, device=self.device))
         return self
 
     def __deepcopy__(self, memo: object) -> "PerReplica":

@@ -50,7 +50,7 @@ def patterns(
 
 def _signs(keys: Tensor, count: int, draw: int) -> Tensor:
     words = streams.integers(keys, -(-count // 32), draw)
-    bits = (words[:, :, None] >> torch.arange(32)) & 1
+    bits = (words[:, :, None] >> torch.arange(32, device="cpu")) & 1
     return (2 * bits.to(torch.int8) - 1).reshape(keys.shape[0], -1)[:, :count]
 
 
@@ -222,7 +222,9 @@ class Perceptron:
         self.constants: dict[str, Any] = {}
         for name, value in given.items():
             low, high = 1e-6 if name in ("p_min", "p_freeze") else 0.0, float("inf") if name == "g_lim" else 1.0
-            checked = torch.as_tensor(constant(value, name, len(self.seeds), low=low, high=high), dtype=torch.float64)
+            checked = torch.as_tensor(
+                constant(value, name, len(self.seeds), low=low, high=high), dtype=torch.float64, device="cpu"
+            )
             self.constants[name] = checked.to(at, dtype).reshape(-1, 1)
         bounds = self.constants["p_min"], self.constants["p_freeze"]
         require(
@@ -290,7 +292,7 @@ class Perceptron:
             Copies of weight, p and frozen, and the number of updates.
         """
         state = {name: getattr(self, name).clone() for name in ("weight", "p", "frozen")}
-        return {**state, "updates": torch.tensor(self.updates)}
+        return {**state, "updates": torch.tensor(self.updates, device="cpu")}
 
     @typed
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

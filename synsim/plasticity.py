@@ -195,7 +195,7 @@ class PresynapticSGD(Rule):
         for name, (low, high) in _RANGES.items():
             if name != "p_freeze" or settings[name] is not None:
                 found[name] = per_replica(settings[name], name, self._replicas, low=low, high=high)
-        least, most = torch.as_tensor(found["p_min"]), torch.as_tensor(found["p_max"])
+        least, most = torch.as_tensor(found["p_min"], device="cpu"), torch.as_tensor(found["p_max"], device="cpu")
         require(
             bool((least <= most).all()),
             f"p_min must not exceed p_max, got {least.tolist()} and {most.tolist()}.",
@@ -295,7 +295,9 @@ class PresynapticSGD(Rule):
         now = [v if v.__class__ is float else (id(v), getattr(v, "_version", 0)) for v in values]
         numbers = [*values[: len(_RANGES) - 1], 2.0 if group["p_freeze"] is None else group["p_freeze"]]
         numbers.append(float(group["modulate_lr"]))
-        rows = [torch.as_tensor(value, dtype=torch.float64).expand(self._replicas or 1) for value in numbers]
+        rows = [
+            torch.as_tensor(value, dtype=torch.float64, device="cpu").expand(self._replicas or 1) for value in numbers
+        ]
         table = torch.stack([row.cpu() for row in rows]).contiguous().to(device)
         # The values are kept, so that none of their identities can pass to another object.
         return _Table(now, values, device, Constants(table, bool(group["plastic"]), group["bounds"] == "hard"))

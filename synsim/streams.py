@@ -54,7 +54,7 @@ def keys(purpose: str, seeds: Sequence[int], name: str = "") -> Tensor:
     Returns:
         The keys, int64 of shape [R, 2], each entry below 2**32.
     """
-    return torch.tensor([key(purpose, seed, name) for seed in seeds], dtype=torch.int64).reshape(-1, 2)
+    return torch.tensor([key(purpose, seed, name) for seed in seeds], dtype=torch.int64, device="cpu").reshape(-1, 2)
 
 
 def philox(counter: Sequence[Tensor], words: Sequence[Tensor | int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

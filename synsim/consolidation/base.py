@@ -57,7 +57,7 @@ class Consolidation:
         Returns:
             A number, or [R]; 0 if there is no penalty.
         """
-        return torch.zeros(replicas_of(net) or ())
+        return torch.zeros(replicas_of(net) or (), device="cpu")
 
     def rate(self, net: nn.Module) -> dict[str, Tensor]:
         """Factors of the update, between 0 (frozen) and 1 (free).

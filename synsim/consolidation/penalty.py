@@ -126,7 +126,7 @@ class Penalty(Consolidation):
             A number, or [R].
         """
         replicas = replicas_of(net)
-        total = torch.zeros(replicas or 1, dtype=torch.float64)
+        total = torch.zeros(replicas or 1, dtype=torch.float64, device="cpu")
         kept = self._kept
         for name, parameter in net.named_parameters():
             if name not in self.importance:

@@ -115,7 +115,10 @@ def _digits() -> Parts:
     from sklearn.datasets import load_digits
 
     stored = load_digits()
-    x, y = torch.tensor(stored.images).to(torch.uint8), torch.tensor(stored.target).to(torch.uint8)
+    x, y = (
+        torch.tensor(stored.images, device="cpu").to(torch.uint8),
+        torch.tensor(stored.target, device="cpu").to(torch.uint8),
+    )
     return x[:DIGITS_TRAIN], y[:DIGITS_TRAIN], x[DIGITS_TRAIN:], y[DIGITS_TRAIN:]
 
 

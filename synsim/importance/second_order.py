@@ -81,7 +81,7 @@ class SOS(Accumulated):
             alpha = unbiased_alpha(batch or 1, root)
         self.alpha, self.beta, self.bias_correction = float(alpha), beta, bias_correction
         self.needs = frozenset({"independent"}) if self.alpha else frozenset()
-        self._steps = torch.zeros((), dtype=torch.float64)
+        self._steps = torch.zeros((), dtype=torch.float64, device="cpu")
 
     def start(self, net: torch.nn.Module) -> None:
         """Begin a task.
@@ -90,7 +90,7 @@ class SOS(Accumulated):
             net: the network at the start of the task.
         """
         super().start(net)
-        self._steps = torch.zeros((), dtype=torch.float64)
+        self._steps = torch.zeros((), dtype=torch.float64, device="cpu")
 
     def add(self, step: Step, weight: float) -> None:
         """Add (1 − β₂)(ĝ − α ĝ')².

@@ -62,7 +62,7 @@ def read(x: Any) -> Read | None:
     if isinstance(x, tuple):
         raise TypeError(f"{EXPECTED}, got a tuple of {len(x)}. Give examples and labels apart: x, y.")
     if isinstance(x, list):
-        return Read(_stacked(x, "examples")) if x else Read(torch.empty(0))
+        return Read(_stacked(x, "examples")) if x else Read(torch.empty(0, device="cpu"))
     if not (hasattr(x, "__len__") and hasattr(x, "__getitem__")) or isinstance(x, dict | str | bytes):
         raise TypeError(f"{EXPECTED}, got {type(x).__name__}.")
     return None if len(x) == 0 else _object(x)
@@ -127,7 +127,7 @@ def _items(data: Any) -> Read:
     with kept_generators():
         items = [data[index] for index in range(len(data))]
     if not items:
-        return Read(torch.empty(0))
+        return Read(torch.empty(0, device="cpu"))
     if not isinstance(items[0], tuple | list):
         return Read(_stacked(items, "examples"))
     if {len(item) for item in items} not in ({1}, {2}):
@@ -155,7 +155,7 @@ def _stacked(items: Sequence[Any], what: str) -> Tensor:
 
 def _joined(parts: list[Tensor], what: str) -> Tensor:
     if not parts:
-        return torch.empty(0)
+        return torch.empty(0, device="cpu")
     try:
         return torch.cat(parts)
     except RuntimeError as error:

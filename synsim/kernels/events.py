@@ -90,7 +90,7 @@ def spikes_of(x: Tensor) -> Spikes:
     first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     if not fast:
         return Spikes(first, x.nonzero()[:, 1].int())
-    sources = torch.empty(int(first[-1]), dtype=torch.int32)
+    sources = torch.empty(int(first[-1]), dtype=torch.int32, device="cpu")
     cpu_events.list_spikes(x.numpy(), first.numpy(), sources.numpy())
     return Spikes(first, sources)
 

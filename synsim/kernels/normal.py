@@ -56,7 +56,7 @@ def reference(keys: Tensor, count: int, draw: int, dtype: torch.dtype) -> Tensor
     Returns:
         [R, count] on the device of the keys.
     """
-    first = torch.zeros(1, dtype=torch.int64)
+    first = torch.zeros(1, dtype=torch.int64, device="cpu")
     bits = release_bits(keys, count, site=0, example=first, draw=draw)[0]
     return on_device(keys.device)[bits].to(dtype)
 
@@ -78,7 +78,7 @@ def normals(keys: Tensor, words: np.ndarray, count: int, draw: int, dtype: torch
     """
     if not keys.is_cpu or dtype not in (torch.float32, torch.float64):
         return reference(keys, count, draw, dtype)
-    out = torch.empty(words.shape[0], count, dtype=dtype)
+    out = torch.empty(words.shape[0], count, dtype=dtype, device="cpu")
     array, values = out.numpy(), table()
     tiles = words.shape[0] * -(-count // 128)
     if out.numel() < pool.GRAIN:

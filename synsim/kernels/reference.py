@@ -56,7 +56,7 @@ def release(weight: Tensor, p: Tensor, keys: Tensor, sites: int, example: int, d
     Returns:
         Strengths transmitted and counts of releases (uint8), like `weight`.
     """
-    where = torch.tensor([example], dtype=torch.int64)
+    where = torch.tensor([example], dtype=torch.int64, device="cpu")
     count = count_releases(p.reshape(keys.shape[0], -1), keys, sites, where, draw)[0].reshape(weight.shape)
     return weight / (p * sites) * count.to(p.dtype), count
 

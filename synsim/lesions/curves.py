@@ -57,7 +57,7 @@ def lesion_curves(
     Source:
         Schug, Benzing & Steger 2021, Fig. 4.2b.
     """
-    shares = torch.as_tensor(list(fractions), dtype=torch.float64)
+    shares = torch.as_tensor(list(fractions), dtype=torch.float64, device="cpu")
     require(len(shares) > 0, "expected at least one fraction, got none.")
     require(bool(((shares >= 0) & (shares <= 1)).all()), f"fractions must lie between 0 and 1, got {shares.tolist()}.")
     replicas = replicas_of(net)

@@ -78,7 +78,7 @@ def _layers(net: nn.Module) -> dict[str, StochasticLayer]:
 def _bound(value: Number | None, name: str, replicas: int | None) -> Tensor | None:
     if value is None:
         return None
-    found = torch.as_tensor(constant(value, name, replicas, high=1.0), dtype=torch.float64)
+    found = torch.as_tensor(constant(value, name, replicas, high=1.0), dtype=torch.float64, device="cpu")
     require(bool((found > 0).all()), f"{name} must lie in (0, 1], got {found.tolist()}: a p of 0 never releases.")
     return found
 

@@ -97,7 +97,7 @@ def _synaptic(net: nn.Module) -> Tensor:
     say_shared(net, "the energy counts it once.")
     lead = (replicas_of(net) or 1, -1)
     sums = [term.reshape(lead).abs().sum(1, dtype=torch.float64) for term in terms]
-    total = torch.stack(sums).sum(0) if sums else torch.zeros(1, dtype=torch.float64)
+    total = torch.stack(sums).sum(0) if sums else torch.zeros(1, dtype=torch.float64, device="cpu")
     for weight in plain:
         total = total.to(weight.device) + weight.abs().sum(dtype=torch.float64)
     return total if replicas_of(net) is not None else total[0]
@@ -133,7 +133,7 @@ def _activity(
         rows = output.reshape(replicas if lead[index] and replicas else 1, -1).sum(1, dtype=torch.float64)
         found.append(rows.expand(replicas or 1))
 
-    total, count = torch.zeros(replicas or 1, dtype=torch.float64), 0
+    total, count = torch.zeros(replicas or 1, dtype=torch.float64, device="cpu"), 0
     with eager(), _Rectified(add) as heard:
         for _, part, _ in passes(net, images, samples=samples, block=block, seed=seed, head=head):
             total = total.to(found[0].device) + torch.stack(found).sum(0)

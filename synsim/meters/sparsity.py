@@ -136,7 +136,7 @@ def shuffle_test(counts: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
     with warnings.catch_warnings():
         # Where p is 1, rounding may lead SciPy to its asymptotic formula, of which it warns; that says 1 as well.
         warnings.filterwarnings("ignore", message="ks_2samp", category=RuntimeWarning)
-        found = torch.tensor([tuple(stats.ks_2samp(*pair)) for pair in pairs], dtype=torch.float64)
+        found = torch.tensor([tuple(stats.ks_2samp(*pair)) for pair in pairs], dtype=torch.float64, device="cpu")
     return found[:, 0].reshape(lead), found[:, 1].reshape(lead)
 
 

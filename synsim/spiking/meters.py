@@ -77,7 +77,7 @@ def events(net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int 
         'scope="event-gaussian" has no releases to count; synsim.meters.transmission gives their expectation.',
     )
     lead = replicas_of(net) or 1
-    total, images = torch.zeros(3, lead, dtype=torch.float64), 0
+    total, images = torch.zeros(3, lead, dtype=torch.float64, device="cpu"), 0
     for _, record in _runs(net, x, samples, block, seed):
         images += record.logits.shape[-2]
         for layer, spikes in zip(layers, record.spikes.values(), strict=False):

@@ -315,7 +315,7 @@ class Fused(torch.autograd.Function):
         c = current.view(shape)
         u, spikes = torch.empty_like(c), torch.empty_like(c)
         v = torch.empty_like(c) if membrane else c.new_empty(c.shape[0], 0, c.shape[2])
-        free = torch.empty(c.shape if hold > 1 else (c.shape[0], 0, c.shape[2]), dtype=torch.uint8)
+        free = torch.empty(c.shape if hold > 1 else (c.shape[0], 0, c.shape[2]), dtype=torch.uint8, device="cpu")
         start, left = (one.detach().reshape(c.shape[0], -1).contiguous() for one in (v0, left0))
         last, rest = torch.empty_like(start), torch.empty_like(left)
         arrays = [one.numpy() for one in (c, start, left)]

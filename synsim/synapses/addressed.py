@@ -144,7 +144,7 @@ class Addressed(nn.Module):
             Seeds, name and number of draws as UTF-8 JSON, a uint8 tensor.
         """
         state = {"seeds": list(self._seeds), "name": self._name, "draw": self.stream.draw}
-        return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
+        return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         """Continue the streams of a saved module.

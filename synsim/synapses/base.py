@@ -357,7 +357,7 @@ def living() -> list[StochasticLayer]:
 
 
 def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas: int | None) -> Tensor:
-    given = torch.as_tensor(p, dtype=weight.dtype).detach().to(weight.device)
+    given = torch.as_tensor(p, dtype=weight.dtype, device="cpu").detach()
     if given.ndim == 1 and replicas is not None:
         if given.shape[0] != replicas:
             raise ValueError(f"p must have one entry per replica ({replicas}), got {given.shape[0]}.")
@@ -372,4 +372,4 @@ def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas
             f"p must lie in (0, 1], got values from {float(given.min()):g} to {float(given.max()):g}. "
             "A synapse that never releases can't learn; leave it out by a weight of 0."
         )
-    return given.expand(weight.shape).clone()
+    return given.to(weight.device).expand(weight.shape).clone()

@@ -69,7 +69,7 @@ class Transition:
             streams.uniform(streams.keys("order", seeds, f"{label}/{what}"), self.count, epoch)
             for what in ("task", "image")
         ]
-        shares = self.shares(torch.arange(self.count) + epoch * self.count)
+        shares = self.shares(torch.arange(self.count, device="cpu") + epoch * self.count)
         task = self.phase + torch.where(drawn[0] < shares.abs(), shares.sign(), 0.0).long()
         return task * self.images + (drawn[1] * self.images).long()
 

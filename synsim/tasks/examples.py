@@ -131,6 +131,6 @@ def scaling(data: Data, pixels: str, device: torch.device, dtype: torch.dtype) -
     """
     require(pixels in PIXELS, f"pixels must be one of {', '.join(PIXELS)}, got {pixels!r}.")
     mean, sd = (data.mean, data.sd) if pixels == "standard" else ((0.0,) * len(data.mean), (1.0,) * len(data.sd))
-    offset = torch.tensor(mean, dtype=torch.float64) * data.levels
-    scale = torch.tensor(sd, dtype=torch.float64) * data.levels
+    offset = torch.tensor(mean, dtype=torch.float64, device="cpu") * data.levels
+    scale = torch.tensor(sd, dtype=torch.float64, device="cpu") * data.levels
     return offset.to(device, dtype), scale.to(device, dtype)

@@ -83,4 +83,4 @@ def pixel_orders(seeds: Sequence[int], task: int, pixels: int) -> Tensor:
     Returns:
         int64 [R, pixels].
     """
-    return torch.as_tensor(streams.permutation(streams.keys("order", seeds, f"pixels/{task}"), pixels))
+    return torch.as_tensor(streams.permutation(streams.keys("order", seeds, f"pixels/{task}"), pixels), device="cpu")

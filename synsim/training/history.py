@@ -95,7 +95,7 @@ class History:
     tested: tuple[str, ...]
     epochs: int
     per_epoch: dict[str, Tensor] = field(default_factory=dict)
-    accuracy: Tensor = field(default_factory=lambda: torch.empty(0))
+    accuracy: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
     failures: list[Failure] = field(default_factory=list)
     after_task: dict[str, Tensor] = field(default_factory=dict)
 
@@ -117,9 +117,11 @@ class History:
         """
         check_names(probes)
         shape = (len(seeds), len(trained), epochs)
-        per_epoch = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in (*PER_EPOCH, *probes)}
+        per_epoch = {
+            name: torch.full(shape, torch.nan, dtype=torch.float64, device="cpu") for name in (*PER_EPOCH, *probes)
+        }
         per_epoch["seconds"] = per_epoch["seconds"][0].clone()
-        accuracy = torch.full((len(seeds), len(trained), len(tested)), torch.nan, dtype=torch.float64)
+        accuracy = torch.full((len(seeds), len(trained), len(tested)), torch.nan, dtype=torch.float64, device="cpu")
         return History(tuple(seeds), tuple(trained), tuple(tested), epochs, per_epoch, accuracy)
 
     def record(self, task: int, found: Mapping[str, Tensor]) -> None:
@@ -132,7 +134,7 @@ class History:
         for name, value in found.items():
             if name not in self.after_task:
                 shape = (value.shape[0], len(self.trained), *value.shape[1:])
-                self.after_task[name] = torch.full(shape, torch.nan, dtype=torch.float64)
+                self.after_task[name] = torch.full(shape, torch.nan, dtype=torch.float64, device="cpu")
             self.after_task[name][:, task] = value
 
     def tensors(self) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class _Run:
         lead = len(history.seeds)
         self.device = next(net.parameters()).device
         self.sums = torch.zeros(2, lead, dtype=torch.float64, device=self.device)
-        self.alive = torch.ones(lead, dtype=torch.bool)
+        self.alive = torch.ones(lead, dtype=torch.bool, device="cpu")
         self.held = Held(net, optimiser)
         self.elapsed = 0.0
 
