@@ -13,10 +13,29 @@ import synsim
 
 ROOT = Path(synsim.__file__).resolve().parent
 # What torch puts on its default device unless it is told where.
-FACTORIES = set(
-    "arange as_tensor asarray empty empty_strided eye frombuffer full linspace logspace normal ones rand randint randn "
-    "randperm scalar_tensor tensor tril_indices triu_indices zeros".split()
-)
+FACTORIES = {
+    "arange",
+    "as_tensor",
+    "asarray",
+    "empty",
+    "empty_strided",
+    "eye",
+    "frombuffer",
+    "full",
+    "linspace",
+    "logspace",
+    "normal",
+    "ones",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "scalar_tensor",
+    "tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
+}
 
 
 def unplaced(path: Path) -> list[str]:
@@ -37,7 +56,8 @@ def test_every_new_tensor_says_where_it_lies():
 
 
 def test_the_check_above_finds_a_tensor_without_a_place(tmp_path):
-    (tmp_path / "module.py").write_text("a = torch.zeros(3)\nb = torch.zeros(3, device='cpu')\nc = torch.rand(2).sum()\n")
+    lines = ["a = torch.zeros(3)", "b = torch.zeros(3, device='cpu')", "c = torch.rand(2).sum()"]
+    (tmp_path / "module.py").write_text("\n".join(lines))
     assert unplaced(tmp_path / "module.py") == ["module.py:1", "module.py:3"]
 
 
