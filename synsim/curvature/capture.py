@@ -80,7 +80,7 @@ def _listening(net: nn.Module, hear: Callable[[str, Tensor, Tensor], Tensor | No
         def heard(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor | None:
             given = [*inputs, *(value for value in named.values() if value is not None)]
             plain = len(given) == 1 and isinstance(given[0], Tensor) and isinstance(output, Tensor)
-            return hear(name, given[0] if plain else torch.empty(0), output)
+            return hear(name, given[0] if plain else torch.empty(0, device="cpu"), output)
 
         return heard
 
