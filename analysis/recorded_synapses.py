@@ -32,7 +32,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from synsim import plots
+from synsim import figures, plots
 
 PUBLISHED_R = -0.4416
 PUBLISHED = "Pearson r = −0.4416, p < 0.01"
@@ -230,12 +230,22 @@ def main(arguments: list[str] | None = None) -> None:
         found = correlations(synapses, given.change)
     except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
         parser.error(str(error))
+    with figures.steady():
+        say(synapses, found, given.out or given.file.parent / "figures", given.change)
+
+
+def say(synapses: Synapses, found: dict[str, Any], folder: Path, change: str) -> None:
+    """Draw the figure, then print the correlations."""
+    try:
+        files = draw(synapses, folder, change)
+    except OSError as error:
+        figures.fail(error)
     for name, one in found.items():
         print(said(name, one))
     low, high = found["all"]["interval"]
     place = "inside" if low <= PUBLISHED_R <= high else "outside"
     print(f"published: {PUBLISHED}; {place} our interval. {NEEDED}")
-    for file in draw(synapses, given.out or given.file.parent / "figures", given.change):
+    for file in files:
         print(file)
 
 

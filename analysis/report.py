@@ -22,6 +22,7 @@ import xarray
 from PIL import Image
 
 from synsim import plots, report, statistics
+from synsim.figures import fail, file_name, steady
 from synsim.report import Finding, Picture, Run, Study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +86,12 @@ class Figures:
 
     def of_item(self, finding: Finding) -> Picture | str | None:
         """The figure of an item, why there is none, or None if the item has none."""
+        try:
+            return self._of_item(finding)
+        except Exception as error:  # a run that can't be drawn is no reason to lose the page
+            return f"No figure: {self._said(error)}."
+
+    def _of_item(self, finding: Finding) -> Picture | str | None:
         item = finding.item
         if not item.figure:
             return None
@@ -109,7 +116,14 @@ class Figures:
         if isinstance(found, str):
             return found
         caption = f"{study.name}, {drawn_from(run.experiment, [run])}"
-        return [Picture(self._named(found, stem), study.alt, caption) for stem in found[1]]
+        try:
+            return [Picture(self._named(found, stem), study.alt, caption) for stem in found[1]]
+        except Exception as error:
+            return f"No figure: {self._said(error)}."
+
+    def _said(self, error: Exception) -> str:
+        text = (str(error).splitlines() or [""])[0].replace(str(self._folder), "")
+        return f"{type(error).__name__}: {text}"
 
     def _draw(
         self, name: str, experiment: str, runs: Sequence[Run], dataset: xarray.Dataset, summary: list[dict[str, Any]]
@@ -120,7 +134,7 @@ class Figures:
             parts = (first.get("scenario"), first.get("data") if experiment == "lifelong" else None)
             lead = "-".join(str(part) for part in ("", *parts) if part is not None)
             taken = {found[0] for found in self._drawn.values() if isinstance(found, tuple)}
-            base = f"{name}{lead}"
+            base = file_name(f"{name}{lead}")
             lead = next(one for one in (base, *(f"{base}-{k}" for k in range(2, 1000))) if one not in taken)
             try:
                 draw = per_task if name == "report" else script(name).draw
@@ -128,8 +142,7 @@ class Figures:
                 pngs = {file.stem: file for file in files if file.suffix == ".png"}
                 self._drawn[key] = lead, pngs
             except Exception as error:  # a figure that fails is no reason to lose the page
-                text = (str(error).splitlines() or [""])[0].replace(str(self._folder), "")
-                self._drawn[key] = f"No figure: analysis/{name}.py failed ({type(error).__name__}: {text})."
+                self._drawn[key] = f"No figure: analysis/{name}.py failed ({self._said(error)})."
         return self._drawn[key]
 
     def _named(self, found: tuple[str, dict[str, Path]], stem: str) -> str:
@@ -170,11 +183,12 @@ def write(folders: Sequence[Path], out: Path, markdown: Path | None, figures: Pa
     for one in skipped:
         print(f"left out: {one.name}: {one.reason}", file=sys.stderr)
     drawn = Figures(out / "figures")
-    findings = [report.assess(item, runs) for item in report.CHAPTER]
+    findings = [report.assess(item, runs, report.CHAPTER) for item in report.CHAPTER]
     blocks = report.page(findings, report.studies(runs), runs, skipped, drawn.of_item, drawn.of_study)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "report.html"]
-    files[0].write_text(report.html(blocks, drawn.pngs.__getitem__), encoding="utf-8")
+    # A stranger's text may hold halves of signs, which UTF-8 has not.
+    files[0].write_text(report.html(blocks, drawn.pngs.__getitem__), encoding="utf-8", errors="backslashreplace")
     markdown = markdown or out / "report.md"
     beside = figures or (markdown.parent / "docs" / "reproduction")
     text = report.markdown(blocks, lambda name: relative(beside / f"{name}.png", markdown.parent))
@@ -183,7 +197,7 @@ def write(folders: Sequence[Path], out: Path, markdown: Path | None, figures: Pa
         files[-1].parent.mkdir(parents=True, exist_ok=True)
         files[-1].write_bytes(data)
     markdown.parent.mkdir(parents=True, exist_ok=True)
-    markdown.write_text(text, encoding="utf-8")
+    markdown.write_text(text, encoding="utf-8", errors="backslashreplace")
     old = sorted(file.name for file in beside.glob("*.png") if file.stem not in drawn.pngs)
     if old:
         print(f"no longer shown, delete by hand: {', '.join(old)} in {beside}", file=sys.stderr)
@@ -217,8 +231,12 @@ def main(arguments: list[str] | None = None) -> None:
         "--figures", type=Path, help="folder for the figures of the Markdown (default: docs/reproduction beside it)"
     )
     given = parser.parse_args(arguments)
-    for file in write(given.runs, given.out, given.markdown, given.figures):
-        print(file)
+    with steady():
+        try:
+            for file in write(given.runs, given.out, given.markdown, given.figures):
+                print(file)
+        except (OSError, ValueError, MemoryError) as error:
+            fail(error)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,12 @@ def text(rows: Sequence[Row]) -> str:
     widths = [max(len(line[k]) for line in (head, *body)) for k in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in (head, *body)]
     lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
+    # The rows may be a stranger's: what would move the cursor or change the terminal is shown as an escape.
+    return "\n".join(_printable(line.rstrip()) for line in lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _number(mean: float | None, sem: float | None) -> str:

@@ -67,7 +67,9 @@ def _fits(key: str, value: object) -> bool:
     if key in ("method", "metric"):
         return isinstance(value, str)
     if key == "n":
-        return isinstance(value, int) and value >= 0
+        return isinstance(value, int) and 0 <= value < 2**63
+    if isinstance(value, int) and abs(value) > 2**1023:  # no float holds it
+        return False
     return isinstance(value, int | float | None) or (key == "published" and isinstance(value, str))
 
 

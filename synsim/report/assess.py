@@ -101,18 +101,21 @@ Found = dict[Key, tuple[Sample, Run]]
 
 
 @typed
-def assess(item: Item, runs: Sequence[Run]) -> Finding:
+def assess(item: Item, runs: Sequence[Run], page: Sequence[Item] = ()) -> Finding:
     """Hold the claims of an item against runs. Of several runs with the same measurement the first counts.
 
     Args:
         item: the item.
         runs: from `collect`, best first.
+        page: all items of the page. The tests of one measurement of the same runs, in whichever of these, are one
+            family, so that a test has one corrected p value wherever it stands.
 
     Returns:
         What became of every claim.
     """
     found, unread = _gather(item, runs)
-    tests = _tests(item, found)
+    alike = [one for one in page if _sees(one) == _sees(item)]
+    tests = _tests(item, found, alike)
     lines = tuple(_line(claim, found, item, tests.get(index)) for index, claim in enumerate(item.claims))
     keys = {key for claim in item.claims for key in _keys(claim)}
     keys |= {key for grid in item.grids for key in _cells(grid, found)}
@@ -139,7 +142,9 @@ def _gather(item: Item, runs: Sequence[Run]) -> tuple[Found, tuple[str, ...]]:
     for run in ranked:
         try:
             samples = READERS[item.experiment](run.record.dataset)
-        except (KeyError, ValueError, AttributeError, IndexError, TypeError) as error:
+            for sample in samples.values():
+                statistics.summary(sample.values)
+        except Exception as error:  # a stranger's record may fail in any way
             unread.append(f"{run.name}: its record is not what this version expects ({type(error).__name__}: {error})")
             continue
         for key, sample in samples.items():
@@ -161,21 +166,34 @@ def _keys(claim: Claim) -> tuple[Key, ...]:
             return (claim.key,)
 
 
-def _tests(item: Item, found: Found) -> dict[int, tuple[statistics.Comparison, float]]:
-    # The t tests of all orders and differences of a table, and their p values corrected for one another (Holm).
-    # A pair that two claims are about is one test.
-    made: dict[frozenset[Key], float] = {}
-    tests: dict[int, statistics.Comparison] = {}
-    for index, claim in enumerate(item.claims):
+def _sees(item: Item) -> tuple[object, ...]:
+    # Items that see the same runs.
+    return item.experiment, item.data, item.config, item.prefer
+
+
+def _tests(item: Item, found: Found, page: Sequence[Item]) -> dict[int, tuple[statistics.Comparison, float]]:
+    # The t tests of all orders and differences of a table, and their p values corrected (Holm) for all tests of the
+    # same measurement on the page. A pair that two claims are about is one test.
+    families: dict[str, dict[frozenset[Key], float]] = {}
+    made: dict[frozenset[Key], statistics.Comparison] = {}
+    for claim in (*item.claims, *(claim for other in page for claim in other.claims)):
         keys = _keys(claim)
-        if len(keys) < 2 or any(key not in found for key in keys):
+        if len(keys) < 2 or any(key not in found for key in keys) or frozenset(keys) in made:
             continue
         pair = [found[key][0].values for key in keys]
         if min(np.isfinite(values).sum() for values in pair) > 1:
-            tests[index] = statistics.compare(*pair)
-            made[frozenset(keys)] = tests[index].p
-    corrected = dict(zip(made, statistics.holm(list(made.values())), strict=True))
-    return {index: (test, float(corrected[frozenset(_keys(item.claims[index]))])) for index, test in tests.items()}
+            made[frozenset(keys)] = statistics.compare(*pair)
+            families.setdefault(keys[0][0], {})[frozenset(keys)] = made[frozenset(keys)].p
+    corrected: dict[frozenset[Key], float] = {}
+    for family in families.values():
+        corrected |= zip(family, map(float, statistics.holm(list(family.values()))), strict=True)
+    tests = {}
+    for index, claim in enumerate(item.claims):
+        keys = _keys(claim)
+        if frozenset(keys) in made:
+            pair = [found[key][0].values for key in keys]
+            tests[index] = statistics.compare(*pair), corrected[frozenset(keys)]
+    return tests
 
 
 def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Comparison, float] | None) -> Line:

@@ -1,5 +1,6 @@
 """The runs of a report: found, recognised, ranked and described."""
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -150,13 +151,17 @@ def collect(folders: Sequence[str | Path]) -> tuple[list[Run], list[Skipped]]:
     """
     found, skipped, seen = [], [], set()
     for given in map(Path, folders):
-        inside = [given] if (given / RUN).is_file() else sorted(path.parent for path in given.rglob(RUN))
-        if not inside:
-            skipped.append(Skipped(given.name, f"no {RUN} in it" if given.is_dir() else "no such folder"))
+        try:
+            inside = [given] if os.path.lexists(given / RUN) else sorted(path.parent for path in given.rglob(RUN))
+            if not inside:
+                skipped.append(Skipped(given.name, f"no {RUN} in it" if given.is_dir() else "no such folder"))
+        except (OSError, ValueError) as error:  # a name that is too long, a loop of links
+            skipped.append(Skipped(_line(given.name), _line(str(error))))
+            continue
         for path in inside:
-            if path.resolve() in seen:
+            if os.path.realpath(path) in seen:
                 continue
-            seen.add(path.resolve())
+            seen.add(os.path.realpath(path))
             one = _opened(path)
             if isinstance(one, Run):
                 found.append(one)
@@ -166,16 +171,25 @@ def collect(folders: Sequence[str | Path]) -> tuple[list[Run], list[Skipped]]:
 
 
 def _opened(path: Path) -> Run | Skipped:
-    name = path.resolve().name
+    name = _line(Path(os.path.realpath(path)).name)
     try:
         record = records.open(path)
         if record.run["status"] not in ("finished", "failed"):
-            return Skipped(name, f"its status is {record.run['status']!r}, not finished")
-        return Run(name, Path(str(record.run["command"][0])).stem, record)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            return Skipped(name, f"its status is {_line(repr(record.run['status']))}, not finished")
+        run = Run(name, Path(str(record.run["command"][0])).stem, record)
+        # What the page says of every run, so that a forged one fails here, and costs one line.
+        run.command(), run.facts(), _rank(run)
+        return run
+    except Exception as error:  # a stranger's folder may fail in any way
         # The messages name files by their whole path, which is nobody's business.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Skipped(name, reason.replace(str(path), name))
+        return Skipped(name, _line(reason.replace(str(path), name)))
+
+
+def _line(text: str, most: int = 500) -> str:
+    # Text of somebody else for a line of a page or a terminal.
+    kept = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return kept if len(kept) <= most else f"{kept[:most]}..."
 
 
 def _rank(run: Run) -> tuple[bool, bool, int, list[int], str]:

@@ -49,7 +49,7 @@ def test(found: statistics.Comparison, corrected: float) -> str:
 
     Args:
         found: the test.
-        corrected: its p value, corrected for all tests of the table.
+        corrected: its p value, corrected for all tests of the same measurement.
 
     Returns:
         One line.
