@@ -136,6 +136,8 @@ def controls(dataset: xarray.Dataset, folder: Path) -> list[Path]:
     there = [
         name for name in ("fixed", "start", "robust") if any(str(v).startswith(f"{name}_") for v in dataset.data_vars)
     ]
+    if not there and "model" not in dataset.dims:
+        raise ValueError("no part of an energy run in it")
     data: dict[str, Any] = {}
     rows = 1 if not there else 2
     made, axes = plots.panels(rows, max(2, len(there)), width=7.0, height=2.5 * rows)

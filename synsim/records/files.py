@@ -84,10 +84,11 @@ def contents(path: Path, first: int | None = None) -> bytes:
     """
     # A pipe without a writer is opened at once with O_NONBLOCK, and then refused.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    status, most = os.fstat(descriptor), LARGEST.get(path.name, 2**24)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ValueError("it is no regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status, most = os.fstat(descriptor), LARGEST.get(path.name, 2**24)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no regular file")
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size:,} bytes, and at most {most:,} are read")
         try:
