@@ -163,3 +163,18 @@ def test_layers_are_made_on_the_default_device_as_those_of_torch_are():
     filled = net.to_empty(device="cpu")
     filled.load_state_dict(network().state_dict())
     assert torch.equal(filled(X), network()(X))
+
+
+@pytest.mark.parametrize("p", [0.5, [0.25, 0.75]])
+def test_release_probabilities_come_with_the_memory_of_a_layer(p):
+    replicas = 2 if isinstance(p, list) else None
+    options = {"p": p, "replicas": replicas}
+    layer = torch.nn.utils.skip_init(synsim.BernoulliLinear, 4, 3, **options)
+    assert torch.equal(layer.p, synsim.BernoulliLinear(4, 3, **options).p)
+    with torch.device("meta"):
+        empty = synsim.BernoulliLinear(4, 3, **options)
+    loaded = {
+        name: torch.full_like(value, 0.125) for name, value in layer.state_dict().items() if value.is_floating_point()
+    }
+    empty.load_state_dict(loaded, assign=True, strict=False)
+    assert torch.equal(empty.double().p, torch.full_like(layer.p, 0.125).double())

@@ -92,8 +92,19 @@ class StochasticLayer(Addressed):
         self.weight = nn.Parameter(torch.empty(*lead, *shape, device=place, dtype=dtype))
         offsets = nn.Parameter(torch.empty(*lead, shape[0], device=place, dtype=dtype)) if bias else None
         self.register_parameter("bias", offsets)
-        self.register_buffer("p", _probabilities(p, self.weight, self.replicas))
+        probabilities = _probabilities(p, self.weight, self.replicas)
+        self.register_buffer("p", probabilities.to(place).clone())
+        # On the meta device p has no values; they come with its memory (`to_empty`, `skip_init`).
+        self._awaited = probabilities if place.type == "meta" else None
         self.reset_parameters()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        was_empty = self.p.is_meta
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if was_empty and not self.p.is_meta and self._awaited is not None:
+            with torch.no_grad():
+                self.p.copy_(self._awaited)
+        return self
 
     def reset_parameters(self, draw: int = 0) -> None:
         """Draw expected strengths and biases anew from U(−1/√fan_in, 1/√fan_in), from the layer's seed and name.
@@ -372,4 +383,4 @@ def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas
             f"p must lie in (0, 1], got values from {float(given.min()):g} to {float(given.max()):g}. "
             "A synapse that never releases can't learn; leave it out by a weight of 0."
         )
-    return given.to(weight.device).expand(weight.shape).clone()
+    return given.expand(weight.shape)
