@@ -419,7 +419,7 @@ def _pre_hooked(net):
     net[0].register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
 
 
-@tool("backward hook", "slow path")
+@tool("backward hook")
 def _backward_hooked(net):
     net[2].register_full_backward_hook(lambda module, inputs, outputs: (0.5 * inputs[0],))
 
@@ -467,7 +467,7 @@ class Checkpointed(nn.Module):
         return self.last(checkpoint(self.inner, x, use_reentrant=self.reentrant))
 
 
-@animal("checkpointed", "signed", "slow path")
+@animal("checkpointed", "signed")
 def _checkpointed():
     return fixed(Checkpointed(small(), False)), *_data()
 
@@ -521,8 +521,9 @@ simple("numpy inside", _numpy, "slow path", **JUST_A)
 class Keeps(nn.Module):
     """Forward counts calls, keeps activations, lists shapes, and moves a running mean, which nothing reads."""
 
-    def __init__(self, norm: bool) -> None:
+    def __init__(self, norm: bool, in_place: bool = True) -> None:
         super().__init__()
+        self.in_place = in_place
         self.n, self.a, self.b = nn.LayerNorm(6) if norm else nn.Identity(), nn.Linear(6, 5), nn.Linear(5, 3)
         self.features: Tensor | None = None
         self.calls, self.shapes, self.seen = 0, [], {"rows": 0}
@@ -531,7 +532,7 @@ class Keeps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        self.total += 1
+        self.total = self.total.add_(1) if self.in_place else self.total + 1
         self.shapes.append(tuple(x.shape))
         self.seen["rows"] += len(x)
         h = self.n(x)
@@ -542,6 +543,13 @@ class Keeps(nn.Module):
 
 @animal("keeps activations", "signed", "keeps")
 def _keeps():
+    net = fixed(Keeps(True, in_place=False))
+    net(numbers(2, 6, seed=9))
+    return net, *_data()
+
+
+@animal("keeps activations, in place", "signed", "keeps", "slow path")
+def _keeps_in_place():
     net = fixed(Keeps(True))
     net(numbers(2, 6, seed=9))
     return net, *_data()

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from synsim._checks import finite, require
+from synsim._kept import kept
 from synsim.curvature.capture import Layer, capture, mask_of
 from synsim.curvature.means import parameters_of
 from synsim.curvature.measuring import Measurement
 from synsim.curvature.products import POWERS, linear_sums, magnitude, one_product, position_sums, wide
-from synsim.curvature.trial import case_of, unhooked, way_of
+from synsim.curvature.trial import case_of, quiet, unhooked, way_of
 from synsim.inputs import Images, logits_of, output_replicas, tensor_of
 from synsim.networks import replicas_of
 
@@ -229,7 +230,10 @@ def _add_batched(
             return _summed(net, score.pick(score.prepare(out), label.unsqueeze(at)), term).sum()
 
         each = vmap(grad(total), in_dims=(None, axis, where), randomness="different")
-        for name, gradient in each(parameters, x, term.labels).items():
+        # A forward pass that keeps something must not meet tensors of the last transform.
+        with kept(net), quiet():
+            found = each(parameters, x, term.labels)
+        for name, gradient in found.items():
             weight = term.weight
             value = magnitude(gradient, power)
             if weight is not None:

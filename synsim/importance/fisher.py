@@ -219,11 +219,10 @@ class FisherBatched(Importance):
         total: dict[str, Tensor] = {}
         count = 0
         with measured(net, options.view, options.samples, options.batch, options.seed) as measurement:
-            case = case_of(net, chosen, measurement, head)
+            refuse_meeting(case_of(net, chosen, measurement, head))
             with torch.no_grad():
                 logits = logits_of(net, chosen[0:1], head)
             own_labels(net, y, logits, slice(0, 1), "fisher-batched")
-            refuse_meeting(case)
             assert y is not None
             y = y.to(logits.device)
             for gradient in batch_gradients(net, chosen, y, measurement, head, options.batch):

@@ -67,10 +67,9 @@ class SlicedCramer(Importance):
         options = self.options
         chosen, _ = select(net, x, None, options)
         with measured(net, options.view, options.samples, options.block, options.seed) as measurement:
-            case = case_of(net, chosen, measurement, head)
+            refuse_meeting(case_of(net, chosen, measurement, head))
             with torch.no_grad():
                 logits = logits_of(net, chosen[0:1], head)
-            refuse_meeting(case)
             outputs = logits[0].numel() if output_replicas(net) is None else logits.shape[-1]
             slices = None if options.slices is None else directions(options.slices, outputs, options.seed)
             # With fewer outputs than slices, the gradients of the outputs are made once and combined.
