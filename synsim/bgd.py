@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import Number, require, whole
+from synsim._doors import typed
 from synsim._rules import Home, Rule, network, per_replica
 from synsim.kernels.normal import normals
 from synsim.synapses import StochasticLayer, synapses
@@ -55,6 +56,7 @@ class BGD(Rule):
             parameter of a network with replicas has no replica axis.
     """
 
+    @typed
     def __init__(
         self,
         net: nn.Module,
@@ -84,6 +86,7 @@ class BGD(Rule):
         own = {name: getattr(self, name) for name in ("_seed", "_layer", "_start")}
         return {**super().__getstate__(), **own, "_keys": {}}
 
+    @typed
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take in further parameters, such as those of a new head.
 
@@ -145,6 +148,7 @@ class BGD(Rule):
         )
 
     @torch.no_grad()
+    @typed
     def step(  # type: ignore[override]
         self, closure: Callable[[], float | Tensor] | None = None
     ) -> float | Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
+from synsim._doors import check_fields, typed
 from synsim.networks import initialised, replicas_of
 from synsim.synapses import BernoulliLinear, synapses
 from synsim.synapses.base import transformed
@@ -32,6 +33,9 @@ class Control:
     p: float
     ghost: float | None
     divide: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 CONTROLS = {
@@ -78,6 +82,7 @@ class ControlLinear(BernoulliLinear):
     ghost: Tensor | None
     direct = True  # where it divides by p it is a `BernoulliLinear`, and else it has a forward pass of its own
 
+    @typed
     def __init__(
         self,
         in_features: int,
@@ -99,6 +104,7 @@ class ControlLinear(BernoulliLinear):
         start = None if ghost is None else torch.full_like(self.weight, ghost, requires_grad=False)
         self.register_buffer("ghost", start)
 
+    @typed
     def reset_parameters(self, draw: int = 0) -> None:
         """Draw parameters anew, as `BernoulliLinear`; undivided strengths are scaled by 1 / p.
 
@@ -137,6 +143,7 @@ class ControlLinear(BernoulliLinear):
         return self.p if self.ghost is None else self.ghost
 
     @torch.no_grad()
+    @typed
     def set_expected(self, value: Tensor) -> None:
         """Write what the synapses transmit on average.
 
@@ -200,6 +207,7 @@ class ControlLinear(BernoulliLinear):
     def _plain(self, examples: int) -> Tensor:
         return self.scales(examples).reshape(examples, *self.weight.shape) * self.weight
 
+    @typed
     def scales(self, examples: int = 1) -> Tensor:
         """Factors r / d by which the latest draw scaled the stored weights.
 
@@ -213,6 +221,7 @@ class ControlLinear(BernoulliLinear):
         return factors if self.divide == "p" else factors * (self.p / self.divisor()).reshape(factors.shape[1:])
 
 
+@typed
 def mlp(
     sizes: Sequence[int],
     control: str,
@@ -269,6 +278,7 @@ def mlp(
     return initialised(nn.Sequential(*modules[:-1]), seed)
 
 
+@typed
 def learned(net: nn.Module) -> Tensor:
     """The probabilities that the rule moves: ghosts where a layer has them, else release probabilities.
 

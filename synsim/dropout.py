@@ -5,6 +5,7 @@ from torch import Tensor
 
 from synsim import kernels
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.kernels import reference
 from synsim.synapses.addressed import Addressed, transformed
 
@@ -33,11 +34,13 @@ class StreamDropout(Addressed):
 
     family = "dropout/"
 
+    @typed
     def __init__(self, p: float = 0.5, *, replicas: int | None = None) -> None:
         super().__init__(replicas)
         require(0 <= p < 1, f"p must lie in [0, 1), got {p}.")
         self.p = float(p)
 
+    @typed
     def forward(self, x: Tensor) -> Tensor:
         """Drop units out, if in training.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.dropout import StreamDropout
 from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer, addressed, synapses
 from synsim.synapses.views import seeds_of
@@ -19,6 +20,7 @@ SCHEMES = ("fan_in", "glorot")
 Net = TypeVar("Net", bound=nn.Module)
 
 
+@typed
 def mlp(
     sizes: Sequence[int],
     *,
@@ -70,6 +72,7 @@ def mlp(
     return initialised(nn.Sequential(*modules[:-1]), seed)
 
 
+@typed
 def cnn(
     classes: int = 10,
     *,
@@ -139,6 +142,7 @@ def cnn(
     return initialised(trunk, seed, scheme="glorot")
 
 
+@typed
 def initialised(net: Net, seeds: int | Sequence[int], *, sweep: bool = False, scheme: str = "fan_in") -> Net:
     """Seed a network, its dropout included, and draw its parameters anew from these seeds.
 
@@ -161,6 +165,7 @@ def initialised(net: Net, seeds: int | Sequence[int], *, sweep: bool = False, sc
     return redraw(net, scheme=scheme)
 
 
+@typed
 def redraw(net: Net, *, scheme: str = "fan_in", bias: float = 0.0, draw: int = 0) -> Net:
     """Draw the parameters of all stochastic layers anew from their seeds; release streams and probabilities stay.
 
@@ -196,6 +201,7 @@ def _glorot(layer: StochasticLayer, name: str, bias: float, draw: int) -> None:
         layer.bias.fill_(bias)
 
 
+@typed
 def replicas_of(net: nn.Module) -> int | None:
     """The number of replicas of a network, None if it has no replica axis.
 
@@ -208,6 +214,7 @@ def replicas_of(net: nn.Module) -> int | None:
     return next((layer.replicas for layer in synapses(net).values()), None)
 
 
+@typed
 def example_ndim(net: nn.Module) -> int | None:
     """How many axes one input example has: 1 for linear layers, 3 for images; None if it can't be told.
 
@@ -236,10 +243,12 @@ class MaxPool(nn.Module):
         size: height and width of a pool, and its stride.
     """
 
+    @typed
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = whole(size, "size")
 
+    @typed
     def forward(self, x: Tensor) -> Tensor:
         """The largest value of every pool.
 
@@ -264,12 +273,14 @@ class MultiHead(nn.Module):
         heads: one module per task, from features to logits.
     """
 
+    @typed
     def __init__(self, trunk: nn.Module, heads: Sequence[nn.Module]) -> None:
         super().__init__()
         require(len(heads) > 0, "expected at least one head, got none.")
         self.trunk = trunk
         self.heads = nn.ModuleList(heads)
 
+    @typed
     def forward(self, x: Tensor, head: int) -> Tensor:
         """Logits of one head.
 

@@ -54,6 +54,7 @@ def _signs(keys: Tensor, count: int, draw: int) -> Tensor:
     return (2 * bits.to(torch.int8) - 1).reshape(keys.shape[0], -1)[:, :count]
 
 
+@typed
 def activation(x: Tensor, strength: Tensor) -> Tensor:
     """Summed input of the output neuron, Σ_i x_i · strength_i (eq. 4.11).
 
@@ -68,6 +69,7 @@ def activation(x: Tensor, strength: Tensor) -> Tensor:
     return (x * strength.unsqueeze(1)).sum(-1)
 
 
+@typed
 def direction(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
     """Direction u of the update: the mean over patterns of (label − prediction) · x.
 
@@ -87,6 +89,7 @@ def direction(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
     return torch.bmm(error.unsqueeze(1), x).squeeze(1) / x.shape[1]
 
 
+@typed
 def standard_step(weight: Tensor, u: Tensor) -> Tensor:
     """The perceptron rule with learning rate 1: w ← w + u.
 
@@ -100,6 +103,7 @@ def standard_step(weight: Tensor, u: Tensor) -> Tensor:
     return weight + u
 
 
+@typed
 def presynaptic_step(
     weight: Tensor,
     p: Tensor,
@@ -141,6 +145,7 @@ def presynaptic_step(
     return weight + u * room, moved, frozen | (moved >= high)
 
 
+@typed
 def released(x: Tensor, p: Tensor, keys: Tensor, words: np.ndarray, *, example: int = 0, draw: int = 0) -> Tensor:
     """Patterns as the synapses transmit them, x ∘ r with one mask r ~ Bernoulli(p) per pattern.
 
@@ -163,6 +168,7 @@ def released(x: Tensor, p: Tensor, keys: Tensor, words: np.ndarray, *, example: 
     return mask.view(x.shape).mul_(x)
 
 
+@typed
 def majority(votes: Tensor, y: Tensor) -> Tensor:
     """Whether most passes are right; a tie counts as wrong.
 
@@ -240,6 +246,7 @@ class Perceptron:
             keys = streams.keys(purpose, self.seeds, "perceptron")
             self._keys[purpose] = keys.to(at), keys.numpy().astype(np.uint32)
 
+    @typed
     def learn(self, x: Tensor, y: Tensor) -> None:
         """One update from a batch of patterns.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from synsim import kernels
 from synsim._checks import Number, choice, flag, number, require, tensor
+from synsim._doors import typed
 from synsim._rules import Home, Rule, network, per_replica, settable
 from synsim.kernels import Constants
 from synsim.synapses import StochasticLayer, synapses
@@ -34,6 +35,7 @@ _RANGES = {
 _IN_TABLE = (*_RANGES, "modulate_lr", "plastic", "bounds")
 
 
+@typed
 def probability_step(
     p: Tensor,
     gradient: Tensor,
@@ -149,6 +151,7 @@ class PresynapticSGD(Rule):
             stochastic layer, or one whose weight is re-parametrised (prune, weight_norm) or shared by several.
     """
 
+    @typed
     def __init__(
         self,
         net: nn.Module,

@@ -111,6 +111,7 @@ def release_bits(keys: Tensor, count: int, *, site: int, example: Tensor, draw: 
     return torch.stack(slots, dim=-2).reshape(*shape[:2], -1)[..., :count]
 
 
+@typed
 def integers(keys: Tensor, count: int, draw: int = 0) -> Tensor:
     """Random 32-bit integers.
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import Consolidation
 from synsim.consolidation.penalty import Penalty
@@ -21,6 +22,7 @@ def available() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
+@typed
 def make(name: str, **options: Any) -> Consolidation:
     """Build a consolidation.
 

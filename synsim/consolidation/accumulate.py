@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from synsim._checks import require
+from synsim._doors import typed
 
 RULES = ("sum", "decayed", "average", "last")
 
@@ -21,6 +22,7 @@ class Accumulation:
         decay: γ of "decayed", or α of "average".
     """
 
+    @typed
     def __init__(self, rule: str | None = None, decay: float | None = None) -> None:
         self._given, rule = rule is not None, "sum" if rule is None else rule
         require(rule in RULES, f"accumulate must be one of {', '.join(RULES)}, got {rule!r}.")
@@ -29,6 +31,7 @@ class Accumulation:
         require(decay is None or 0 <= decay <= 1, f"decay must lie in [0, 1], got {decay!r}.")
         self.rule, self.decay = rule, decay
 
+    @typed
     def prefer(self, rule: str) -> None:
         """Take a rule, unless one was given.
 
@@ -38,6 +41,7 @@ class Accumulation:
         if not self._given:
             self.rule = Accumulation(rule).rule
 
+    @typed
     def add(self, total: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The importances after one more task.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import Number, constant, require
+from synsim._doors import typed
 from synsim.networks import replicas_of
 
 
@@ -21,6 +22,7 @@ class Consolidation:
     name: str = ""
     anchored: bool = False
 
+    @typed
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Take in the importances of a task that was just learned.
 
@@ -30,6 +32,7 @@ class Consolidation:
         """
         raise NotImplementedError
 
+    @typed
     def accumulate_by(self, rule: str) -> None:
         """Add tasks up by this rule, unless another one was asked for; here: nothing to add up.
 
@@ -37,6 +40,7 @@ class Consolidation:
             rule: the one that suits the importance, `Importance.accumulate`.
         """
 
+    @typed
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
         """Gradient of the penalty.
 
@@ -48,6 +52,7 @@ class Consolidation:
         """
         return {}
 
+    @typed
     def value(self, net: nn.Module) -> Tensor:
         """The penalty itself.
 
@@ -59,6 +64,7 @@ class Consolidation:
         """
         return torch.zeros(replicas_of(net) or (), device="cpu")
 
+    @typed
     def rate(self, net: nn.Module) -> dict[str, Tensor]:
         """Factors of the update, between 0 (frozen) and 1 (free).
 
@@ -78,6 +84,7 @@ class Consolidation:
         """
         raise NotImplementedError
 
+    @typed
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state.
 
@@ -87,6 +94,7 @@ class Consolidation:
         raise NotImplementedError
 
 
+@typed
 def checked(net: nn.Module, importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Importances that fit the network.
 
@@ -124,6 +132,7 @@ def checked(net: nn.Module, importance: Mapping[str, Tensor]) -> dict[str, Tenso
     return found
 
 
+@typed
 def bounded(value: Number, what: str, high: float = float("inf")) -> Number:
     """A constant within its bounds, before the network is known.
 
@@ -143,6 +152,7 @@ def bounded(value: Number, what: str, high: float = float("inf")) -> Number:
     return value
 
 
+@typed
 def per_replica(value: Number, what: str, net: nn.Module, high: float = float("inf")) -> float | Tensor:
     """A constant as a number, or as [R].
 
@@ -158,6 +168,7 @@ def per_replica(value: Number, what: str, net: nn.Module, high: float = float("i
     return constant(value, what, replicas_of(net), high=high)
 
 
+@typed
 def shaped(value: float | Tensor, like: Tensor) -> float | Tensor:
     """A constant that broadcasts with a parameter.
 
@@ -173,6 +184,7 @@ def shaped(value: float | Tensor, like: Tensor) -> float | Tensor:
     return value
 
 
+@typed
 def ranks(
     importance: Mapping[str, Tensor], replicas: int | None, among: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import Number, require
+from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, shaped
 from synsim.networks import replicas_of
@@ -56,6 +57,7 @@ class Penalty(Consolidation):
         """Accumulated importances; empty before the first task."""
         return self._kept["importance"]
 
+    @typed
     def accumulate_by(self, rule: str) -> None:
         """Add tasks up by this rule, unless another one was asked for, or every task has an anchor of its own.
 
@@ -65,6 +67,7 @@ class Penalty(Consolidation):
         if self.anchors == "last":
             self.accumulation.prefer(rule)
 
+    @typed
     def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Accumulate importances, and anchor the parameters where they are.
 
@@ -90,6 +93,7 @@ class Penalty(Consolidation):
             name: value * (2 * self.factor) * shaped(strength, value) for name, value in self.importance.items()
         }
 
+    @typed
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
         """Gradient of the penalty.
 
@@ -116,6 +120,7 @@ class Penalty(Consolidation):
                 found[name] = torch.addcmul(-pull, scale, parameter.detach())
         return found
 
+    @typed
     def value(self, net: nn.Module) -> Tensor:
         """The penalty itself.
 
@@ -149,6 +154,7 @@ class Penalty(Consolidation):
         """
         return {f"{part}/{name}": value for part, values in self._kept.items() for name, value in values.items()}
 
+    @typed
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state.
 

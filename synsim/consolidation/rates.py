@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import Number, require
+from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, ranks, shaped
 from synsim.networks import replicas_of
@@ -107,6 +108,7 @@ class Modulation(_Rates):
 
     name = "modulation"
 
+    @typed
     def __init__(
         self,
         *,
@@ -121,6 +123,7 @@ class Modulation(_Rates):
         super().__init__(accumulate, decay)
         self.strength, self.scale, self.quantile = bounded(strength, "strength"), scale, quantile
 
+    @typed
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """(1 − s)^strength.
 
@@ -181,6 +184,7 @@ class Freeze(_Rates):
 
     name = "freeze"
 
+    @typed
     def __init__(
         self,
         *,
@@ -194,6 +198,7 @@ class Freeze(_Rates):
         self.share = None if share is None else bounded(share, "share", high=1.0)
         self.threshold = None if threshold is None else bounded(threshold, "threshold")
 
+    @typed
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """0 for frozen parameters, 1 for the others.
 
@@ -230,10 +235,12 @@ class Mask(_Rates):
 
     name = "mask"
 
+    @typed
     def __init__(self, *, share: Number = 0.5) -> None:
         super().__init__("last", None)
         self.share = bounded(share, "share", high=1.0)
 
+    @typed
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """0 for claimed parameters, 1 for free ones.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.curvature.measuring import Measurement
 from synsim.inputs import Images, logits_of, output_replicas, rows_of
 from synsim.losses import replica_cross_entropy
@@ -13,6 +14,7 @@ from synsim.networks import replicas_of
 from synsim.synapses import synapses
 
 
+@typed
 def parameters_of(net: nn.Module) -> dict[str, Tensor]:
     """The parameters that are trained.
 
@@ -38,6 +40,7 @@ def parameters_of(net: nn.Module) -> dict[str, Tensor]:
     return wanted
 
 
+@typed
 def gradients(total: Tensor, parameters: dict[str, Tensor], keep: bool = False) -> dict[str, Tensor]:
     """Gradients of a number, zero where it does not depend on a parameter.
 
@@ -54,6 +57,7 @@ def gradients(total: Tensor, parameters: dict[str, Tensor], keep: bool = False) 
     return {name: torch.zeros_like(value) if one is None else one for (name, value), one in pairs}
 
 
+@typed
 def mean_response_gradients(
     net: nn.Module, images: Images, measurement: Measurement, directions: Tensor | None, head: int | None, chunk: int
 ) -> Iterator[dict[str, Tensor]]:
@@ -90,6 +94,7 @@ def mean_response_gradients(
     yield from totals
 
 
+@typed
 def batch_gradients(
     net: nn.Module, images: Images, y: Tensor, measurement: Measurement, head: int | None, batch: int
 ) -> Iterator[dict[str, Tensor]]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require
+from synsim._doors import check_fields
 
 
 # Without eq: comparing tensors gives tensors, which have no single truth value.
@@ -39,6 +40,7 @@ class Dataset:
     sd: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        check_fields(self)
         """Check the parts against each other."""
         for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             self._check_part(part, x, y)

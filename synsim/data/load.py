@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from synsim._doors import typed
 from synsim.data.cifar import read_cifar
 from synsim.data.dataset import Dataset
 from synsim.data.idx import read_pair
@@ -47,6 +48,7 @@ def available() -> tuple[str, ...]:
     return tuple(SCALES)
 
 
+@typed
 def known(name: str) -> str:
     """The name of a data set, checked.
 
@@ -66,6 +68,7 @@ def known(name: str) -> str:
     return name
 
 
+@typed
 def roots(root: str | Path | None) -> list[Path]:
     """Folders to search, in order; `fetch` writes to the first.
 
@@ -84,6 +87,7 @@ def roots(root: str | Path | None) -> list[Path]:
     return [Path(pooch.os_cache("synsim")), Path("data")]
 
 
+@typed
 def load(name: str, root: str | Path | None = None) -> Dataset:
     """Read a data set.
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from synsim._doors import typed
 from synsim.importance.base import Importance, Step
 from synsim.importance.fisher import AbsoluteFisher, Fisher, FisherBatched, SqrtFisher
 from synsim.importance.path import SI, BiasSI, OnlineAbsoluteFisher, PathIntegral, UnbiasedSI
@@ -44,6 +45,7 @@ def available() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
+@typed
 def make(name: str, **options: Any) -> Importance:
     """Build an importance.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import _checks
+from synsim._doors import typed
 from synsim._kept import kept
 from synsim.inputs.logits import output_replicas, tensor_of
 from synsim.inputs.reading import read
@@ -76,6 +77,7 @@ def _placed(net: nn.Module, x: Tensor) -> Tensor:
     return x.to(first.device, first.dtype) if x.is_floating_point() else x.to(first.device)
 
 
+@typed
 def labelled(net: nn.Module, x: Any, y: Any = None) -> tuple[Images, Tensor | None]:
     """Examples and their labels.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.inputs import Images
 from synsim.lesions.copies import Copies, bytes_per_copy, can_widen
 from synsim.lesions.orders import ORDERS, Order, lesion_ranks, lesion_scores, staying
@@ -99,6 +100,7 @@ def _named(orders: Sequence[str] | Mapping[str, Order]) -> dict[str, Order]:
     return named
 
 
+@typed
 def lesion_curve(
     net: nn.Module,
     x: Tensor | Images,

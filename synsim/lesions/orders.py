@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import require, tensor
+from synsim._doors import typed
 from synsim.synapses import StochasticLayer, synapses
 
 ORDERS = ("p", "weight", "p*weight", "random")
 Order = str | Mapping[str, Tensor]
 
 
+@typed
 def lesion_scores(net: nn.Module, order: Order, seed: int = 0) -> dict[str, Tensor]:
     """Score of every synapse; those with a low score go first.
 
@@ -61,6 +63,7 @@ def _random(layer: StochasticLayer, label: str) -> Tensor:
     return drawn.reshape(layer.weight.shape).to(layer.weight.device)
 
 
+@typed
 def lesion_ranks(scores: Mapping[str, Tensor], replicas: int | None) -> dict[str, Tensor]:
     """Rank of every synapse among those of all layers; rank 0 goes first.
 
@@ -85,6 +88,7 @@ def lesion_ranks(scores: Mapping[str, Tensor], replicas: int | None) -> dict[str
     return {name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
+@typed
 def staying(ranks: Mapping[str, Tensor], fraction: float, replicas: int | None) -> dict[str, Tensor]:
     """Which synapses stay when those of the lowest ranks are silenced.
 
@@ -100,6 +104,7 @@ def staying(ranks: Mapping[str, Tensor], fraction: float, replicas: int | None) 
     return {name: rank >= gone for name, rank in ranks.items()}
 
 
+@typed
 def lesion_masks(scores: Mapping[str, Tensor], fraction: float, replicas: int | None) -> dict[str, Tensor]:
     """Which synapses stay when a share of all, pooled over the layers, is silenced.
 

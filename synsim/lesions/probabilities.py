@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import Number, constant, require, whole
+from synsim._doors import typed
 from synsim.lesions.copies import Net, copied
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, synapses
@@ -14,6 +15,7 @@ from synsim.synapses import StochasticLayer, synapses
 KEEPS = ("expected", "strength")
 
 
+@typed
 def clamp_p(net: Net, low: Number | None = None, high: Number | None = None, *, keep: str = "expected") -> Net:
     """A copy whose release probabilities lie between two bounds; equal bounds set all of them to that value.
 
@@ -44,6 +46,7 @@ def clamp_p(net: Net, low: Number | None = None, high: Number | None = None, *, 
     return _with(net, {name: clamped(layer) for name, layer in _layers(net).items()}, keep)
 
 
+@typed
 def shuffle_p(net: Net, seed: int = 0, *, keep: str = "expected") -> Net:
     """A copy whose release probabilities are permuted among the synapses of each layer, separately per replica.
 

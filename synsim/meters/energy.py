@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from synsim._checks import require
+from synsim._doors import typed
 from synsim._kept import kept
 from synsim.inputs import Images, as_images, logits_of
 from synsim.meters.coverage import PROBES, eager, plain_strengths, say_left_out, say_shared, shown
@@ -27,6 +28,7 @@ OTHERS = (
 """Activations whose units are none of those counted."""
 
 
+@typed
 def energy(
     net: nn.Module,
     kind: str = "synaptic",

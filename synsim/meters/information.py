@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.inputs import Images
 from synsim.meters.energy import energy
 from synsim.meters.estimators import information, jackknife, joint_distribution, leave_one_out, miller_madow
@@ -13,6 +14,7 @@ KINDS = ("soft", "argmax")
 CORRECTIONS = ("published", "none", "jackknife")
 
 
+@typed
 def mutual_information(
     net: nn.Module,
     x: Tensor | Images,
@@ -70,6 +72,7 @@ def mutual_information(
     return bits[0] if alone else bits
 
 
+@typed
 def predictions(
     net: nn.Module,
     x: Tensor | Images,
@@ -118,6 +121,7 @@ def predictions(
     return probabilities, labels, classes, alone
 
 
+@typed
 def information_per_energy(
     net: nn.Module,
     x: Tensor | Images,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import _checks
+from synsim._doors import typed
 from synsim._kept import kept
 from synsim.inputs import Images, as_images, labelled, logits_of, output_replicas
 from synsim.losses import class_logits
@@ -16,6 +17,7 @@ CHUNK = 1000
 """Images per forward pass where a mask does not end earlier."""
 
 
+@typed
 def stochastic(net: nn.Module) -> bool:
     """Whether two passes over the same images can differ.
 
@@ -28,6 +30,7 @@ def stochastic(net: nn.Module) -> bool:
     return any(not layer.address.mean and bool((layer.p < 1).any()) for layer in synapses(net).values())
 
 
+@typed
 def passes(
     net: nn.Module, x: Tensor | Images, *, samples: int, block: int | None, seed: int, head: int | None = None
 ) -> Iterator[tuple[int, slice, Tensor]]:
@@ -64,6 +67,7 @@ def passes(
                     yield sample, part, logits_of(net, images[part], head)
 
 
+@typed
 def class_probabilities(
     net: nn.Module,
     x: Tensor | Images,
@@ -97,6 +101,7 @@ def class_probabilities(
     return torch.cat([parts[start] for start in sorted(parts)], dim=axis) / samples
 
 
+@typed
 def accuracy(
     net: nn.Module,
     x: Any,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from torch import Tensor, nn
 
 from synsim import _checks
+from synsim._doors import check_fields, typed
 from synsim.inputs import Images
 from synsim.meters.transmission import transmission
 
@@ -53,6 +54,7 @@ class AtpConstants:
     quanta_per_strength: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for field in fields(self):
             _checks.constant(getattr(self, field.name), field.name, None)
 
@@ -60,6 +62,7 @@ class AtpConstants:
 RODENT_CORTEX = AtpConstants()
 
 
+@typed
 def atp_of_events(
     spikes: Tensor, vesicles: Tensor, strength: Tensor, constants: AtpConstants = RODENT_CORTEX
 ) -> dict[str, Tensor]:
@@ -81,6 +84,7 @@ def atp_of_events(
     }
 
 
+@typed
 def atp_budget(
     net: nn.Module,
     x: Tensor | Images,

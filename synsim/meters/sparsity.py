@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.synapses import BernoulliLinear, synapses
 
 IMPORTANT = 0.9
 """Release probability from which on a synapse counts as important."""
 
 
+@typed
 def important(net: nn.Module, limit: float = IMPORTANT) -> dict[str, Tensor]:
     """Which synapses are important: p ≥ limit.
 
@@ -48,6 +50,7 @@ def important(net: nn.Module, limit: float = IMPORTANT) -> dict[str, Tensor]:
     return {name: layer.p >= limit for name, layer in layers.items()}
 
 
+@typed
 def important_counts(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Important inputs and outputs of every neuron.
 
@@ -81,6 +84,7 @@ def important_counts(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+@typed
 def shuffled(masks: Mapping[str, Tensor], seeds: Sequence[int], shuffles: int = 1) -> dict[str, Tensor]:
     """The same number of important synapses per matrix and replica, at random places.
 
@@ -109,6 +113,7 @@ def shuffled(masks: Mapping[str, Tensor], seeds: Sequence[int], shuffles: int = 
     return found
 
 
+@typed
 def shuffle_test(counts: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
     """Two-sample Kolmogorov-Smirnov test of counts against those of a shuffled matrix.
 
@@ -140,6 +145,7 @@ def shuffle_test(counts: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
     return found[:, 0].reshape(lead), found[:, 1].reshape(lead)
 
 
+@typed
 def importance_class(counts: Tensor, baseline: Tensor, distance: float = 2.0) -> Tensor:
     """Highly and lowly important neurons: more than `distance` standard deviations off the mean of the shuffled matrix.
 
@@ -165,6 +171,7 @@ def importance_class(counts: Tensor, baseline: Tensor, distance: float = 2.0) ->
     return ((counts > mean + distance * sd).to(torch.int8)) - ((counts < mean - distance * sd).to(torch.int8))
 
 
+@typed
 def correlation(a: Tensor, b: Tensor, *, ranks: bool = False) -> Tensor:
     """Correlation over the last axis: Pearson's, or Spearman's, which is that of the ranks.
 

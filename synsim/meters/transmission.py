@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from synsim import _checks
+from synsim._doors import typed
 from synsim.inputs import Images, as_images
 from synsim.meters.coverage import Probe, eager, input_of, probe, say_left_out
 from synsim.meters.passes import passes, stochastic
@@ -34,6 +35,7 @@ class Transmission(NamedTuple):
     strength: Tensor
 
 
+@typed
 def transmission(
     net: nn.Module,
     x: Tensor | Images,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.inputs import Images
 from synsim.meters.estimators import information, jackknife, joint_distribution, leave_one_out, miller_madow
 from synsim.meters.information import predictions
@@ -31,6 +32,7 @@ class InformationInterval(NamedTuple):
     high: Tensor
 
 
+@typed
 def information_interval(
     net: nn.Module,
     x: Tensor | Images,
@@ -86,6 +88,7 @@ def information_interval(
     return InformationInterval(*(one[0] for one in found)) if alone else found
 
 
+@typed
 def bootstrap(probabilities: Tensor, labels: Tensor, classes: int, resamples: int, seed: int) -> Tensor:
     """Plug-in information of images drawn with replacement.
 
@@ -117,6 +120,7 @@ def bootstrap(probabilities: Tensor, labels: Tensor, classes: int, resamples: in
     return torch.cat(parts)
 
 
+@typed
 def resampled(count: int, which: range, seed: int, device: torch.device) -> Tensor:
     """How often each image is drawn, for N draws with replacement.
 

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import xarray
 
+from synsim._doors import typed
 from synsim.records.errors import DamagedRecordError
 from synsim.records.files import canonical
 
@@ -26,6 +27,7 @@ EXPANSION = 4
 _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
+@typed
 def sha256(dataset: xarray.Dataset) -> str:
     """SHA-256 of what a dataset says: names, roles, dimensions, dtypes, values and attributes.
 
@@ -41,6 +43,7 @@ def sha256(dataset: xarray.Dataset) -> str:
     return hashlib.sha256(canonical(_digests(dataset)).encode()).hexdigest()
 
 
+@typed
 def write(dataset: xarray.Dataset, path: Path) -> None:
     """Write a dataset with its digest as an attribute, and read it back to see that nothing was lost.
 
@@ -66,6 +69,7 @@ def write(dataset: xarray.Dataset, path: Path) -> None:
     path.write_bytes(data)
 
 
+@typed
 def read(data: bytes, path: Path) -> xarray.Dataset:
     """A dataset from the bytes of its file, if its content is what was written.
 

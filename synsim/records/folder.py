@@ -11,6 +11,7 @@ from typing import Any
 import xarray
 from torch import Tensor
 
+from synsim._doors import typed
 from synsim.records import checkpoint, dataset, description, summary
 from synsim.records.errors import DamagedRecordError, ForeignFolderError, RunExistsError, RunMismatchError
 from synsim.records.files import (
@@ -34,6 +35,7 @@ from synsim.records.origin import now
 class RunFolder:
     """A run that is being written; `create` makes it."""
 
+    @typed
     def __init__(self, path: Path, run: dict[str, Any], prepare: Callable[[], dict[str, Any]] | None = None):
         self._path = path
         self._run = run
@@ -92,6 +94,7 @@ class RunFolder:
         path = self.path / CHECKPOINT
         return checkpoint.read(path, self._run) if self.started and os.path.lexists(path) else None
 
+    @typed
     def save_record(self, data: xarray.Dataset) -> None:
         """Replace the record, at once.
 
@@ -102,6 +105,7 @@ class RunFolder:
         with self._listed(RECORD) as temporary:
             dataset.write(data, temporary)
 
+    @typed
     def save_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the summary, at once. NaN and infinite numbers become null.
 
@@ -113,6 +117,7 @@ class RunFolder:
         with self._listed(SUMMARY) as temporary:
             temporary.write_text(text, encoding="ascii")
 
+    @typed
     def finish(self, status: str = "finished", **extra: object) -> None:
         """Note the end of the run.
 
@@ -150,6 +155,7 @@ class RunFolder:
         description.write(self._run, self.path / RUN)
 
 
+@typed
 def create(
     folder: str | Path,
     config: Mapping[str, Any],

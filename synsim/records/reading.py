@@ -9,6 +9,7 @@ from typing import Any
 import xarray
 from torch import Tensor
 
+from synsim._doors import check_fields, typed
 from synsim.records import checkpoint, dataset, description, summary
 from synsim.records.errors import DamagedRecordError
 from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, contents, digest
@@ -29,6 +30,9 @@ class Record:
     dataset: xarray.Dataset
     summary: list[dict[str, Any]]
     run: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -52,6 +56,7 @@ class Record:
         return checkpoint.read(path, self.run)
 
 
+@typed
 def open(folder: str | Path) -> Record:
     """Read what a run left behind, and check that it is what was written.
 

@@ -43,6 +43,7 @@ class Encoder(Addressed):
         self.window, self.dt = float(window), float(dt)
         self.steps = steps_of(window, dt)
 
+    @typed
     def forward(self, x: Tensor) -> Tensor:
         """Encode images.
 
@@ -66,6 +67,7 @@ class Encoder(Addressed):
             require(inside, f'pixels must lie in [0, 1], got {_range(x)}. Take images with pixels="unit".')
         return self.encode(x)
 
+    @typed
     def encode(self, x: Tensor) -> Tensor:
         """The spikes of images already checked.
 
@@ -106,6 +108,7 @@ class PoissonRates(Encoder):
         super().__init__(window=window, dt=dt, replicas=replicas)
         self.rate, self.probability = float(rate), probability_of(rate, dt)
 
+    @typed
     def encode(self, x: Tensor) -> Tensor:
         """The spikes of images already checked.
 
@@ -159,6 +162,7 @@ class RegularRates(Encoder):
         super().__init__(window=window, dt=dt, replicas=replicas)
         self.rate, self.probability = float(rate), probability_of(rate, dt)
 
+    @typed
     def encode(self, x: Tensor) -> Tensor:
         """The spikes of images already checked.
 
@@ -217,6 +221,7 @@ class Latency(Encoder):
         self.curve, self.tau, self.threshold = curve, float(tau), float(threshold)
         self.latest = (self.steps - 1) * self.dt if latest is None else float(latest)
 
+    @typed
     def encode(self, x: Tensor) -> Tensor:
         """The spikes of images already checked.
 

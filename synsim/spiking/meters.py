@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.inputs import Images, as_images
 from synsim.networks import replicas_of
 from synsim.spiking.network import Record, SpikingMLP
@@ -30,6 +31,7 @@ class Events(NamedTuple):
     strength: Tensor
 
 
+@typed
 def spikes_per_neuron(
     net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int = 100, seed: int = 0
 ) -> dict[str, Tensor]:
@@ -55,6 +57,7 @@ def spikes_per_neuron(
     return {name: value / images for name, value in total.items()}
 
 
+@typed
 def events(net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int = 100, seed: int = 0) -> Events:
     """Spikes, vesicles and strength released per image, counted in the releases that were drawn.
 
@@ -89,6 +92,7 @@ def events(net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int 
 
 
 @torch.no_grad()
+@typed
 def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[Tensor, Tensor]:
     """Sites released by a layer in its latest draw, and their strength.
 

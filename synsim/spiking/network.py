@@ -108,6 +108,7 @@ class SpikingMLP(nn.Module):
         """
         return ["input", *(f"hidden {k}" for k in range(1, len(self.layers))), "output"]
 
+    @typed
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images.
 
@@ -130,6 +131,7 @@ class SpikingMLP(nn.Module):
                 parts.append(self._through(encoder(x[..., low : low + size, :]), record=False).logits)
         return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
+    @typed
     def encode(self, x: Tensor) -> Tensor:
         """The spikes that images become; a draw of the encoder is consumed as in `forward`.
 
@@ -142,6 +144,7 @@ class SpikingMLP(nn.Module):
         found: Tensor = self._encoder()(x)
         return found
 
+    @typed
     def run(self, spikes: Tensor) -> Record:
         """Run the network on given spikes.
 

@@ -183,6 +183,7 @@ def lif_step(
     return spikes, State(v, left)
 
 
+@typed
 def lif(
     current: Tensor,
     parameters: LIF,
@@ -238,6 +239,7 @@ def lif(
     return spikes, v if membrane else None, State(last, left)
 
 
+@typed
 def leaky(current: Tensor, parameters: Leaky, dt: float, *, start: Tensor | None = None) -> Tensor:
     """Membranes of a leaky readout: v ← v · exp(−dt / τ), then v ← v + input.
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from synsim._checks import require
-from synsim._doors import check_fields
+from synsim._doors import check_fields, typed
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Surrogate:
         """
         raise NotImplementedError
 
+    @typed
     def primitive(self, x: Tensor) -> Tensor:
         """A smooth function with that derivative.
 
@@ -54,6 +55,7 @@ class Surrogate:
         """
         return 0.0, 0.0
 
+    @typed
     def spike(self, x: Tensor) -> Tensor:
         """H(x) with the surrogate's gradient, in plain torch operations (also inside torch.func transforms).
 
@@ -89,6 +91,7 @@ class FastSigmoid(Surrogate):
         check_fields(self)
         _positive(self.slope, "slope")
 
+    @typed
     def derivative(self, x: Tensor) -> Tensor:
         """1 / (1 + k |x|)².
 
@@ -100,6 +103,7 @@ class FastSigmoid(Surrogate):
         """
         return (1 + self.slope * x.abs()).square().reciprocal()
 
+    @typed
     def primitive(self, x: Tensor) -> Tensor:
         """The fast sigmoid x / (1 + k |x|).
 
@@ -141,6 +145,7 @@ class Arctan(Surrogate):
         check_fields(self)
         _positive(self.alpha, "alpha")
 
+    @typed
     def derivative(self, x: Tensor) -> Tensor:
         """α / 2 / (1 + (π α x / 2)²).
 
@@ -152,6 +157,7 @@ class Arctan(Surrogate):
         """
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * x).square())
 
+    @typed
     def primitive(self, x: Tensor) -> Tensor:
         """arctan(π α x / 2) / π.
 
@@ -196,6 +202,7 @@ class Triangle(Surrogate):
         _positive(self.gamma, "gamma")
         _positive(self.width, "width")
 
+    @typed
     def derivative(self, x: Tensor) -> Tensor:
         """γ / d · max(0, 1 − |x| / d).
 
@@ -207,6 +214,7 @@ class Triangle(Surrogate):
         """
         return self.gamma / self.width * (1 - x.abs() / self.width).clamp(min=0)
 
+    @typed
     def primitive(self, x: Tensor) -> Tensor:
         """Its integral, from −γ / 2 to γ / 2.
 

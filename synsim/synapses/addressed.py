@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from synsim import kernels, streams
 from synsim._checks import require, whole
+from synsim._doors import check_fields, typed
 
 LAST_DRAW = 2**32 - 1
 LAST_SEED = 2**63 - 1
@@ -60,6 +61,9 @@ class Address:
     example: int = 0
     mean: bool = False
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 class Addressed(nn.Module):
     """Base of the modules that draw: stochastic layers, and encoders of images as spikes.
@@ -77,6 +81,7 @@ class Addressed(nn.Module):
     family: str = ""
     """Put before the name, so that modules of another kind draw other numbers under the same name."""
 
+    @typed
     def __init__(self, replicas: int | None) -> None:
         super().__init__()
         self.replicas = None if replicas is None else whole(replicas, "replicas")
@@ -88,6 +93,7 @@ class Addressed(nn.Module):
         first = secrets.randbits(62)
         self._seeds = tuple(first + r for r in range(self.replicas or 1))
 
+    @typed
     def seed(self, seeds: Sequence[int], name: str) -> None:
         """Restart the streams of this module.
 
@@ -146,6 +152,7 @@ class Addressed(nn.Module):
         state = {"seeds": list(self._seeds), "name": self._name, "draw": self.stream.draw}
         return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8, device="cpu")
 
+    @typed
     def set_extra_state(self, state: Tensor) -> None:
         """Continue the streams of a saved module.
 
@@ -165,6 +172,7 @@ class Addressed(nn.Module):
         self.stream.draw = read["draw"]
 
 
+@typed
 def addressed(net: nn.Module) -> dict[str, Addressed]:
     """Every module of a network that draws, by its name: stochastic layers and encoders.
 

@@ -8,10 +8,12 @@ from torch import nn
 
 from synsim import streams
 from synsim._checks import is_whole, require, whole
+from synsim._doors import typed
 from synsim.synapses.addressed import Address, addressed
 from synsim.synapses.base import synapses
 
 
+@typed
 def seed(net: nn.Module, seed: int | Sequence[int]) -> None:
     """Restart the release streams of a network.
 
@@ -30,6 +32,7 @@ def seed(net: nn.Module, seed: int | Sequence[int]) -> None:
         layer.seed(chosen, name)
 
 
+@typed
 def seeds_of(seed: int | Sequence[int], replicas: int | None, *, again: bool = False) -> tuple[int, ...]:
     """The seeds of all replicas.
 
@@ -59,6 +62,7 @@ def seeds_of(seed: int | Sequence[int], replicas: int | None, *, again: bool = F
 
 
 @contextmanager
+@typed
 def expected(net: nn.Module) -> Iterator[nn.Module]:
     """Mean field: every synapse transmits its expected strength, and no draw is consumed.
 
@@ -73,6 +77,7 @@ def expected(net: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
+@typed
 def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
     """Every forward pass uses one mask, and no draw is consumed.
 
@@ -94,6 +99,7 @@ def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
 
 
 @contextmanager
+@typed
 def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
     """Streams of their own for measuring, which leave those of training as they are.
 
@@ -119,10 +125,12 @@ def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
 class Passes:
     """Handle of an evaluation: which pass, and which block or example of the data, comes next."""
 
+    @typed
     def __init__(self, net: nn.Module) -> None:
         self._layers = [layer for layer in addressed(net).values() if layer.address.purpose.startswith("eval/")]
         self.scopes = {layer.scope for layer in synapses(net).values()}
 
+    @typed
     def at(self, draw: int, block: int, example: int) -> None:
         """Set the address of the next forward pass.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from synsim import streams
 from synsim._checks import require, whole
+from synsim._doors import check_fields, typed
 from synsim.tasks.examples import Data
 from synsim.tasks.scenarios import Task, joint, permuted
 
@@ -35,6 +36,10 @@ class Transition:
     epochs: int
     ramp: int
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @typed
     def shares(self, at: Tensor) -> Tensor:
         """Probability that a draw comes from the neighbouring task rather than from the phase's own.
 
@@ -74,6 +79,7 @@ class Transition:
         return task * self.images + (drawn[1] * self.images).long()
 
 
+@typed
 def continuous(
     data: Data,
     *,

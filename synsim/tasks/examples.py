@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require
+from synsim._doors import check_fields, typed
 
 
 class Data(Protocol):
@@ -51,6 +52,9 @@ class Examples:
     flat: bool = True
     dtype: torch.dtype = torch.float32
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __len__(self) -> int:
         """Number of examples.
 
@@ -72,6 +76,7 @@ class Examples:
         """Labels of all examples, int64."""
         return self.labels if self.orders is None else self.labels.repeat(self.orders.shape[-2])
 
+    @typed
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised images and labels.
 
@@ -114,6 +119,7 @@ def _reorder(pixels: Tensor, orders: Tensor, which: Tensor) -> Tensor:
     return torch.stack([row.gather(1, own[k]) for row, own, k in zip(pixels, orders, which, strict=True)])
 
 
+@typed
 def scaling(data: Data, pixels: str, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Offset and divisor of stored pixels.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from synsim import streams
 from synsim._checks import require, whole
+from synsim._doors import typed
 
 
 class Stream(Protocol):
@@ -21,6 +22,7 @@ class Stream(Protocol):
         """Indices of the examples of an epoch, int64 [R, count]."""
 
 
+@typed
 def epoch_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tensor:
     """Order of the examples in one epoch, a pure function of seed, task and epoch.
 
@@ -36,6 +38,7 @@ def epoch_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tens
     return streams.permutation(streams.keys("order", seeds, f"task/{task}"), count, draw=epoch)
 
 
+@typed
 def independent_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tensor:
     """Order of the examples from which the independent batches of an epoch come (SIU, SIB, SOS).
 
@@ -51,6 +54,7 @@ def independent_order(seeds: Sequence[int], task: int, epoch: int, count: int) -
     return streams.permutation(streams.keys("order", seeds, f"independent/{task}"), count, draw=epoch)
 
 
+@typed
 def batches(order: Tensor, size: int, start: int = 0) -> Iterator[Tensor]:
     """Mini-batches of an order; the last, incomplete one is dropped.
 
@@ -72,6 +76,7 @@ def batches(order: Tensor, size: int, start: int = 0) -> Iterator[Tensor]:
         yield order[:, step * size : (step + 1) * size]
 
 
+@typed
 def pixel_orders(seeds: Sequence[int], task: int, pixels: int) -> Tensor:
     """Fixed random order of the pixels of one task; replicas of one seed share it whatever the method.
 

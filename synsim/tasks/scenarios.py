@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import available_device, require, whole
+from synsim._doors import check_fields, typed
 from synsim.tasks.examples import Data, Examples, scaling
 from synsim.tasks.order import Stream, epoch_order, independent_order, pixel_orders
 
@@ -33,11 +34,15 @@ class Task:
     head: int | None = None
     stream: Stream | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def per_epoch(self) -> int:
         """Examples shown in an epoch."""
         return len(self.train) if self.stream is None else self.stream.count
 
+    @typed
     def order(self, seeds: Sequence[int], index: int, epoch: int, *, independent: bool = False) -> Tensor:
         """The examples of an epoch in the order in which every replica sees them.
 
@@ -55,6 +60,7 @@ class Task:
         draw = independent_order if independent else epoch_order
         return draw(seeds, index, epoch, len(self.train))
 
+    @typed
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Training images and labels.
 
@@ -67,6 +73,7 @@ class Task:
         return self.train.batch(index)
 
 
+@typed
 def single(
     data: Data,
     *,
@@ -91,6 +98,7 @@ def single(
     return [Task(data.name, train, test, data.classes)]
 
 
+@typed
 def split(
     data: Data,
     *,
@@ -141,6 +149,7 @@ def split(
     return found
 
 
+@typed
 def by_class(
     data: Data,
     *,
@@ -179,6 +188,7 @@ def by_class(
     return found
 
 
+@typed
 def permuted(
     data: Data,
     *,
@@ -217,6 +227,7 @@ def permuted(
     return found
 
 
+@typed
 def joint(tasks: Sequence[Task]) -> list[Task]:
     """All tasks mixed into one, for training on everything at once.
 

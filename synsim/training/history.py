@@ -9,6 +9,8 @@ import torch
 import xarray
 from torch import Tensor
 
+from synsim._doors import check_fields, typed
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -30,6 +32,9 @@ class Failure:
     step: int
     what: str = "loss or gradient"
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __str__(self) -> str:
         """One line for people.
 
@@ -48,6 +53,7 @@ TAKEN = frozenset({*PER_EPOCH, "accuracy", "failed", "replica", "seed", "task", 
 """Names of variables and axes that every history has."""
 
 
+@typed
 def check_names(probes: Iterable[str], after_task: Iterable[str] = ()) -> None:
     """Refuse names of measurements that would overwrite others, or that no record can hold.
 
@@ -99,7 +105,11 @@ class History:
     failures: list[Failure] = field(default_factory=list)
     after_task: dict[str, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @staticmethod
+    @typed
     def empty(
         seeds: Sequence[int], trained: Sequence[str], tested: Sequence[str], epochs: int, probes: Sequence[str]
     ) -> "History":
@@ -124,6 +134,7 @@ class History:
         accuracy = torch.full((len(seeds), len(trained), len(tested)), torch.nan, dtype=torch.float64, device="cpu")
         return History(tuple(seeds), tuple(trained), tuple(tested), epochs, per_epoch, accuracy)
 
+    @typed
     def record(self, task: int, found: Mapping[str, Tensor]) -> None:
         """Keep measurements made at the end of a task.
 
@@ -163,6 +174,7 @@ class History:
         }
 
     @staticmethod
+    @typed
     def restored(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> "History":
         """A finished history from a checkpoint.
 
@@ -178,6 +190,7 @@ class History:
         found.load(tensors, about["failures"])
         return found
 
+    @typed
     def load(self, tensors: Mapping[str, Tensor], failures: Sequence[Mapping[str, object]]) -> None:
         """Continue from a checkpoint.
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.meters import accuracy
 from synsim.networks import replicas_of
 from synsim.tasks import Task, batches
@@ -41,6 +42,7 @@ class Store(Protocol):
 class TrainingFailedError(RuntimeError):
     """Every replica failed, or a finished run has replicas that did."""
 
+    @typed
     def __init__(self, failures: Sequence[Failure | str]) -> None:
         super().__init__("\n".join(str(failure) for failure in failures))
         self.failures = tuple(failures)
@@ -116,6 +118,7 @@ class _Run:
             raise TrainingFailedError(self.history.failures)
 
 
+@typed
 def fit(
     net: nn.Module,
     optimiser: Optimizer,

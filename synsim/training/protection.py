@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim._checks import NotFiniteError, finite, require
+from synsim._doors import typed
 from synsim._kept import kept
 from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
@@ -45,6 +46,7 @@ class Protection:
             consolidation or with a penalty, which pulls them back; others would hold the fresh values.
     """
 
+    @typed
     def __init__(
         self,
         importance: Importance | None = None,
@@ -70,6 +72,7 @@ class Protection:
         self._accumulated = {name: one for name, one in self.all.items() if one.accumulated}
         self._order: tuple[tuple[object, ...], Tensor] | None = None
 
+    @typed
     def start(self, net: nn.Module, optimiser: Optimizer, index: int) -> None:
         """Begin a task.
 
@@ -85,6 +88,7 @@ class Protection:
         for one in self._accumulated.values():
             one.start(net)
 
+    @typed
     def step(
         self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
         batch: int, again: Callable[[], Tensor], failed: Sequence[int] = (),
@@ -159,6 +163,7 @@ class Protection:
         again = partial(forward_backward, net, optimiser, x, y, task.head, objective)
         return independent(net, again, index, whole)
 
+    @typed
     def finish(
         self, net: nn.Module, task: Task, last: bool, failed: Sequence[int] = (), fail: Fail | None = None
     ) -> dict[str, Tensor]:
@@ -205,6 +210,7 @@ class Protection:
             parts["consolidation"] = self.consolidation.state_dict()
         return {f"protection/{part}//{name}": value for part, state in parts.items() for name, value in state.items()}
 
+    @typed
     def load(self, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint.
 
@@ -226,6 +232,7 @@ class Protection:
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))
 
+    @typed
     def check(self, tasks: Sequence[Task], optimiser: Optimizer | None = None, batch: int | None = None) -> None:
         """Refuse what does not go together, and warn of a stream in which a penalty cannot work.
 

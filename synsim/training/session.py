@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from synsim import records
 from synsim._checks import require
+from synsim._doors import check_fields, typed
 from synsim.training.history import History
 from synsim.training.loop import TrainingFailedError
 from synsim.training.stopping import StoppedError
@@ -29,6 +30,9 @@ class Phase:
     dataset: xarray.Dataset
     state: dict[str, Tensor]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 class Session:
     """The folder of a run, and the phases that it went through.
@@ -44,6 +48,7 @@ class Session:
         notes: JSON values that `finish` keeps in `run.json`.
     """
 
+    @typed
     def __init__(
         self, folder: records.RunFolder, every: float = 60.0, stop: Callable[[], bool] = lambda: False
     ) -> None:
@@ -56,6 +61,7 @@ class Session:
         self.failures: list[str] = []
         self.notes: dict[str, Any] = {}
 
+    @typed
     def open(self, name: str) -> "PhaseStore":
         """Checkpoints of a phase that does not go through `fit`.
 
@@ -76,6 +82,7 @@ class Session:
             raise StoppedError
         return PhaseStore(self, name)
 
+    @typed
     def phase(
         self,
         name: str,
@@ -122,6 +129,7 @@ class Session:
             self.failures += [f"{name}: {failure}" for failure in history.failures]
         return Phase(name, history.dataset(), state)
 
+    @typed
     def finish(self, dataset: xarray.Dataset, rows: Sequence[dict[str, Any]]) -> None:
         """Write record and summary, and mark the run as finished.
 
@@ -138,6 +146,7 @@ class Session:
         if self.failures:
             raise TrainingFailedError(self.failures)
 
+    @typed
     def store(self, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Write a checkpoint with the present state of one phase and the last state of all others.
 
@@ -151,6 +160,7 @@ class Session:
         self._meta[name] = meta
         self.folder.save_checkpoint(self._tensors, {"phases": self._meta})
 
+    @typed
     def stored(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The last state of a phase.
 
@@ -175,6 +185,7 @@ class PhaseStore:
         name: of the phase.
     """
 
+    @typed
     def __init__(self, session: Session, name: str) -> None:
         self._session, self._name = session, name
         self._last = time.monotonic()
@@ -188,6 +199,7 @@ class PhaseStore:
         self._session.folder.start()
         return self._session.stored(self._name)
 
+    @typed
     def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Write a checkpoint.
 

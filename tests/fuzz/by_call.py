@@ -14,6 +14,7 @@ from by_name import (
     LABELS,
     LINES,
     LIST,
+    NOTHING,
     PATH,
     RULE,
     SEED,
@@ -112,7 +113,6 @@ PUBLISHED = of_class(lambda s: synsim.report.Published(0.5, 0.1), synsim.report.
 PART = number(0.5, 0.0, 1.0)
 PROBABILITY = tensor(things.probability, ("rank", "size", "negative", "large", "nan", "bool"))
 OLD = Kind(things.finished, lambda v: False)
-NOTHING = Kind(constant(None), lambda v: v is None)
 
 BY_CALL: dict[str, dict[str, Kind]] = {
     "_rules.Rule.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
@@ -252,8 +252,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "config": CONFIG,
         "prefer": CONFIG,
         "notes": LINES,
-        "remarks": NOTHING,
-        "figure": NOTHING,
+        "remarks": optional(call(lambda s: lambda runs: [])),
+        "figure": LINES,
     },
     "report.blocks.Heading": {"level": whole(1, 1, 6), "text": WORD},
     "report.blocks.Table": {"head": LINES, "rows": rows(LINES, 2)},
@@ -398,8 +398,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "tested": rows(WORD, 1),
         "epochs": whole(1, 1, 100),
         "per_epoch": mapping(lambda s: things.history(s).per_epoch, empty=True),
-        "accuracy": NOTHING,
-        "after_task": NOTHING,
+        "accuracy": tensor(lambda s: torch.zeros(1, 1, 1, dtype=torch.float64)),
+        "after_task": mapping(lambda s: {"loss": torch.zeros(1, 1, dtype=torch.float64)}, empty=True),
     },
     "training.history.History.empty": {
         "trained": rows(WORD, 1),

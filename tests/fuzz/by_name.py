@@ -68,6 +68,7 @@ TASKS = rows(of_class(things.task, tasks.Task), 2, 1)
 ROWS = Kind(things.rows, spoils=(lambda v: [{}], lambda v: [{"method": 1}], lambda v: [None]))
 CONSTANT = number(0.1)
 LINES = rows(text("a"), 2)
+NOTHING = Kind(constant(None), lambda v: v is None)
 
 BY_NAME: dict[str, Kind] = {
     "U": number(0.5, 0.0, 1.0, above=True),
@@ -263,6 +264,7 @@ BY_NAME: dict[str, Kind] = {
     "state": STATE,
     "step": whole(0, 0),
     "steps": whole(1, 1, 12),
+    "stop": NOTHING,
     "store": optional(Kind(constant(None), lambda v: False)),
     "strength": tensor(lambda s: torch.rand(1, 6), ("rank", "flat", "size")),
     "stride": whole(1, 1, 2),
