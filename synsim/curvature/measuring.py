@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim._kept import kept
 from synsim.synapses import Address, addressed, evaluation, expected
 from synsim.synapses.views import Passes
@@ -61,6 +62,7 @@ class Measurement:
 
 
 @contextmanager
+@typed
 def measured(
     net: nn.Module, view: str = "expected", samples: int = 10, block: int = 100, seed: int = 0
 ) -> Iterator[Measurement]:

@@ -40,8 +40,8 @@ class Dataset:
     sd: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        check_fields(self)
         """Check the parts against each other."""
+        check_fields(self)
         for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             self._check_part(part, x, y)
         shape, test_shape = list(self.x_train.shape[1:]), list(self.x_test.shape[1:])

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from synsim._doors import typed
+
 Tensors = Mapping[str, Tensor]
 
 
@@ -46,6 +48,7 @@ class Importance:
     accumulated: bool = False
     needs: frozenset[str] = frozenset()
 
+    @typed
     def wants(self, index: int) -> frozenset[str]:
         """Which of `needs` a step of this index needs.
 
@@ -57,6 +60,7 @@ class Importance:
         """
         return self.needs
 
+    @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the importances on data of a task that was learned.
 
@@ -77,6 +81,7 @@ class Importance:
         found: dict[str, Tensor] = self._refuse("is accumulated during training: call start, observe and value instead")
         return found
 
+    @typed
     def start(self, net: nn.Module) -> None:
         """Begin a task.
 
@@ -88,6 +93,7 @@ class Importance:
         """
         self._refuse("is measured after a task: call estimate instead")
 
+    @typed
     def observe(self, net: nn.Module, step: Step) -> None:
         """Take in one training step.
 
@@ -123,6 +129,7 @@ class Importance:
         """
         return {}
 
+    @typed
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import finite, require, whole
+from synsim._doors import typed
 from synsim.curvature import (
     Score,
     Term,
@@ -77,6 +78,7 @@ class Fisher(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _Options(**options)  # type: ignore[arg-type]
 
+    @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the diagonal.
 
@@ -149,6 +151,7 @@ class SqrtFisher(Fisher):
 
     name = "sqrt-fisher"
 
+    @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the root of the diagonal.
 
@@ -202,6 +205,7 @@ class FisherBatched(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _BatchedOptions(**options)  # type: ignore[arg-type]
 
+    @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the squares.
 

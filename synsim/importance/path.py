@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import finite, require, whole
+from synsim._doors import typed
 from synsim.curvature import wide
 from synsim.importance.base import Importance, Step, Tensors
 from synsim.networks import replicas_of
@@ -52,6 +53,7 @@ class Accumulated(Importance):
         self._first: dict[str, Tensor] = {}
         self._net: nn.Module | None = None
 
+    @typed
     def wants(self, index: int) -> frozenset[str]:
         """Which of `needs` a step of this index needs: none outside of the window.
 
@@ -66,6 +68,7 @@ class Accumulated(Importance):
     def _inside(self, index: int) -> bool:
         return self.window[0] <= index and (self.window[1] is None or index < self.window[1])
 
+    @typed
     def start(self, net: nn.Module) -> None:
         """Begin a task: forget the sums, and take the parameters as the start of the path.
 
@@ -76,6 +79,7 @@ class Accumulated(Importance):
         self._first = {name: p.detach().clone() for name, p in net.named_parameters() if p.requires_grad}
         self._sum = {name: torch.zeros_like(wide(value)) for name, value in self._first.items()}
 
+    @typed
     def observe(self, net: nn.Module, step: Step) -> None:
         """Take in one training step.
 
@@ -109,6 +113,7 @@ class Accumulated(Importance):
             f"has {expected}. Call start with the network that is trained."
         )
 
+    @typed
     def add(self, step: Step, weight: float) -> None:
         """Add the term of one step to the sums.
 
@@ -154,6 +159,7 @@ class Accumulated(Importance):
         parts = {"sum": self._sum, "first": self._first}
         return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 
+    @typed
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; call `start` first, so that the network is known.
 
@@ -183,6 +189,7 @@ class SI(Accumulated):
 
     name = "si"
 
+    @typed
     def add(self, step: Step, weight: float) -> None:
         """Add −ĝ Δ.
 
@@ -202,6 +209,7 @@ class UnbiasedSI(Accumulated):
     name = "si-unbiased"
     needs = frozenset({"independent"})
 
+    @typed
     def add(self, step: Step, weight: float) -> None:
         """Add −ĝ' Δ.
 
@@ -218,6 +226,7 @@ class BiasSI(Accumulated):
     name = "si-bias"
     needs = frozenset({"independent"})
 
+    @typed
     def add(self, step: Step, weight: float) -> None:
         """Add −(ĝ − ĝ') Δ.
 
@@ -250,6 +259,7 @@ class PathIntegral(Accumulated):
         self._gradient: dict[str, Tensor] = {}
         self._moved: dict[str, Tensor] = {}
 
+    @typed
     def wants(self, index: int) -> frozenset[str]:
         """The full gradient, every `every` steps.
 
@@ -261,6 +271,7 @@ class PathIntegral(Accumulated):
         """
         return super().wants(index) if (index - self.window[0]) % self.every == 0 else frozenset()
 
+    @typed
     def start(self, net: nn.Module) -> None:
         """Begin a task.
 
@@ -271,6 +282,7 @@ class PathIntegral(Accumulated):
         self._gradient = {name: torch.zeros_like(value) for name, value in self._sum.items()}
         self._moved = {name: torch.zeros_like(value) for name, value in self._sum.items()}
 
+    @typed
     def add(self, step: Step, weight: float) -> None:
         """Add −g times the way since g was measured.
 
@@ -312,6 +324,7 @@ class OnlineAbsoluteFisher(Accumulated):
 
     name = "online-absolute-fisher"
 
+    @typed
     def add(self, step: Step, weight: float) -> None:
         """Add |ĝ|.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.importance.base import Importance
 from synsim.synapses import synapses
 
@@ -20,6 +21,7 @@ class ReleaseProbability(Importance):
     name = "release-probability"
     accumulate = "last"
 
+    @typed
     def estimate(self, net: nn.Module, x: Any = None, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Read the release probabilities.
 
@@ -49,6 +51,7 @@ class Magnitude(Importance):
 
     name = "magnitude"
 
+    @typed
     def estimate(self, net: nn.Module, x: Any = None, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Read the sizes.
 
@@ -72,6 +75,7 @@ class Uniform(Importance):
 
     name = "uniform"
 
+    @typed
     def estimate(self, net: nn.Module, x: Any = None, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Ones.
 

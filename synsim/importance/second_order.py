@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.curvature import wide
 from synsim.importance.base import Step
 from synsim.importance.path import Accumulated
@@ -14,6 +15,7 @@ from synsim.importance.path import Accumulated
 ROOTS = ("minus", "plus")
 
 
+@typed
 def unbiased_alpha(batch: int, root: str = "minus") -> float:
     """The α for which the second moment of ĝ − α ĝ' is the empirical Fisher, up to the factor (1 − α)².
 
@@ -83,6 +85,7 @@ class SOS(Accumulated):
         self.needs = frozenset({"independent"}) if self.alpha else frozenset()
         self._steps = torch.zeros((), dtype=torch.float64, device="cpu")
 
+    @typed
     def start(self, net: torch.nn.Module) -> None:
         """Begin a task.
 
@@ -92,6 +95,7 @@ class SOS(Accumulated):
         super().start(net)
         self._steps = torch.zeros((), dtype=torch.float64, device="cpu")
 
+    @typed
     def add(self, step: Step, weight: float) -> None:
         """Add (1 − β₂)(ĝ − α ĝ')².
 

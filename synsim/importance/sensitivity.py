@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.curvature import Score, Term, measured, sum_over_examples
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, select
@@ -47,6 +48,7 @@ class MAS(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _Options(**options)  # type: ignore[arg-type]
 
+    @typed
     def score(self, output: Tensor) -> Tensor:
         """‖f‖² of every example.
 
@@ -61,6 +63,7 @@ class MAS(Importance):
     def _f(self, output: Tensor) -> Tensor:
         return class_logits(output).softmax(-1) if self.options.of == "probabilities" else output
 
+    @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the sensitivities.
 
@@ -96,6 +99,7 @@ class MASMax(MAS):
 
     name = "mas-max"
 
+    @typed
     def score(self, output: Tensor) -> Tensor:
         """(max f)² of every example.
 

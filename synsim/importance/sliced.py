@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import finite, whole
+from synsim._doors import typed
 from synsim.curvature import case_of, mean_response_gradients, measured, refuse_meeting, wide
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, select
@@ -52,6 +53,7 @@ class SlicedCramer(Importance):
     def __init__(self, **options: object) -> None:
         self.options = _Options(**options)  # type: ignore[arg-type]
 
+    @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
         """Measure the sensitivities.
 
@@ -88,6 +90,7 @@ class SlicedCramer(Importance):
         return total
 
 
+@typed
 def directions(slices: int, outputs: int, seed: int) -> Tensor:
     """Directions uniform on the unit sphere.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from synsim import kernels, streams
 from synsim._checks import available_device, require, whole
+from synsim._doors import typed
 from synsim.kernels import reference
 from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
 from synsim.synapses.addressed import LAST_SEED as LAST_SEED
@@ -106,6 +107,7 @@ class StochasticLayer(Addressed):
                 self.p.copy_(self._awaited)
         return self
 
+    @typed
     def reset_parameters(self, draw: int = 0) -> None:
         """Draw expected strengths and biases anew from U(−1/√fan_in, 1/√fan_in), from the layer's seed and name.
 
@@ -140,6 +142,7 @@ class StochasticLayer(Addressed):
         return self.p
 
     @torch.no_grad()
+    @typed
     def set_expected(self, value: Tensor) -> None:
         """Write what the synapses transmit on average; their release probabilities stay.
 
@@ -178,6 +181,7 @@ class StochasticLayer(Addressed):
         mask = counts.to(self.weight.device).reshape(self.weight.shape)
         return mask.bool() if self.sites == 1 else mask
 
+    @typed
     def draw_mask(self, example: int = 0) -> Tensor:
         """The mask of one example in the latest draw, from its address and the present release probabilities.
 
@@ -263,6 +267,7 @@ class StochasticLayer(Addressed):
         # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer.
         return self.scales(examples).reshape(examples, *self.weight.shape) * self.expected_strength
 
+    @typed
     def scales(self, examples: int = 1) -> Tensor:
         """Factors k / (N p) by which the latest draw scaled the expected strengths, from their address and present p.
 
@@ -346,6 +351,7 @@ def solved(weight: Tensor, function: Callable[[], Tensor], value: Tensor, steps:
     return False
 
 
+@typed
 def synapses(net: nn.Module) -> dict[str, StochasticLayer]:
     """Every stochastic layer of a network by its module name.
 
