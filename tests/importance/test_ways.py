@@ -1,0 +1,233 @@
+"""Which way gradients per example are taken: shown by trial, forgotten when the network changes, in any precision."""
+
+import copy
+import gc
+
+import naive
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import synsim
+from synsim import importance
+from synsim.curvature import case_of, measured
+from synsim.curvature.trial import Way, way_of
+from synsim.inputs import as_images
+
+X = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(9) % 3
+MEASURED = {"fisher": {}, "absolute-fisher": {}, "mas": {}, "fisher-batched": {"batch": 3}, "sliced-cramer": {}}
+
+
+def plain(dtype=torch.float64, seed=2):
+    net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for w in net.parameters():
+            w.copy_(torch.randn(w.shape, generator=generator) / 2)
+    return net
+
+
+def fisher(net, x=None, **options):
+    return importance.make("fisher", **options).estimate(net, X.double() if x is None else x)
+
+
+def check(net, x=None):
+    x = X.double() if x is None else x
+    naive.close(fisher(net, x), naive.importance("fisher", net, x), 1e-10)
+
+
+CHANGES = {
+    "forward hook": lambda net: net[0].register_forward_hook(lambda module, inputs, out: 2 * out),
+    "pre-hook": lambda net: net[0].register_forward_pre_hook(lambda module, inputs: (inputs[0] ** 2,)),
+    "backward hook": lambda net: net[2].register_full_backward_hook(lambda module, grads, outs: (0 * grads[0],)),
+    "parameter hook": lambda net: net[0].weight.register_hook(lambda grad: grad * torch.arange(6.0)),
+    "tied": lambda net: setattr(net[0], "bias", nn.Parameter(net[2].weight[0].detach().clone())),
+    "frozen": lambda net: net[0].requires_grad_(False),
+    "another layer": lambda net: net.insert(1, nn.LayerNorm(5).double()),
+    "a forward of its own": lambda net: setattr(net[0], "forward", lambda x: F.linear(x, F.normalize(net[0].weight))),
+    "twice": lambda net: net.insert(2, net[1]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:gradients are taken one example at a time")
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_shown_for_a_network_is_forgotten_when_it_changes(change):
+    net = plain()
+    check(net)
+    CHANGES[change](net)
+    check(net)
+
+
+def test_a_mode_of_a_network_is_part_of_its_structure():
+    class Modal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.by_hand = nn.Linear(6, 6), nn.Linear(6, 3), False
+
+        def forward(self, x):
+            x = F.linear(x, self.a.weight) if self.by_hand else self.a(x)
+            return self.b(x.tanh())
+
+    net = Modal().double()
+    check(net)
+    net.by_hand = True
+    check(net)
+
+
+def kind(net, x, **view):
+    ways: list[Way] = []
+    images = as_images(net, x)
+    with measured(net, **view) as measurement:
+        from synsim.curvature.examples import _batched_squares, _closed_squares
+
+        case = case_of(net, images, measurement, None)
+        closed = lambda *given: _closed_squares(None, *given)  # noqa: E731
+        batched = lambda *given: _batched_squares(None, case.axis, *given)  # noqa: E731
+        ways.append(way_of(case, closed, batched))
+    return ways[0].kind
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_plain_networks_have_closed_forms_in_every_type(dtype):
+    for seed in range(5):
+        assert kind(plain(dtype, seed), X.to(dtype)) == "closed"
+    assert kind(synsim.mlp([6, 50, 50, 3], dtype=dtype, seed=1), X.to(dtype)) == "closed"
+    assert kind(synsim.mlp([6, 50, 50, 3], dtype=dtype, seed=1), X.to(dtype), view="sampled") == "closed"
+    convolutions = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(128, 3))
+    assert kind(convolutions.to(dtype), torch.randn(5, 1, 8, 8).to(dtype)) == "closed"
+
+
+def test_networks_that_only_look_closed_go_through_torch_func():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            # For these examples the way around is shut; the graph shows it all the same.
+            return self.b(self.a(x).tanh() + (x > 100).to(x) * self.a.weight.sum())
+
+    assert kind(Around().double(), X.double()) == "batched"
+    assert kind(nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)).double(), X.double()) == "batched"
+
+
+@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("normed", [False, True])
+def test_networks_of_16_bits_have_importances_in_float32(name, dtype, normed):
+    net = plain(torch.float32)
+    if normed:
+        net.insert(1, nn.LayerNorm(5))
+    low = copy.deepcopy(net).to(dtype)
+    # The same numbers in both, so that only the arithmetic differs.
+    net.load_state_dict({key: value.float() for key, value in low.state_dict().items()})
+    x, measure = X.to(dtype), importance.make(name, **MEASURED[name])
+    found, wanted = measure.estimate(low, x, Y), measure.estimate(net, x.float(), Y)
+    assert all(value.dtype == torch.float32 for value in found.values())
+    naive.close(found, wanted, 0.1)
+
+
+def test_small_squares_do_not_vanish_in_float16():
+    net = plain(torch.float32)
+    with torch.no_grad():
+        net[2].weight.mul_(5e-4)
+    found = fisher(copy.deepcopy(net).half(), X.half())
+    assert (found["0.weight"] > 0).all()
+    assert float(found["0.weight"].max()) < 6e-8, "such numbers are 0 in float16"
+    naive.close(found, fisher(net, X), 0.1)
+
+
+# Under autocast, torch.func cannot go through layer norm.
+@pytest.mark.filterwarnings("ignore:gradients are taken one example at a time")
+@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("normed", [False, True])
+def test_importances_under_autocast(name, normed):
+    net, measure = plain(torch.float32), importance.make(name, **MEASURED[name])
+    if normed:
+        net.insert(1, nn.LayerNorm(5))
+    wanted = measure.estimate(net, X, Y)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = measure.estimate(net, X, Y)
+    assert all(value.dtype == torch.float32 for value in found.values())
+    naive.close(found, wanted, 0.1)
+    assert any(not torch.equal(found[key], wanted[key]) for key in found), "autocast was in force"
+
+
+def test_path_importances_of_16_bits_add_up_in_float32():
+    net = nn.Linear(2, 2).half()
+    with torch.no_grad():
+        net.weight.fill_(1.0)
+    measure = importance.make("si", rescale=False)
+    measure.start(net)
+    small = {name: torch.full_like(w, 1e-4) for name, w in net.named_parameters()}
+    for index in range(100):
+        step = synsim.Step(index, small, {name: -value for name, value in small.items()}, small)
+        measure.observe(net, step)
+    found = measure.value()["weight"]
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, torch.full((2, 2), 100 * float(torch.tensor(1e-4).half()) ** 2), rtol=1e-5)
+
+
+def test_hooks_that_only_look_see_no_tensor_of_a_transform():
+    net = nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)).double()
+    seen = []
+    net[1].register_forward_hook(lambda module, inputs, out: seen.append(out))
+    check(net)
+    assert seen
+    assert not any(torch._C._functorch.is_functorch_wrapped_tensor(one) for one in seen)
+
+
+class Gated(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.a, self.b, self.kind = nn.Linear(6, 5), nn.Linear(5, 3), kind
+
+    def forward(self, x):
+        h = self.a(x).tanh()
+        if self.kind == "dropout by hand":
+            h = F.dropout(h, 0.5, training=True)
+        if self.kind == "cut":
+            h = h.detach() * 0 + 1
+            return self.b(h).detach()
+        return self.b(h)
+
+
+def test_networks_without_repeatable_or_differentiable_passes_are_refused():
+    dropping, cut = Gated("dropout by hand").double(), Gated("cut").double()
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match="changes from pass to pass"):
+        fisher(dropping)
+    with pytest.raises(ValueError, match="does not depend on any parameter"):
+        fisher(cut)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_way_of_a_network_is_forgotten_with_it():
+    from synsim.curvature import trial
+
+    gc.collect()
+    before = len(trial._WAYS)
+    net = plain()
+    fisher(net)
+    assert len(trial._WAYS) == before + 1
+    del net
+    gc.collect()
+    assert len(trial._WAYS) == before
+
+
+def test_measuring_inside_of_inference_mode():
+    net = plain()
+    wanted = fisher(net)
+    with torch.inference_mode():
+        found = fisher(net, X.double())
+    naive.close(found, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("memory", [1e-6, 1e-3, 16])
+@pytest.mark.parametrize("name", ["fisher", "mas"])
+def test_tokens_do_not_depend_on_the_memory(name, memory):
+    net, x = plain(), torch.randn(9, 4, 6, dtype=torch.float64)
+    whole = importance.make(name).estimate(net, x)
+    naive.close(importance.make(name, memory=memory).estimate(net, x), whole, 1e-12)
