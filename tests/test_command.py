@@ -4,12 +4,14 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from synsim import records
-from synsim.training.command import RunConfig, parse, resolved
+from synsim.training.command import RunConfig, option, parse, resolved
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +37,11 @@ def test_defaults_and_lists():
         (["--device", "cuda:99"], "is not there"),
         (["--nonsense", "1"], "nonsense"),
         (["--epochs", "many"], "epochs"),
+        (["--threads", "0"], "threads must be a whole number"),
+        (["--threads", "-2"], "threads must be a whole number"),
+        (["--threads", "1000000"], "threads must be at most 1024"),
+        (["--checkpoint-every", "-1"], "checkpoint_every must be at least 0"),
+        (["--out", ""], "out must be the name of a folder"),
     ],
 )
 def test_mistakes(arguments, message, capsys):
@@ -56,12 +63,67 @@ def test_a_config_file(tmp_path):
     assert (config.epochs, config.seeds) == (7, (4, 5))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    decays: tuple[float, ...] = option((0.1, 0.2), "numbers")
+    methods: tuple[str, ...] = option(("a", "b"), "names", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("seeds: 5", {"seeds": (5,)}),
+        ("seeds: '5'", {"seeds": (5,)}),
+        ("seeds: [5, 6]", {"seeds": (5, 6)}),
+        ("decays: 0.5", {"decays": (0.5,)}),
+        ("decays: 1e-3\nseeds: [1]", {"decays": (0.001,), "seeds": (1,)}),
+        ("methods: c\nepochs: 3", {"methods": ("c",), "epochs": 3}),
+    ],
+)
+def test_one_value_in_a_config_file_is_a_list_of_one(text, wanted, tmp_path):
+    (tmp_path / "config.yaml").write_text(text)
+    config = parse(Config, "", ["--config", str(tmp_path / "config.yaml")])
+    assert {name: getattr(config, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds: null", "seed must be a whole number"),
+        ("seeds: {a: 1}", "seeds"),
+        ("seeds: x", "seeds"),
+        ("methods: d", "not among choices"),
+        ("threads: 0", "threads must be a whole number"),
+        ("threads: many", "threads"),
+        ("seeds: [1", "config"),
+        ("- 1", "config"),
+        ("", "config"),
+        ("lr: {", "config"),
+    ],
+)
+def test_mistakes_in_a_config_file(text, message, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        parse(Config, "", ["--config", str(tmp_path / "config.yaml")])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_numbers_of_numpy_are_seeds_and_one_seed_is_a_list():
+    config = Config(seeds=(np.int64(3), np.uint8(4)), threads=np.int32(1))
+    assert config.seeds == (3, 4)
+    assert all(type(seed) is int for seed in config.seeds)
+    assert Config(seeds=7).seeds == (7,)
+    assert Config(seeds=[7, 8]).seeds == (7, 8)
+    assert json.loads(json.dumps(resolved(Config(seeds=np.int64(7)))))["seeds"] == [7]
+
+
 @pytest.mark.parametrize("name", ["demo", "energy", "lifelong"])
 def test_help_names_the_common_options(name):
     done = script(name, "--help")
     assert done.returncode == 0, done.stderr
-    for option in ("data", "data-dir", "seeds", "device", "threads", "out", "resume", "epochs"):
-        assert f"--{option}" in done.stdout
+    for name in ("data", "data-dir", "seeds", "device", "threads", "out", "resume", "epochs"):
+        assert f"--{name}" in done.stdout
 
 
 def test_missing_data_says_where_and_how(tmp_path):

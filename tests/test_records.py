@@ -480,6 +480,28 @@ def test_the_commit_is_that_of_the_package(tmp_path: Path) -> None:
     assert origin.commit(package) == {"sha": sha, "dirty": True}
 
 
+def test_the_commit_of_the_caller_is_kept_too(tmp_path: Path) -> None:
+    script = tmp_path / "study" / "mine.py"
+    script.parent.mkdir()
+    text = "import json\nfrom synsim.records import origin\nprint(json.dumps(origin.describe(None)))\n"
+    script.write_text(text)
+    git(tmp_path / "study", "init", "--quiet")
+    git(tmp_path / "study", "commit", "--quiet", "--allow-empty", "-m", "nothing")
+
+    def told() -> dict:
+        done = subprocess.run([sys.executable, script], cwd="/", capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    sha = git(tmp_path / "study", "rev-parse", "HEAD")
+    assert told()["caller"] == {"repository": "study", "sha": sha, "dirty": True}  # the script itself is not in it
+    git(tmp_path / "study", "add", "mine.py")
+    git(tmp_path / "study", "commit", "--quiet", "-m", "mine")
+    sha = git(tmp_path / "study", "rev-parse", "HEAD")
+    found = told()
+    assert found["caller"] == {"repository": "study", "sha": sha, "dirty": False}
+    assert found["commit"] == origin.commit(Path(records.__file__).parent.parent)
+
+
 def test_no_git_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert origin.commit(Path(records.__file__).parent) is None

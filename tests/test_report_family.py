@@ -1,0 +1,65 @@
+"""A t test has one corrected p value, wherever on a page it stands."""
+
+import numpy as np
+import pytest
+import test_report
+from scipy import stats
+
+from synsim import report
+
+METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    level = {**test_report.LEVEL, "bgd": 0.815}
+    dataset = test_report.lifelong(list(METHODS), np.random.default_rng(5), level)
+    test_report.maker(tmp_path)("one", dataset, **test_report.SPLIT, standardised_by="own")
+    found, skipped = report.collect([tmp_path / "runs"])
+    assert not skipped
+    return found
+
+
+def holm(p):
+    """Holm's step-down correction, one p value after the other."""
+    floor, corrected = 0.0, {}
+    for rank, name in enumerate(sorted(p, key=p.get)):
+        floor = max(floor, min(1.0, p[name] * (len(p) - rank)))
+        corrected[name] = floor
+    return corrected
+
+
+def test_all_items_tell_the_same_p_of_one_test(runs):
+    findings = {item.name: report.assess(item, runs, report.CHAPTER) for item in report.CHAPTER}
+    texts = {}
+    for name, finding in findings.items():
+        for line in finding.lines:
+            if line.test != "–":
+                texts.setdefault(line.label, {})[name] = line.test
+    shared = {label: said for label, said in texts.items() if len(said) > 1}
+    assert len(shared) == 4  # Fig. 4.4 and column 1 of Table 4.1
+    assert all(len(set(said.values())) == 1 for said in shared.values())
+
+
+def test_it_is_that_of_all_tests_of_the_measurement(runs):
+    accuracy = 100 * runs[0].record.dataset.accuracy
+    tasks = test_report.TASKS
+    final = {
+        name: accuracy.sel(model=name, after_task="joint" if name == "joint" else tasks[-1]).mean("test_task").values
+        for name in METHODS
+    }
+    p = {name: stats.ttest_ind(final["presynaptic"], final[name]).pvalue for name in METHODS[1:]}
+    corrected = holm(p)
+    words = {"none": "presynaptic over no consolidation", "bgd": "presynaptic over BGD", "ewc": "presynaptic over EWC",
+             "joint": "joint training over presynaptic"}  # fmt: skip
+    for item in ("Fig. 4.4b,c", test_report.COLUMN_1):
+        finding = report.assess(test_report.item(item), runs, report.CHAPTER)
+        for name, label in words.items():
+            told = test_report.line(finding, f"accuracy: {label}").test
+            assert f"p = {p[name]:.1g}, Holm {corrected[name]:.1g}".replace("-", "−") in told, (item, name)
+    finding = report.assess(test_report.item("Fig. 4.4b,c"), runs, report.CHAPTER)
+    first = test_report.line(finding, "accuracy on task 1 at the end, %: presynaptic over no")
+    alone = stats.ttest_ind(
+        *(accuracy.sel(model=name, after_task=tasks[-1], test_task=tasks[0]).values for name in ("presynaptic", "none"))
+    )
+    assert f"Holm {alone.pvalue:.1g}".replace("-", "−") in first.test  # a family of one
