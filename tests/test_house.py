@@ -61,6 +61,7 @@ ALLOWED = {
         "records",
         "synapses",
         "tasks",
+        "_doors",
         "_checks",
         "_console",
         "_kept",

@@ -1,7 +1,7 @@
 """One training step and one loop over tasks, which serve every experiment."""
 
 from synsim.training.history import Failure, History
-from synsim.training.loop import Probe, TrainingFailedError, fit
+from synsim.training.loop import Probe, TrainingFailedError, TrainingStoppedError, fit
 from synsim.training.protection import Protection
 from synsim.training.session import Phase, Session
 from synsim.training.step import train_step
@@ -14,6 +14,7 @@ __all__ = [
     "Protection",
     "Session",
     "TrainingFailedError",
+    "TrainingStoppedError",
     "fit",
     "train_step",
 ]

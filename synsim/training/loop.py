@@ -1,8 +1,9 @@
 """The loop over tasks: R replicas at once, measurements per epoch, checkpoints, resume."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -18,8 +19,10 @@ from synsim.meters import accuracy
 from synsim.networks import replicas_of
 from synsim.tasks import Task, batches
 from synsim.training.history import Failure, History, check_names
+from synsim.training.plan import Plan, check_optimiser, plan, vector
 from synsim.training.protection import Protection
-from synsim.training.state import pack, unpack
+from synsim.training.schedule import Schedule, Scheduler, suits
+from synsim.training.state import changes, groups_of, pack, unpack
 from synsim.training.step import Held, Objective, Penalty, apply_step, finite_replicas, forward_backward, what_failed
 
 Probe = Callable[[nn.Module, Task], Tensor]
@@ -48,6 +51,29 @@ class TrainingFailedError(RuntimeError):
         self.failures = tuple(failures)
 
 
+class TrainingStoppedError(RuntimeError):
+    """A run was asked to stop; what it had reached is kept.
+
+    Attributes:
+        history: what was measured until then.
+    """
+
+    def __init__(self, task: str, epoch: int, step: int, history: History, kept: bool) -> None:
+        after = "its state is in the checkpoint; resume to go on" if kept else "there is no store, so nothing was kept"
+        super().__init__(f"stopped in task {task!r}, epoch {epoch}, after step {step}: {after}.")
+        self.history = history
+
+
+@dataclass(frozen=True)
+class _Listeners:
+    # What is asked and told beside the training itself.
+    penalty: Penalty | None
+    protection: Protection | None
+    objective: Objective | None
+    schedule: Schedule | None
+    stop: Callable[[], bool] | None
+
+
 class _Run:
     # The moving parts of one call of `fit`.
     def __init__(
@@ -56,11 +82,11 @@ class _Run:
         optimiser: Optimizer,
         history: History,
         store: Store | None,
-        protection: Protection | None,
-        objective: Objective | None,
+        listeners: _Listeners,
     ) -> None:
         self.net, self.optimiser, self.history, self.store = net, optimiser, history, store
-        self.protection, self.objective = protection, objective
+        self.protection, self.objective, self.penalty = listeners.protection, listeners.objective, listeners.penalty
+        self.schedule, self.stop = listeners.schedule, listeners.stop
         self.at = (0, 0, 0)
         lead = len(history.seeds)
         self.device = next(net.parameters()).device
@@ -68,13 +94,20 @@ class _Run:
         self.alive = torch.ones(lead, dtype=torch.bool, device="cpu")
         self.held = Held(net, optimiser)
         self.elapsed = 0.0
+        self.built: dict[str, Tensor] = {}
+        self.groups = [] if store is None else groups_of(optimiser, self.built, "built")
+        self.built = {name: value.clone() for name, value in self.built.items()}
 
     def resume(self) -> None:
         saved = None if self.store is None else self.store.load()
         if saved is None:
             return
         tensors, meta = saved
-        unpack(self.net, self.optimiser, tensors, meta["numbers"])
+        suits(self.schedule, meta.get("schedule"))
+        changed = changes(self.optimiser, tensors, meta.get("built", []))
+        unpack(self.net, self.optimiser, tensors, meta["numbers"], changed)
+        if self.schedule is not None:
+            self.schedule.load(meta["schedule"], tensors)
         self.history.load(tensors, meta["failures"])
         self.at = (meta["task"], meta["epoch"], meta["step"])
         if self.protection is not None:
@@ -91,14 +124,26 @@ class _Run:
         tensors, numbers = pack(self.net, self.optimiser)
         meta = {
             "numbers": numbers,
+            "built": self.groups,
             "failures": [asdict(failure) for failure in self.history.failures],
             "task": task,
             "epoch": epoch,
             "step": step,
             "elapsed": elapsed,
         }
+        if self.schedule is not None:
+            meta["schedule"] = self.schedule.pack(tensors)
         protected = {} if self.protection is None else self.protection.tensors()
-        self.store.save({**tensors, **protected, **self.history.tensors(), "sums": self.sums}, meta)
+        self.store.save({**tensors, **self.built, **protected, **self.history.tensors(), "sums": self.sums}, meta)
+
+    def due(self) -> bool:
+        return self.store is not None and self.store.due()
+
+    def stopping(self) -> bool:
+        return self.stop is not None and self.stop()
+
+    def stopped(self, task: str, epoch: int, step: int) -> TrainingStoppedError:
+        return TrainingStoppedError(task, epoch, step, self.history, self.store is not None)
 
     def failed(self) -> list[int]:
         return [failure.replica for failure in self.history.failures]
@@ -122,13 +167,13 @@ class _Run:
 def fit(
     net: nn.Module,
     optimiser: Optimizer,
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     *,
     seeds: Sequence[int],
     epochs: int | None = None,
     steps: int | None = None,
     batch: int = 100,
-    test: Sequence[Task] | None = None,
+    test: Iterable[Task] | None = None,
     samples: int = 10,
     block: int | None = 100,
     probes: Mapping[str, Probe] | None = None,
@@ -136,7 +181,10 @@ def fit(
     protection: Protection | None = None,
     objective: Objective | None = None,
     tested_by: Probe | None = None,
+    scheduler: Scheduler | None = None,
+    schedule_every: str = "epoch",
     store: Store | None = None,
+    stop: Callable[[], bool] | None = None,
     progress: str | None = None,
     test_every_epoch: bool = True,
     test_ahead: bool = True,
@@ -147,6 +195,9 @@ def fit(
     Each replica sees the examples in an order of its own, a function of its seed, the task and the epoch. After each
     epoch the present task is tested, after each task all of `test`. A replica whose loss or gradient is not finite is
     held at the state before that step; the others go on.
+
+    Layers may be frozen at any time, by a probe say, and released again between tasks; importances that add up from the
+    start of a task refuse a layer that is released within it.
 
     Args:
         net: the network.
@@ -164,7 +215,12 @@ def fit(
         protection: importances and the consolidation that they feed, in place of `penalty`.
         objective: what is minimised: (output, images, labels) -> [R]; None: the cross-entropy.
         tested_by: the test of a task, in place of the accuracy: (network, task) -> a number or [R].
-        store: where checkpoints are kept, and what is resumed.
+        scheduler: a scheduler of torch for this optimiser, or what makes one from it; its state is part of checkpoints.
+            `ReduceLROnPlateau` sees the mean training loss of each epoch.
+        schedule_every: "epoch": it is stepped after each epoch; "step": after each step.
+        store: where checkpoints are kept, and what is resumed: network, optimiser, its constants, and the schedule.
+        stop: asked after each step; when it says True, the state is saved and the run ends. None: what `store.stopping`
+            says, if it has that.
         progress: label of the progress bar, or None for no bar.
         test_every_epoch: whether the present task is tested after each epoch, not only at its end.
         test_ahead: whether tasks are tested before they are trained on; if not, their accuracy is NaN until then.
@@ -175,67 +231,95 @@ def fit(
         The measurements. Look at `failures`: replicas that failed are listed there.
 
     Raises:
-        ValueError: if an argument does not fit.
+        ValueError: if an argument does not fit, or the run that is resumed had another scheduler.
         TrainingFailedError: if every replica failed.
+        TrainingStoppedError: if `stop` said so.
     """
-    require(len(tasks) > 0, "expected at least one task, got none.")
-    require((epochs is None) != (steps is None), "give either epochs or steps.")
-    probe_every, batch = whole(probe_every, "probe_every"), whole(batch, "batch")
-    least = min(task.per_epoch for task in tasks)
-    require(
-        least >= batch,
-        f"a batch of {batch} needs as many examples, got {least}. Choose a smaller batch.",
-    )
-    per_epoch = [task.per_epoch // batch for task in tasks]
-    counts = [whole(steps, "steps") if epochs is None else one * whole(epochs, "epochs") for one in per_epoch]
-    rounds = [-(-count // one) for count, one in zip(counts, per_epoch, strict=True)]
-    lead = replicas_of(net) or 1
-    require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
+    probe_every = whole(probe_every, "probe_every")
+    todo = plan(net, tasks, test, seeds, epochs, steps, batch)
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
     check_names(probes or {}, protection.after_task if protection is not None else ())
     if protection is not None:
-        protection.check(tasks, optimiser, batch)
-    test = tasks if test is None else test
-    names = [[task.name for task in part] for part in (tasks, test)]
-    empty = History.empty(seeds, names[0], names[1], max(rounds), list(probes or {}))
-    run = _Run(net, optimiser, empty, store, protection, objective)
+        protection.check(todo.tasks, optimiser, todo.batch)
+    check_optimiser(net, optimiser)
+    schedule = None if scheduler is None else Schedule(scheduler, optimiser, schedule_every)
+    if store is not None and schedule is None and hasattr(optimiser.step, "_wrapped_by_lr_sched"):
+        warnings.warn(
+            "a scheduler of torch is attached to this optimiser. fit neither steps it nor keeps its counters in "
+            "checkpoints: give it as fit(scheduler=...).",
+            UserWarning,
+            stacklevel=3,
+        )
+    listeners = _Listeners(penalty, protection, objective, schedule, stop or getattr(store, "stopping", None))
+    names = [[task.name for task in part] for part in (todo.tasks, todo.test)]
+    empty = History.empty(todo.seeds, names[0], names[1], max(todo.rounds), list(probes or {}))
+    run = _Run(net, optimiser, empty, store, listeners)
     run.resume()
-    test_task = tested_by or partial(_tested, samples=samples, block=block)
-    done = sum(counts[: run.at[0]])
-    if run.at[0] < len(tasks):
-        done += per_epoch[run.at[0]] * run.at[1] + run.at[2]
+    tester = _Tester(
+        todo, tested_by or partial(_tested, samples=samples, block=block), dict(probes or {}), test_every_epoch,
+        test_ahead, probe_every,
+    )  # fmt: skip
     with tqdm(
-        total=sum(counts), initial=done, desc=progress, disable=progress is None, unit="step", mininterval=0.5
+        total=sum(todo.counts),
+        initial=todo.done(run.at),
+        desc=progress,
+        disable=progress is None,
+        unit="step",
+        mininterval=0.5,
     ) as bar:
-        for index in range(run.at[0], len(tasks)):
-            task = tasks[index]
+        for index in range(run.at[0], len(todo.tasks)):
             if protection is not None and not (index == run.at[0] and any(run.at[1:])):
                 protection.start(net, optimiser, index)
-            for epoch in range(run.at[1] if index == run.at[0] else 0, rounds[index]):
-                first = run.at[2] if (index, epoch) == run.at[:2] else 0
-                stop = counts[index] - epoch * per_epoch[index]
-                _epoch(run, task, index, epoch, (first, stop), batch, penalty, bar)
-                last = epoch == rounds[index] - 1
-                if test_every_epoch or last:
-                    found = test_task(net, task)
-                    run.history.per_epoch["test_accuracy"][:, index, epoch] = found.reshape(-1).cpu()
-                probed = last or (epoch + 1) % probe_every == 0
-                for name, probe in (probes or {}).items() if probed else ():
-                    run.history.per_epoch[name][:, index, epoch] = probe(net, task).detach().reshape(-1).cpu().double()
-                if last:
-                    ahead = () if test_ahead else tasks[index + 1 :]
-                    for column, other in enumerate(test):
-                        if any(other is later for later in ahead):
-                            continue
-                        found = test_task(net, other)
-                        run.history.accuracy[:, index, column] = found.reshape(-1).cpu()
-                    if protection is not None:
-                        last_task, failed = index == len(tasks) - 1, run.failed()
-                        fail = partial(run.fail, task.name, epoch, stop)
-                        run.history.record(index, protection.finish(net, task, last_task, failed, fail))
-                if store is not None and (last or store.due()):
-                    run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
+            for epoch in range(run.at[1] if index == run.at[0] else 0, todo.rounds[index]):
+                _round(run, todo, tester, index, epoch, bar)
     return run.history
+
+
+@dataclass(frozen=True)
+class _Tester:
+    # What is measured after an epoch, and when.
+    todo: Plan
+    test: Probe
+    probes: Mapping[str, Probe]
+    every_epoch: bool
+    ahead: bool
+    probe_every: int
+
+    def measure(self, net: nn.Module, history: History, index: int, epoch: int) -> None:
+        task, lead = self.todo.tasks[index], len(self.todo.seeds)
+        last = epoch == self.todo.rounds[index] - 1
+        if self.every_epoch or last:
+            found = vector(self.test(net, task), lead, "the test of a task")
+            history.per_epoch["test_accuracy"][:, index, epoch] = found
+        if last or (epoch + 1) % self.probe_every == 0:
+            for name, probe in self.probes.items():
+                history.per_epoch[name][:, index, epoch] = vector(probe(net, task), lead, f"probe {name!r}")
+        if last:
+            untested = () if self.ahead else self.todo.tasks[index + 1 :]
+            for column, other in enumerate(self.todo.test):
+                if not any(other is later for later in untested):
+                    found = vector(self.test(net, other), lead, "the test of a task")
+                    history.accuracy[:, index, column] = found
+
+
+def _round(run: _Run, todo: Plan, tester: _Tester, index: int, epoch: int, bar: Any) -> None:
+    # One epoch, and what follows it.
+    task, last = todo.tasks[index], epoch == todo.rounds[index] - 1
+    first = run.at[2] if (index, epoch) == run.at[:2] else 0
+    end = todo.counts[index] - epoch * todo.per_epoch[index]
+    _epoch(run, task, index, epoch, (first, end), todo.batch, bar)
+    tester.measure(run.net, run.history, index, epoch)
+    finished = last and index == len(todo.tasks) - 1
+    if last and run.protection is not None:
+        fail = partial(run.fail, task.name, epoch, end)
+        run.history.record(index, run.protection.finish(run.net, task, finished, run.failed(), fail))
+    if run.schedule is not None:
+        run.schedule.after_epoch(float(run.history.per_epoch["loss"][:, index, epoch].nanmean()))
+    stopping = not finished and run.stopping()
+    if last or stopping or run.due():
+        run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
+    if stopping:
+        raise run.stopped(task.name, epoch, min(end, todo.per_epoch[index]))
 
 
 def _losses(
@@ -248,16 +332,7 @@ def _tested(net: nn.Module, task: Task, samples: int, block: int | None) -> Tens
     return accuracy(net, task.test, task.test.y, samples=samples, block=block, head=task.head)
 
 
-def _epoch(
-    run: _Run,
-    task: Task,
-    index: int,
-    epoch: int,
-    span: tuple[int, int],
-    batch: int,
-    penalty: Penalty | None,
-    bar: Any,
-) -> None:
+def _epoch(run: _Run, task: Task, index: int, epoch: int, span: tuple[int, int], batch: int, bar: Any) -> None:
     first, stop = span
     started = time.perf_counter()
     before = run.elapsed if first else 0.0
@@ -271,7 +346,7 @@ def _epoch(
         run.guard(losses, task.name, epoch, step)
         again = partial(_losses, run.net, run.optimiser, x, y, task.head, run.objective)
         if run.protection is None:
-            apply_step(run.net, run.optimiser, penalty, again)
+            apply_step(run.net, run.optimiser, run.penalty, again)
         else:
             at = (index, epoch, step, epoch * (task.per_epoch // batch) + step)
             run.protection.step(
@@ -279,9 +354,14 @@ def _epoch(
             )
         run.held.restore()
         run.sums += torch.stack([losses, right]).double()
+        if run.schedule is not None:
+            run.schedule.after_step()
         bar.update(1)
-        if run.store is not None and run.store.due():
+        stopping = run.stopping()
+        if stopping or run.due():
             run.save(index, epoch, step + 1, before + time.perf_counter() - started)
+        if stopping:
+            raise run.stopped(task.name, epoch, step + 1)
     mean = torch.where(run.alive, (run.sums / min(stop, task.per_epoch // batch)).cpu(), torch.nan)
     run.history.per_epoch["loss"][:, index, epoch] = mean[0]
     run.history.per_epoch["train_accuracy"][:, index, epoch] = mean[1]

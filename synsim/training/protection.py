@@ -1,7 +1,7 @@
 """Learning under protection: importances observed or measured, and the consolidation that they feed."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -63,14 +63,13 @@ class Protection:
         )
         names = dict(watch or {})
         require("importance" not in names, "'importance' is the name of the importance that protects.")
-        if consolidation is not None and importance is not None:
-            consolidation.accumulate_by(importance.accumulate)
         self.consolidation = consolidation
         self.all = names if importance is None else {**names, "importance": importance}
         self.after_task = dict(after_task or {})
         self.reset_optimiser, self.reinitialise = reset_optimiser, reinitialise
         self._accumulated = {name: one for name, one in self.all.items() if one.accumulated}
         self._order: tuple[tuple[object, ...], Tensor] | None = None
+        self._begun: set[str] = set()
 
     @typed
     def start(self, net: nn.Module, optimiser: Optimizer, index: int) -> None:
@@ -85,6 +84,10 @@ class Protection:
             self.reinitialise(net, index)
         if self.reset_optimiser:
             optimiser.state.clear()
+        self._begin(net)
+
+    def _begin(self, net: nn.Module) -> None:
+        self._begun = {name for name, p in net.named_parameters() if p.requires_grad}
         for one in self._accumulated.values():
             one.start(net)
 
@@ -112,6 +115,8 @@ class Protection:
             apply_step(net, optimiser, self._penalty(net), again)
             return
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        if self._accumulated and not self._begun.issuperset(parameters):
+            self._refuse_late(parameters.keys() - self._begun, task)
         gradient = gradients_at_hand(net)
         seen = without_dropout(net, again) if self._accumulated and drops(net) else gradient
         extra = self._extra(net, optimiser, task, seeds, at, batch, objective)
@@ -122,7 +127,8 @@ class Protection:
         with torch.no_grad():
             for name, rate in rates.items():
                 # lerp is exact at both ends: a rate of 1 changes nothing, a rate of 0 leaves the parameter in place.
-                parameters[name].copy_(torch.lerp(before[name], parameters[name], rate))
+                if name in parameters:
+                    parameters[name].copy_(torch.lerp(before[name], parameters[name], rate))
             if self._accumulated:
                 delta = {name: p.detach() - before[name] for name, p in parameters.items()}
                 for part in (seen, delta, *extra.values()) if failed else ():
@@ -130,6 +136,14 @@ class Protection:
                 step = Step(at[3], seen, delta, before, extra)
                 for one in self._accumulated.values():
                     one.observe(net, step)
+
+    def _refuse_late(self, names: Iterable[str], task: Task) -> None:
+        raise ValueError(
+            f"{', '.join(sorted(names))} began to be trained within task {task.name!r}, but "
+            f"{', '.join(sorted({one.name for one in self._accumulated.values()}))} adds up from the start of a task. "
+            "Release layers (requires_grad_) at the end of a task, such as in a probe of its last epoch, or use an "
+            "importance that is measured after a task."
+        )
 
     def _penalty(self, net: nn.Module) -> Callable[[], Mapping[str, Tensor]] | None:
         if self.consolidation is None:
@@ -194,10 +208,21 @@ class Protection:
                     failed = [*failed, *error.replicas]
                     found[name] = _measured(one, net, task, failed)
         if self.consolidation is not None and not last:
-            self.consolidation.remember(net, found["importance"])
+            self._remember(self.consolidation, net, found["importance"])
         lead = replicas_of(net)
         results = {name: measure(net, task, found).detach().double().cpu() for name, measure in self.after_task.items()}
         return {name: value if lead else value.unsqueeze(0) for name, value in results.items()}
+
+    def _remember(self, consolidation: Consolidation, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
+        # Tasks add up as suits the importance, here and not in the user's other hands.
+        accumulation = getattr(consolidation, "accumulation", None)
+        before = getattr(accumulation, "rule", None)
+        consolidation.accumulate_by(self.all["importance"].accumulate)
+        try:
+            consolidation.remember(net, importance)
+        finally:
+            if accumulation is not None:
+                accumulation.rule = before
 
     def tensors(self) -> dict[str, Tensor]:
         """State, for a checkpoint.
@@ -229,6 +254,7 @@ class Protection:
                 if one.accumulated:
                     one.start(net)
                 one.load_state_dict(state)
+        self._begun = {name for name, p in net.named_parameters() if p.requires_grad}
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))
 
@@ -280,7 +306,7 @@ class Protection:
                     "with new ones (van de Ven, Tuytelaars & Tolias 2022, Nature Machine Intelligence 4, 1185). "
                     "Use tasks with separate heads (heads='separate') or a shared label (heads='shared').",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
                 return
             seen |= own

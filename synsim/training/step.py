@@ -1,6 +1,8 @@
 """One training step, and the guard that keeps a replica which fails from harm."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from inspect import Parameter, signature
 
 import torch
 from torch import Tensor, nn
@@ -58,15 +60,26 @@ def apply_step(
         net: the network.
         optimiser: its optimiser.
         penalty: returns gradients keyed like `named_parameters()`.
-        again: computes losses and gradients of the batch anew, for an optimiser that looks at several weights (BGD).
+        again: computes losses and gradients of the batch anew, for an optimiser that looks at several weights (BGD,
+            LBFGS).
 
     Raises:
-        ValueError: if BGD is to be combined with a penalty.
+        ValueError: if such an optimiser is to be combined with a penalty, or `again` is missing.
     """
     if isinstance(optimiser, BGD):
         if penalty is not None:
             raise ValueError("BGD protects by itself: train it without a penalty.")
         optimiser.step(again)
+    elif needs_closure(optimiser):
+        name = type(optimiser).__name__
+        if penalty is not None:
+            raise ValueError(
+                f"{name} looks at the loss at several weights of one step, and the penalty's gradient is known at the "
+                "first only. Use an optimiser that needs no closure, or protect by modulation, freezing or a mask."
+            )
+        if again is None:
+            raise ValueError(f"{name} needs the loss anew: give `again`.")
+        optimiser.step(again)  # type: ignore[arg-type,unused-ignore]
     elif penalty is None:
         optimiser.step()
     elif isinstance(optimiser, PresynapticSGD):
@@ -77,6 +90,24 @@ def apply_step(
             if name in extra and parameter.grad is not None:
                 parameter.grad = parameter.grad + extra[name]
         optimiser.step()
+
+
+def needs_closure(optimiser: Optimizer) -> bool:
+    """Whether an optimiser takes a step only by a closure that computes the loss, as LBFGS.
+
+    Args:
+        optimiser: the optimiser.
+
+    Returns:
+        True if its `step` has an argument `closure` without default.
+    """
+    return _needs_closure(type(optimiser).step)
+
+
+@cache
+def _needs_closure(step: Callable[..., object]) -> bool:
+    closure = signature(step).parameters.get("closure")
+    return closure is not None and closure.default is Parameter.empty
 
 
 def train_step(
@@ -118,10 +149,11 @@ def finite_replicas(net: nn.Module, losses: Tensor) -> Tensor:
     """
     lead = losses.shape[0]
     total = losses.double()
+    replicas = replicas_of(net)
     for parameter in net.parameters():
         if parameter.grad is not None:
             grad = parameter.grad
-            total = total + (grad.reshape(lead, -1).sum(1) if replicas_of(net) else grad.sum())
+            total = total + (grad.reshape(lead, -1).sum(1) if replicas else grad.sum())
     return total.isfinite().cpu()
 
 
