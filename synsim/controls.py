@@ -184,18 +184,20 @@ class ControlLinear(BernoulliLinear):
         if self.divide == "p" or transformed():
             return super().transmitted()
         if self.address.mean:
-            super().transmitted()  # notes that every synapse transmits
             return self.expected_strength
         strength, count = self.draw()
         return release(self.weight, strength, self.divisor(), count, self.sites)
 
-    def draw(self) -> tuple[Tensor, Tensor | None]:
+    def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass, or take those that the view prescribes.
+
+        Args:
+            weight: the layer's weight, where it has been made already (parametrizations); None: as it is.
 
         Returns:
             Strengths transmitted, apart from autograd, and counts of releases (uint8), both like `weight`.
         """
-        strength, count = super().draw()
+        strength, count = super().draw(weight)
         if self.divide == "p":
             return strength, count
         if count is None:  # every synapse releases, but the gradient has a factor still

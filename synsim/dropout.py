@@ -40,6 +40,14 @@ class StreamDropout(Addressed):
         require(0 <= p < 1, f"p must lie in [0, 1), got {p}.")
         self.p = float(p)
 
+    def idle(self) -> bool:
+        """Whether a pass would draw nothing: in eval mode, or in the mean field.
+
+        Returns:
+            True then.
+        """
+        return not self.training or self.p == 0 or super().idle()
+
     @typed
     def forward(self, x: Tensor) -> Tensor:
         """Drop units out, if in training.
@@ -53,9 +61,9 @@ class StreamDropout(Addressed):
         Raises:
             ValueError: if x has no axis of R replicas where one is expected.
         """
-        address = self.address
-        if not self.training or self.p == 0 or address.mean:
+        if self.idle():
             return x
+        address = self.address
         if self.replicas is not None and (x.ndim < 2 or x.shape[0] != self.replicas):
             raise ValueError(f"dropout expects inputs of shape [{self.replicas}, B, ...], got {list(x.shape)}.")
         keys, words = self._key_on(address.purpose, x.device)

@@ -12,11 +12,24 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from synsim.kernels import pool, reference
+from synsim.kernels import fit, pool, reference
 from synsim.kernels.compiling import Later
-from synsim.kernels.constants import NAMES, Constants
+from synsim.kernels.constants import LEAST_PROBABILITY, NAMES, Constants
+from synsim.kernels.fit import Arrays
 
-__all__ = ["NAMES", "Arrays", "Constants", "backpropagate", "learn", "mask_gradient", "path", "release", "transmit"]
+__all__ = [
+    "LEAST_PROBABILITY",
+    "NAMES",
+    "Arrays",
+    "Constants",
+    "backpropagate",
+    "certain",
+    "learn",
+    "mask_gradient",
+    "path",
+    "release",
+    "transmit",
+]
 
 cpu, cpu_sample = Later("synsim.kernels.cpu"), Later("synsim.kernels.cpu_sample")
 _NUMBA_TYPES = (torch.float32, torch.float64)
@@ -47,35 +60,22 @@ def path(tensor: Tensor) -> str:
     return "triton" if tensor.is_cuda and _triton() else "torch"
 
 
-class Arrays:
-    """NumPy views of a layer's strengths and probabilities, [R, n], made again only when the tensors moved.
+def certain(weight: Tensor, p: Tensor, replicas: int, arrays: Arrays) -> bool:
+    """Whether every synapse is seen to release always, p = 1, so that nothing need be drawn.
 
-    The views keep the memory alive, so its address can't pass to another tensor while they are kept.
+    Args:
+        weight: expected strengths.
+        p: release probabilities like `weight`.
+        replicas: R.
+        arrays: views kept by the caller.
+
+    Returns:
+        False also where that can't be told at little cost.
     """
-
-    __slots__ = ("_at", "_found")
-
-    def __init__(self) -> None:
-        self._at: tuple[int, int] = (0, 0)
-        self._found: tuple[np.ndarray, np.ndarray] | None = None
-
-    def of(self, weight: Tensor, p: Tensor, replicas: int) -> tuple[np.ndarray, np.ndarray]:
-        """The views.
-
-        Args:
-            weight: expected strengths on the CPU, contiguous.
-            p: release probabilities like `weight`, contiguous.
-            replicas: R.
-
-        Returns:
-            Views of both, [R, n].
-        """
-        at = (weight.data_ptr(), p.data_ptr())
-        if self._found is None or self._at != at:
-            shape = (replicas, -1)
-            self._found = weight.detach().numpy().reshape(shape), p.numpy().reshape(shape)
-            self._at = at
-        return self._found
+    if path(weight) != "numba" or not p.is_contiguous():
+        return False
+    bits = arrays.of(weight, p, replicas)[2]
+    return bool(cpu.certain(bits.reshape(-1)))
 
 
 def release(
@@ -103,8 +103,12 @@ def release(
     Returns:
         Strengths transmitted and counts of releases (uint8), both like `weight`.
     """
-    weight = weight.detach()
+    weight, replicas = weight.detach(), words.shape[0]
     chosen = path(weight)
+    fit.address(example, draw)
+    if chosen != "numba":
+        fit.layer(weight, p, replicas)
+        (arrays or Arrays()).look(weight, p, replicas)
     if chosen == "torch":
         return reference.release(weight, p, keys, sites, example, draw)
     p = p.contiguous()
@@ -114,18 +118,22 @@ def release(
         assert gpu is not None
         gpu.release(weight, p, keys, sites, example, draw, out, count)
         return out, count
-    shape = (words.shape[0], -1)
-    w, q = (arrays or Arrays()).of(weight, p, shape[0])
+    shape = (replicas, -1)
+    w, q, bits = (arrays or Arrays()).of(weight, p, replicas)
     o, c = out.numpy().reshape(shape), count.numpy().reshape(shape)
-    tiles = w.shape[0] * -(-w.shape[1] // 128)
+    tiles = replicas * -(-w.shape[1] // 128)
     if w.size * sites < pool.GRAIN:
-        cpu.release(w, q, words, sites, example, draw, o, c, 0, tiles)
+        right = cpu.release(w, q, bits, words, sites, example, draw, o, c, 0, tiles)
     else:
+        parts: list[bool] = []
         pool.split(
-            lambda start, stop: cpu.release(w, q, words, sites, example, draw, o, c, start, stop),
+            lambda start, stop: parts.append(cpu.release(w, q, bits, words, sites, example, draw, o, c, start, stop)),
             tiles,
             w.size * sites,
         )
+        right = all(parts)
+    if not right:
+        fit.probabilities(p)
     return out, count
 
 
@@ -141,7 +149,9 @@ def mask_gradient(gradient: Tensor, p: Tensor, count: Tensor, sites: int) -> Ten
     Returns:
         A tensor like `gradient`.
     """
-    if path(gradient) != "numba" or not p.is_contiguous():
+    if not gradient.shape == p.shape == count.shape:
+        fit.refuse("p and the counts of releases", gradient.shape, p.shape, count.shape)
+    if path(gradient) != "numba" or not p.is_contiguous() or p.dtype != gradient.dtype:
         return reference.mask_gradient(gradient, p, count, sites)
     g, q, c = gradient.numpy().reshape(-1), p.numpy().reshape(-1), count.numpy().reshape(-1)
     if g.size < pool.GRAIN:
@@ -169,18 +179,11 @@ def learn(
         constants: the constants of the rule.
         arrays: views kept by the caller.
     """
+    replicas = constants.table.shape[1]
+    fit.learning(weight, p, gradient, penalty, constants)
     chosen = path(weight) if p.is_contiguous() else "torch"
     if chosen == "torch":
-        if not (weight.is_contiguous() and p.is_contiguous()):
-            # Kernels walk rows: other layouts, such as channels_last, learn in a copy and keep their strides.
-            rows = weight.contiguous(), p.contiguous()
-            learn(*rows, gradient, penalty, constants)
-            weight.copy_(rows[0])
-            p.copy_(rows[1])
-            return
-        shape = (constants.table.shape[1], -1)
-        added = None if penalty is None else penalty.reshape(shape)
-        reference.learn(weight.view(shape), p.view(shape), gradient.reshape(shape), added, constants)
+        reference.learn_in_place(weight, p, gradient, penalty, constants)
         return
     gradient = gradient.contiguous()
     penalty = None if penalty is None else penalty.to(weight).contiguous()
@@ -189,8 +192,8 @@ def learn(
         assert gpu is not None
         gpu.learn(weight, p, gradient, penalty, constants)
     else:
-        shape = (constants.table.shape[1], -1)
-        w, q = (arrays or Arrays()).of(weight, p, shape[0])
+        shape = (replicas, -1)
+        w, q, _ = (arrays or Arrays()).of(weight, p, replicas)
         g = gradient.numpy().reshape(shape)
         extra = np.empty((0, 0), w.dtype) if penalty is None else penalty.numpy().reshape(shape)
         table, plastic, hard = constants.table.numpy(), constants.plastic, constants.hard
@@ -217,6 +220,9 @@ def transmit(x: Tensor, weight: Tensor, p: Tensor, word: np.ndarray, sites: int,
     Returns:
         [B, O].
     """
+    fit.address(example + x.shape[0], draw)
+    fit.samples(x, weight, p)
+    fit.probabilities(p)
     out = x.new_zeros(x.shape[0], weight.shape[0])
     a, w, q, o = (t.contiguous().numpy() for t in (x, weight, p, out))
     pool.split(
@@ -254,7 +260,8 @@ def backpropagate(
     Returns:
         Gradients of x ([B, I] or None) and of the weight ([O, I]).
     """
-    to_weight = torch.zeros_like(weight)
+    fit.samples(x, weight, p, gradient)
+    to_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
     a, w, q, g, tw = (t.contiguous().numpy() for t in (x, weight, p, gradient, to_weight))
     parts: dict[int, np.ndarray] = {}
 

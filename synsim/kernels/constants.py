@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+LEAST_PROBABILITY = 2.0**-12
+"""Smallest release probability that a layer takes. Sixteen bits decide on a release, so that p counts in steps of 2⁻¹⁶,
+rounded up; from here on that changes the mean of what is transmitted by less than 1 / 16."""
+
 NAMES = ("lr", "decay", "p_up", "p_down", "g_lim", "p_min", "p_max", "p_freeze", "modulation")
 
 

@@ -9,12 +9,15 @@ import numpy as np
 from numba import uint16, uint64
 
 from synsim.kernels.compiling import njit
+from synsim.kernels.constants import LEAST_PROBABILITY
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _WORD, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 _HALF, _HALF_SHIFT = np.uint64(0xFFFF), np.uint64(16)
+_LEAST32, _ONE32 = (np.float32(value).view(np.int32) for value in (LEAST_PROBABILITY, 1))
+_LEAST64, _ONE64 = (np.float64(value).view(np.int64) for value in (LEAST_PROBABILITY, 1))
 CHUNK = 32
 """Tiles whose bits are made before they are used: few enough for the first-level cache."""
 RUN = 2048
@@ -52,14 +55,62 @@ def fill_bits(bits, count, tile, tile_step, example, example_step, site, draw, k
             bits[i + 96], bits[i + 112] = uint16(c3 & _HALF), uint16(c3 >> _HALF_SHIFT)
 
 
+# A float's bits, taken as an integer, are ordered as positive floats are; negative ones and NaN fall out of the bounds.
+# Integers, since loops that compare floats and add up the answers do not become vector instructions.
+@njit(inline="always", **_OPTIONS)
+def _limits(x):
+    kind = x.dtype.type
+    if x.itemsize == 4:
+        return kind(_LEAST32), kind(_ONE32)
+    return kind(_LEAST64), kind(_ONE64)
+
+
 @njit(**_OPTIONS)
-def _apply(bits, w, q, out, count):
-    number = w.dtype.type
+def lawful(x):
+    """Whether probabilities lie between the least one and 1.
+
+    Returns:
+        The answer; x are their bits as integers [n].
+    """
+    kind = x.dtype.type
+    least, most = _limits(x)
+    sign = kind(0)
+    for j in range(x.shape[0]):
+        sign = kind(sign | kind(x[j] - least) | kind(most - x[j]))
+    return sign >= 0
+
+
+@njit(**_OPTIONS)
+def certain(x):
+    """Whether probabilities are all 1; the first run that holds another tells.
+
+    Returns:
+        The answer; x are their bits as integers [n].
+    """
+    kind = x.dtype.type
+    one = _limits(x)[1]
+    for low in range(0, x.shape[0], RUN):
+        run = x[low : low + RUN]
+        different = kind(0)
+        for j in range(run.shape[0]):
+            different = kind(different | (run[j] ^ one))
+        if different != 0:
+            return False
+    return True
+
+
+@njit(**_OPTIONS)
+def _apply(bits, w, q, x, out, count):
+    number, kind = w.dtype.type, x.dtype.type
+    least, most = _limits(x)
+    sign = kind(0)
     for j in range(w.shape[0]):
         released = number(bits[j]) < q[j] * number(65536)
         count[j] = released
         strength = w[j] / q[j]
         out[j] = strength if released else number(0)
+        sign = kind(sign | kind(x[j] - least) | kind(most - x[j]))
+    return sign >= 0
 
 
 @njit(**_OPTIONS)
@@ -70,22 +121,31 @@ def _add(bits, q, count):
 
 
 @njit(**_OPTIONS)
-def release(weight, p, keys, sites, example, draw, out, count, start, stop):
-    """One mask per replica, applied; tiles `start` to `stop` of all tiles, replica after replica."""
+def release(weight, p, p_bits, keys, sites, example, draw, out, count, start, stop):
+    """One mask per replica, applied; tiles `start` to `stop` of all tiles, replica after replica.
+
+    `p_bits` are the bits of p as integers.
+
+    Returns:
+        Whether the probabilities met with are ones (`lawful`).
+    """
     number = weight.dtype.type
     n = weight.shape[1]
     tiles = (n + 127) // 128
     bits = np.empty(128 * CHUNK, np.uint16)
+    right = True
     at = start
     while at < stop:
         r, tile = at // tiles, at % tiles
         m = min(CHUNK, tiles - tile, stop - at)
         low, high = tile * 128, min(n, (tile + m) * 128)
         w, q, o, c = weight[r, low:high], p[r, low:high], out[r, low:high], count[r, low:high]
+        x = p_bits[r, low:high]
         if sites == 1:
             fill_bits(bits, m, tile, 1, example, 0, 0, draw, keys[r, 0], keys[r, 1])
-            _apply(bits, w, q, o, c)
+            right &= _apply(bits, w, q, x, o, c)
         else:
+            right &= lawful(x)
             c[:] = 0
             for site in range(sites):
                 fill_bits(bits, m, tile, 1, example, 0, site, draw, keys[r, 0], keys[r, 1])
@@ -93,6 +153,7 @@ def release(weight, p, keys, sites, example, draw, out, count, start, stop):
             for j in range(high - low):
                 o[j] = w[j] / (q[j] * number(sites)) * number(c[j])
         at += m
+    return right
 
 
 @njit(**_OPTIONS)

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synsim.kernels import pool
+from synsim._checks import require
+from synsim.kernels import fit, pool
 from synsim.kernels.compiling import Later
+from synsim.kernels.reference import wide
 from synsim.streams import philox
 
 cpu_events = Later("synsim.kernels.cpu_events")
@@ -90,7 +92,7 @@ def spikes_of(x: Tensor) -> Spikes:
     first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     if not fast:
         return Spikes(first, x.nonzero()[:, 1].int())
-    sources = torch.empty(int(first[-1]), dtype=torch.int32, device="cpu")
+    sources = torch.empty(int(first[-1]), dtype=torch.int32, device=x.device)
     cpu_events.list_spikes(x.numpy(), first.numpy(), sources.numpy())
     return Spikes(first, sources)
 
@@ -123,7 +125,7 @@ def event_bits(
 def _released(spikes: Spikes, p: Tensor, factor: Tensor | None, place: Place):  # type: ignore[no-untyped-def]
     # Chunks of spikes: their rows, sources, and counts of releases [E, O] in the type of p.
     rows, sources = spikes.rows(), spikes.sources.long()
-    size = max(1, BYTES // (p.shape[0] * 64))
+    size, p = max(1, BYTES // (p.shape[0] * 64)), wide(p)
     for low in range(0, len(rows), size):
         row, source = rows[low : low + size], sources[low : low + size]
         threshold = p.t()[source] * 65536.0
@@ -131,11 +133,8 @@ def _released(spikes: Spikes, p: Tensor, factor: Tensor | None, place: Place):  
             threshold = threshold * factor[row, source].unsqueeze(1)
         at = {"source": source, "step": row // place.batch, "example": place.example + row % place.batch}
         bits = (event_bits(place.keys, p.shape[0], site=s, draw=place.draw, **at) for s in range(place.sites))
-        yield (
-            row,
-            source,
-            sum(((b.to(p.dtype) < threshold).to(p.dtype) for b in bits), torch.zeros((), device=p.device)),
-        )
+        none = torch.zeros((), dtype=p.dtype, device=p.device)
+        yield row, source, sum(((b.to(p.dtype) < threshold).to(p.dtype) for b in bits), none)
 
 
 def transmit(spikes: Spikes, weight: Tensor, p: Tensor, factor: Tensor | None, place: Place, fast: bool) -> Tensor:
@@ -153,11 +152,14 @@ def transmit(spikes: Spikes, weight: Tensor, p: Tensor, factor: Tensor | None, p
         [rows, O].
     """
     rows = len(spikes.first) - 1
+    _fits(spikes, p, factor, place)
+    fit.layer(weight, p, 1)
+    fit.probabilities(p)
     out = weight.new_zeros(rows, weight.shape[0])
     if not fast:
         scaled = (weight / (p * place.sites)).t()
         for row, source, count in _released(spikes, p, factor, place):
-            out.index_add_(0, row, scaled[source] * count)
+            out.index_add_(0, row, (scaled[source] * count).to(out.dtype))
         return out
     threshold = (p * 65536).t().contiguous().numpy()
     strengths = (weight / (p * place.sites)).t().contiguous().numpy()
@@ -188,10 +190,13 @@ def weight_gradient(spikes: Spikes, grad: Tensor, p: Tensor, factor: Tensor | No
     Returns:
         [O, I]; 0 where nothing was released.
     """
+    _fits(spikes, p, factor, place)
+    if grad.shape != (len(spikes.first) - 1, p.shape[0]):
+        fit.refuse("the gradient of the outputs", (len(spikes.first) - 1, p.shape[0]), grad.shape)
     into = grad.new_zeros(p.shape[1], p.shape[0])
     if not fast:
         for row, source, count in _released(spikes, p, factor, place):
-            into.index_add_(0, source, grad[row] * count)
+            into.index_add_(0, source, (grad[row] * count).to(into.dtype))
     else:
         threshold, given = (p * 65536).t().contiguous().numpy(), _factor(factor, grad)
         starts, rows = np.empty(p.shape[1] + 1, np.int64), np.empty(len(spikes.sources), np.int32)
@@ -206,6 +211,24 @@ def weight_gradient(spikes: Spikes, grad: Tensor, p: Tensor, factor: Tensor | No
             len(rows) * p.shape[0] * place.sites,
         )  # fmt: skip
     return into.t().contiguous() / (p * place.sites)
+
+
+def _fits(spikes: Spikes, p: Tensor, factor: Tensor | None, place: Place) -> None:
+    first, sources = spikes
+    rows, count = len(first) - 1, len(sources)
+    require(
+        p.ndim == 2 and first.dtype == torch.int64 and sources.dtype == torch.int32 and place.batch > 0,
+        f"expected p [O, I], rows as int64, sources as int32 and a batch of at least 1, got {list(p.shape)}, "
+        f"{first.dtype}, {sources.dtype} and {place.batch}.",
+    )
+    fit.address(place.example + place.batch, place.draw)
+    ordered = int(first[0]) == 0 and int(first[-1]) == count and bool((first.diff() >= 0).all())
+    require(ordered, f"the rows of {count} spikes must begin at numbers that grow from 0 to {count}. Use spikes_of.")
+    if count:
+        low, high = (int(end) for end in sources.aminmax())
+        require(low >= 0 and high < p.shape[1], f"sources must lie below {p.shape[1]}, got {low} to {high}.")
+    if factor is not None and factor.shape != (rows, p.shape[1]):
+        fit.refuse("factors of the release probability", (rows, p.shape[1]), factor.shape)
 
 
 def _factor(factor: Tensor | None, like: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synsim.kernels import pool
+from synsim.kernels import fit, pool
 from synsim.kernels.compiling import Later
 from synsim.streams import release_bits
 
@@ -56,7 +56,7 @@ def reference(keys: Tensor, count: int, draw: int, dtype: torch.dtype) -> Tensor
     Returns:
         [R, count] on the device of the keys.
     """
-    first = torch.zeros(1, dtype=torch.int64, device="cpu")
+    first = torch.zeros(1, dtype=torch.int64, device=keys.device)
     bits = release_bits(keys, count, site=0, example=first, draw=draw)[0]
     return on_device(keys.device)[bits].to(dtype)
 
@@ -76,6 +76,9 @@ def normals(keys: Tensor, words: np.ndarray, count: int, draw: int, dtype: torch
     Returns:
         [R, count] on the device of the keys.
     """
+    if words.shape != tuple(keys.shape) or words.shape[1:] != (2,) or count < 0:
+        fit.refuse("the words of keys [R, 2]", keys.shape, words.shape)
+    fit.address(0, draw)
     if not keys.is_cpu or dtype not in (torch.float32, torch.float64):
         return reference(keys, count, draw, dtype)
     out = torch.empty(words.shape[0], count, dtype=dtype, device="cpu")

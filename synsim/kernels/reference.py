@@ -20,12 +20,25 @@ def count_releases(p: Tensor, keys: Tensor, sites: int, example: Tensor, draw: i
     Returns:
         uint8 [E, R, n], from 0 to `sites`.
     """
+    p = wide(p)
     threshold = p * 65536.0
     total = torch.zeros((), dtype=torch.uint8, device=p.device)
     for site in range(sites):
         bits = release_bits(keys, p.shape[1], site=site, example=example, draw=draw)
         total = total + (bits.to(p.dtype) < threshold).to(torch.uint8)
     return total
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """A tensor in a type that holds the sixteen bits of a release: half precisions become float32.
+
+    Args:
+        tensor: of any float type.
+
+    Returns:
+        The tensor, or a copy in float32.
+    """
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def scale_of(count: Tensor, p: Tensor, sites: int) -> Tensor:
@@ -39,7 +52,8 @@ def scale_of(count: Tensor, p: Tensor, sites: int) -> Tensor:
     Returns:
         count / (sites · p).
     """
-    return count.to(p.dtype) / (p * sites)
+    exact = wide(p)
+    return (count.to(exact.dtype) / (exact * sites)).to(p.dtype)
 
 
 def release(weight: Tensor, p: Tensor, keys: Tensor, sites: int, example: int, draw: int) -> tuple[Tensor, Tensor]:
@@ -56,9 +70,10 @@ def release(weight: Tensor, p: Tensor, keys: Tensor, sites: int, example: int, d
     Returns:
         Strengths transmitted and counts of releases (uint8), like `weight`.
     """
-    where = torch.tensor([example], dtype=torch.int64, device="cpu")
+    where = torch.tensor([example], dtype=torch.int64, device=keys.device)
     count = count_releases(p.reshape(keys.shape[0], -1), keys, sites, where, draw)[0].reshape(weight.shape)
-    return weight / (p * sites) * count.to(p.dtype), count
+    exact = wide(p)
+    return (weight / (exact * sites) * count.to(exact.dtype)).to(weight.dtype), count
 
 
 def mask_gradient(gradient: Tensor, p: Tensor, count: Tensor, sites: int) -> Tensor:
@@ -73,7 +88,8 @@ def mask_gradient(gradient: Tensor, p: Tensor, count: Tensor, sites: int) -> Ten
     Returns:
         A tensor like `gradient`.
     """
-    passed = gradient / (p * sites) * count.to(p.dtype)
+    exact = wide(p)
+    passed = (gradient / (exact * sites) * count.to(exact.dtype)).to(gradient.dtype)
     return torch.where(count > 0, passed, torch.zeros_like(passed))
 
 
@@ -101,3 +117,23 @@ def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c
     step = torch.where(p >= k["p_freeze"], torch.zeros_like(step), step)
     moved = p + (step if c.hard else step * room)
     p.copy_(torch.minimum(torch.maximum(moved, k["p_min"]), k["p_max"]))
+
+
+def learn_in_place(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c: Constants) -> None:
+    """`learn` for tensors in the shape of a layer, in any order in memory.
+
+    Args:
+        weight: expected strengths [*shape] or [R, *shape].
+        p: release probabilities like `weight`.
+        gradient: gradient of the task's loss like `weight`.
+        penalty: gradient of a penalty like `weight`, or None.
+        c: the constants of the rule, [R] each.
+    """
+    shape = (c.table.shape[1], -1)
+    added = None if penalty is None else penalty.to(weight).reshape(shape)
+    # Where the order in memory is another one than that of the synapses, a reshaped tensor is a copy.
+    w, q = weight.reshape(shape), p.reshape(shape)
+    learn(w, q, gradient.reshape(shape), added, c)
+    for tensor, moved in ((weight, w), (p, q)):
+        if moved.data_ptr() != tensor.data_ptr():
+            tensor.copy_(moved.reshape(tensor.shape))

@@ -323,7 +323,7 @@ def probability_of(rate: float, dt: float) -> float:
 
 
 def _fused(p: Tensor, words: np.ndarray, first: int, draw: int, steps: int, dtype: torch.dtype) -> Tensor:
-    out = torch.zeros(steps, *p.shape, dtype=dtype, device="cpu")
+    out = torch.zeros(steps, *p.shape, dtype=dtype, device=p.device)
     array, values = out.numpy(), p.contiguous().numpy()
     pool.split(lambda start, stop: cpu.poisson(values, words, first, draw, array, start, stop), p.shape[0], out.numel())
     return out

@@ -312,6 +312,12 @@ class Fused(torch.autograd.Function):
             Spikes, membranes (without elements if not wanted), and the state at the end.
         """
         factor, theta, subtract, hold, through, *_, membrane = settings
+        small = current.select(-3, 0).shape
+        require(
+            v0.shape == left0.shape == small and v0.dtype == current.dtype and left0.dtype == torch.int32,
+            f"the start must be {current.dtype} and int32 of shape {list(small)}, got {v0.dtype} {list(v0.shape)} and "
+            f"{left0.dtype} {list(left0.shape)}.",
+        )
         current = current.detach().contiguous()
         shape = (-1, current.shape[-3], current.shape[-2] * current.shape[-1])
         c = current.view(shape)

@@ -4,45 +4,22 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import local
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from synsim import kernels, streams
 from synsim._checks import require, whole
 from synsim._doors import check_fields, typed
+from synsim.synapses import recomputation
+from synsim.synapses.door import door as _door
 
 LAST_DRAW = 2**32 - 1
 LAST_SEED = 2**63 - 1
-
-
-class Stream:
-    """Where a module stands: its next draw, and the counts of releases of the latest one.
-
-    Apart from the module, whose own attributes are slow to set.
-    """
-
-    __slots__ = ("arrays", "counts", "draw", "reliable")
-
-    def __init__(self) -> None:
-        self.draw = 0
-        self.counts: Tensor | None = None
-        self.arrays = kernels.Arrays()
-        self.reliable: tuple[int, int] | None = None
-
-    def __deepcopy__(self, memo: object) -> "Stream":
-        """A stream that goes on alike; views of the old memory stay behind.
-
-        Args:
-            memo: of `copy.deepcopy`.
-
-        Returns:
-            The copy.
-        """
-        twin = Stream()
-        twin.draw, twin.counts = self.draw, None if self.counts is None else self.counts.clone()
-        return twin
 
 
 @dataclass(frozen=True)
@@ -65,12 +42,69 @@ class Address:
         check_fields(self)
 
 
+PLAIN = Address()
+
+
+class View:
+    """What one thread sees of a module: an address, and the counts of releases drawn at it last.
+
+    Args:
+        address: where the numbers of this thread come from.
+        tied: whether it holds for one pass alone, whose repetition in a backward pass it is or will be tied to.
+    """
+
+    __slots__ = ("address", "counts", "tied")
+
+    def __init__(self, address: Address, tied: bool = False) -> None:
+        self.address, self.tied = address, tied
+        self.counts: Tensor | None = None
+
+
+class Here(local):
+    """The view that the present thread has of a module; None: none."""
+
+    view: View | None = None
+
+
+class Stream:
+    """Where a module stands: its next draw, and the counts of releases of the latest one.
+
+    Apart from the module, whose own attributes are slow to set.
+    """
+
+    __slots__ = ("arrays", "counts", "draw", "here", "reliable")
+
+    def __init__(self) -> None:
+        self.draw = 0
+        self.counts: Tensor | None = None
+        self.arrays = kernels.Arrays()
+        self.reliable = False
+        self.here = Here()
+
+    def __deepcopy__(self, memo: object) -> "Stream":
+        # A copy made inside a view stays in it, for this thread; one that travels (a pickle) does not.
+        twin, view = Stream(), self.here.view
+        twin.draw, twin.counts = self.draw, None if self.counts is None else self.counts.clone()
+        if view is not None and not view.tied:
+            twin.here.view = View(view.address)
+            twin.here.view.counts = view.counts
+        return twin
+
+    def __getstate__(self) -> dict[str, object]:
+        # Views of memory stay behind: a copy's tensors lie elsewhere.
+        return {"draw": self.draw, "counts": self.counts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        self.draw, self.counts = state["draw"], state["counts"]
+
+
 class Addressed(nn.Module):
     """Base of the modules that draw: stochastic layers, and encoders of images as spikes.
 
     Attributes:
         replicas: R, or None for a module without a replica axis.
-        address: where the next numbers come from; views replace it.
+        address: where the next numbers come from; views replace it, each for its own thread.
         per_example: whether each example has numbers of its own, rather than all of a pass the same.
 
     Args:
@@ -85,13 +119,16 @@ class Addressed(nn.Module):
     def __init__(self, replicas: int | None) -> None:
         super().__init__()
         self.replicas = None if replicas is None else whole(replicas, "replicas")
-        self.address = Address()
         self.stream = Stream()
         self._keys: dict[tuple[str, torch.device], tuple[Tensor, np.ndarray]] = {}
         self._name = ""
         # Replicas of a module built by hand differ, as those of a seeded one do.
         first = secrets.randbits(62)
         self._seeds = tuple(first + r for r in range(self.replicas or 1))
+
+    def __getstate__(self) -> dict[str, object]:
+        # Keys lie on a device, which a loaded module need not; they are made again.
+        return {**self.__dict__, "_keys": {}}
 
     @typed
     def seed(self, seeds: Sequence[int], name: str) -> None:
@@ -107,8 +144,39 @@ class Addressed(nn.Module):
         )
         seeds = tuple(whole(one, "seed", 0) for one in seeds)
         require(max(seeds) <= LAST_SEED, f"seed must be below 2**63, got {max(seeds)}.")
+        here = self.stream.here
         self._seeds, self._name, self.stream = seeds, name, Stream()
-        self._keys.clear()
+        self.stream.here = here
+        self._keys = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in cls.__dict__:
+            cls.forward = _door(cls.__dict__["forward"])
+
+    @property
+    def address(self) -> Address:
+        """Where the next numbers come from, for this thread."""
+        view = self.stream.here.view
+        return PLAIN if view is None else view.address
+
+    @address.setter
+    def address(self, address: Address) -> None:
+        here = self.stream.here
+        if address == PLAIN:
+            here.view = None
+        elif here.view is not None:
+            here.view.address = address
+        else:
+            here.view = View(address)
+
+    def idle(self) -> bool:
+        """Whether a pass would draw nothing: the mean field is in force.
+
+        Returns:
+            True in the mean field.
+        """
+        return self.address.mean
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -120,12 +188,40 @@ class Addressed(nn.Module):
         """How many draws were consumed since the streams were seeded."""
         return self.stream.draw
 
+    def _note(self, counts: Tensor) -> None:
+        # The mask of a view is no mask of training.
+        view = self.stream.here.view
+        if view is None:
+            self.stream.counts = counts
+        else:
+            view.counts = counts
+
+    def _noted(self) -> Tensor | None:
+        view = self.stream.here.view
+        return self.stream.counts if view is None or view.counts is None else view.counts
+
     def _latest(self) -> int:
-        return max(self.stream.draw - 1, 0) if self.address.draw is None else self.address.draw
+        address = self.address
+        return max(self.stream.draw - 1, 0) if address.draw is None else address.draw
 
     def _next(self) -> int:
-        if self.address.draw is not None:
-            return self.address.draw
+        draw = self.address.draw
+        if draw is not None:
+            return draw
+        if torch.is_grad_enabled() and recomputation.suspected():
+            # Drawn past `forward`, where no door stands.
+            return recomputation.number(self)
+        return self.count_on()
+
+    def count_on(self) -> int:
+        """Consume a draw of the module's own stream.
+
+        Returns:
+            Its number.
+
+        Raises:
+            OverflowError: after 2**32 draws.
+        """
         draw = self.stream.draw
         if draw > LAST_DRAW:
             raise OverflowError("this layer has made 2**32 draws; give it another seed with synsim.seed.")
@@ -191,8 +287,16 @@ def transformed() -> bool:
     Returns:
         True inside a transform.
     """
+    if torch.compiler.is_dynamo_compiling():
+        return bool(_asked_apart())
     # There is no public question for this; the answer decides which of two equal paths is taken.
-    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[no-any-return,attr-defined,unused-ignore]
+    return bool(torch._C._functorch.peek_interpreter_stack() is not None)  # type: ignore[attr-defined,unused-ignore]
+
+
+@_disable_dynamo
+def _asked_apart() -> bool:
+    # A compiler that traces would answer for its own stack.
+    return transformed()
 
 
 def rows_of(x: Tensor, count: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from synsim import kernels, streams
 from synsim._checks import available_device, require, whole
 from synsim._doors import typed
-from synsim.kernels import reference
+from synsim.kernels import LEAST_PROBABILITY, reference
 from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
 from synsim.synapses.addressed import LAST_SEED as LAST_SEED
 from synsim.synapses.addressed import Address as Address
@@ -173,12 +173,15 @@ class StochasticLayer(Addressed):
     def mask(self) -> Tensor | None:
         """The mask drawn last, shaped like `weight`: bool, or with several sites the uint8 count of releases.
 
-        None before the first forward pass, and for the other scopes, where `draw_mask` recomputes masks.
+        None before the first forward pass, and for the other scopes, where `draw_mask` recomputes masks. In the mean
+        field all synapses transmit.
         """
-        counts = self.stream.counts
+        if self.address.mean:
+            return self.draw_mask()
+        counts = self._noted()
         if counts is None:
             return None
-        mask = counts.to(self.weight.device).reshape(self.weight.shape)
+        mask = counts.to(self.p.device).reshape(self.p.shape)
         return mask.bool() if self.sites == 1 else mask
 
     @typed
@@ -193,20 +196,38 @@ class StochasticLayer(Addressed):
         """
         address = self.address
         if address.mean:
-            full = torch.full_like(self.weight, self.sites, dtype=torch.uint8)
+            full = torch.full_like(self.p, self.sites, dtype=torch.uint8)
             return full.bool() if self.sites == 1 else full
         where = address.example + (whole(example, "example", 0) if self.scope == "sample" else 0)
         keys, _ = self._key(address.purpose)
-        index = torch.tensor([where], device=self.weight.device)
+        index = torch.tensor([where], device=self.p.device)
         count = reference.count_releases(self._flat(self.p), keys, self.sites, index, self._latest())[0]
-        count = count.reshape(self.weight.shape)
+        count = count.reshape(self.p.shape)
         return count.bool() if self.sites == 1 else count
 
     def _flat(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(self.replicas or 1, -1)
 
     def _key(self, purpose: str, device: torch.device | None = None) -> tuple[Tensor, np.ndarray]:
-        return self._key_on(purpose, device or self.weight.device)
+        return self._key_on(purpose, device or self.p.device)
+
+    def _stored(self) -> Tensor:
+        # Where pruning or a parametrization makes the weight anew, it is an attribute and no parameter. Looked up in
+        # the table of the module: its attributes are slow to read, and this runs at every pass.
+        weight = self._parameters.get("weight")
+        return self.weight if weight is None else weight
+
+    def _offsets(self) -> Tensor | None:
+        # None is a bias that a layer has not; where the table has no entry, it is made anew as a weight may be.
+        return self._parameters["bias"] if "bias" in self._parameters else self.bias  # noqa: SIM401
+
+    def _leading(self) -> tuple[Tensor, Tensor]:
+        # Strengths and probabilities with an axis of replicas, for passes that are not drawn in batch scope.
+        weight, p = self.expected_strength, self.p
+        kernels.fit.layer(weight, p, self.replicas or 1)
+        if not transformed():
+            self.stream.arrays.look(weight, p, self.replicas or 1)
+        return (weight, p) if self.replicas is not None else (weight.unsqueeze(0), p.unsqueeze(0))
 
     def transmitted(self) -> Tensor:
         """Strengths of one pass in batch scope: draw a mask, or take the one that the view prescribes.
@@ -214,58 +235,50 @@ class StochasticLayer(Addressed):
         Returns:
             Strengths transmitted, shaped like `weight`; a function of `weight` for autograd.
         """
-        address = self.address
-        if address.mean:
-            self.stream.counts = torch.full_like(self.weight, self.sites, dtype=torch.uint8, requires_grad=False)
+        if self.address.mean:
             return self.expected_strength
         if transformed():
             return self._plain(1)[0]
-        strength, count = self.draw()
         if type(self).expected_strength is not StochasticLayer.expected_strength:
+            _, count = self.draw()
             expected = self.expected_strength
             return expected if count is None else expected * reference.scale_of(count, self.p, self.sites)
-        return self.weight if count is None else release(self.weight, strength, self.p, count, self.sites)
+        weight = self._stored()
+        strength, count = self.draw() if weight.is_leaf else self.draw(weight)
+        return weight if count is None else release(weight, strength, self.p, count, self.sites)
 
-    def draw(self) -> tuple[Tensor, Tensor | None]:
+    def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass in batch scope, or take those that the view prescribes.
+
+        Args:
+            weight: the layer's weight, where it has been made already (parametrizations); None: as it is.
 
         Returns:
             Strengths transmitted, apart from autograd, and counts of releases (uint8), both like `weight`; None in
             place of the counts if every synapse releases always, so that nothing had to be drawn.
         """
-        # Looked up in the tables of the module: its attributes are slow to read, and this runs at every pass.
-        weight, p, stream, address = self._parameters["weight"], self._buffers["p"], self.stream, self.address
-        assert weight is not None
-        assert p is not None
+        weight = self._stored() if weight is None else weight
+        p, stream = self._buffers.get("p"), self.stream
+        p = self.p if p is None else p
         # Asked now and then only, as long as the answer is no: most networks learn when to fail.
-        if self.sites == 1 and (stream.reliable or not stream.draw & 15) and self._reliable(weight, p):
-            self._next()
-            stream.counts = torch.ones((), dtype=torch.uint8, device=weight.device).expand(weight.shape)
-            return weight.detach(), None
+        if self.sites == 1 and (stream.reliable or not stream.draw & 15):
+            stream.reliable = kernels.certain(weight, p, self.replicas or 1, stream.arrays)
+            if stream.reliable:
+                self._next()
+                self._note(torch.ones((), dtype=torch.uint8, device=weight.device).expand(weight.shape))
+                return weight.detach(), None
+        address = self.address
         keys, words = self._key(address.purpose, weight.device)
         strength, count = kernels.release(
             weight, p, keys, words, self.sites, address.example, self._next(), stream.arrays
         )
-        stream.counts = count
+        self._note(count)
         return strength, count
-
-    def _reliable(self, weight: Tensor, p: Tensor) -> bool:
-        # Whether p = 1 everywhere. A plastic p moves at every step; but for rare cases its first value tells then.
-        at = (p.data_ptr(), p._version)
-        if self.stream.reliable == at:
-            return True
-        # The views below keep the memory of p, so that no other tensor can come to its address unnoticed.
-        self.stream.reliable = None
-        if kernels.path(weight) != "numba" or not p.is_contiguous():
-            return False
-        if self.stream.arrays.of(weight, p, self.replicas or 1)[1][0, 0] != 1 or not bool((p == 1).all()):
-            return False
-        self.stream.reliable = at
-        return True
 
     def _plain(self, examples: int) -> Tensor:
         # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer.
-        return self.scales(examples).reshape(examples, *self.weight.shape) * self.expected_strength
+        expected = self.expected_strength
+        return self.scales(examples).reshape(examples, *expected.shape) * expected
 
     @typed
     def scales(self, examples: int = 1) -> Tensor:
@@ -279,9 +292,9 @@ class StochasticLayer(Addressed):
         """
         address, p = self.address, self._flat(self.p.detach())
         keys, _ = self._key(address.purpose)
-        index = address.example + torch.arange(examples, device=self.weight.device)
+        index = address.example + torch.arange(examples, device=p.device)
         count = reference.count_releases(p, keys, self.sites, index, self._latest())
-        shape = self.weight.shape if self.replicas is None else self.weight.shape[1:]
+        shape = self.p.shape if self.replicas is None else self.p.shape[1:]
         return reference.scale_of(count, p, self.sites).reshape(examples, -1, *shape)
 
     def extra_repr(self) -> str:
@@ -290,7 +303,7 @@ class StochasticLayer(Addressed):
         Returns:
             Shape and settings.
         """
-        shape = "×".join(str(n) for n in self.weight.shape)
+        shape = "×".join(str(n) for n in self.p.shape)
         return f"{shape}, sites={self.sites}, scope={self.scope!r}, bias={self.bias is not None}"
 
     def check_input(self, x: Tensor, width: int) -> None:
@@ -313,10 +326,11 @@ class StochasticLayer(Addressed):
                 f"got {list(x.shape)}."
                 + (" Flatten the images first (x.flatten(1))." if self.example_ndim == 1 and x.ndim > 2 else "")
             )
-        weight = self._parameters["weight"]
-        if weight is not None and x.dtype != weight.dtype:
+        weight = self._parameters.get("weight")
+        dtype = (self.p if weight is None else weight).dtype
+        if x.dtype != dtype and not (x.is_floating_point() and torch.is_autocast_enabled(x.device.type)):
             raise ValueError(
-                f"layer {self._name or type(self).__name__!r} expects {self.weight.dtype}, got {x.dtype}. "
+                f"layer {self._name or type(self).__name__!r} expects {dtype}, got {x.dtype}. "
                 "Convert the inputs with x.to(dtype), scaled as for training."
             )
 
@@ -374,7 +388,9 @@ def living() -> list[StochasticLayer]:
 
 
 def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas: int | None) -> Tensor:
-    given = torch.as_tensor(p, dtype=weight.dtype, device="cpu").detach()
+    # Numbers are looked at where they are given: another default device may hold no values (meta).
+    place = p.device if isinstance(p, Tensor) else torch.device("cpu")
+    given = torch.as_tensor(p, dtype=weight.dtype, device=place).detach()
     if given.ndim == 1 and replicas is not None:
         if given.shape[0] != replicas:
             raise ValueError(f"p must have one entry per replica ({replicas}), got {given.shape[0]}.")
@@ -384,9 +400,10 @@ def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas
             f"p must be a number, one number per replica, or shaped like the weight {list(weight.shape)}, "
             f"got shape {list(given.shape)}."
         )
-    if not bool(((given > 0) & (given <= 1)).all()):
+    if not given.is_meta and not bool(((given >= LEAST_PROBABILITY) & (given <= 1)).all()):
         raise ValueError(
-            f"p must lie in (0, 1], got values from {float(given.min()):g} to {float(given.max()):g}. "
-            "A synapse that never releases can't learn; leave it out by a weight of 0."
+            f"p must lie in (0, 1], and not below 2⁻¹² = {LEAST_PROBABILITY:.3g}, got values from "
+            f"{float(given.min()):g} to {float(given.max()):g}. Sixteen bits decide on a release, so a smaller p would "
+            "be off by more than 1 / 16. A synapse that never releases can't learn; leave it out by a weight of 0."
         )
     return given.expand(weight.shape)

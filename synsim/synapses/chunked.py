@@ -80,7 +80,8 @@ class Chunked(torch.autograd.Function):
             for part, scale in _chunks(x.shape[1], p[r], keys[r : r + 1], sites, example, draw):
                 inputs = x[r, part].detach().requires_grad_(to_x is not None)
                 strengths = (weight[r].detach() * scale).requires_grad_()
-                with torch.enable_grad():
+                # A backward pass may be called under autocast, which would change the type of what is repeated here.
+                with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
                     out = operation(inputs, strengths)
                 wanted = [strengths] if to_x is None else [strengths, inputs]
                 found = torch.autograd.grad(out, wanted, gradient[r, part])

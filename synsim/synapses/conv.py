@@ -94,7 +94,7 @@ class BernoulliConv2d(StochasticLayer):
         """
         self.check_input(x, self.in_channels)
         if self.scope == "sample" and not self.address.mean:
-            return self._per_example(x)
+            return self._exactly(x)
         strength = self.transmitted()
         if self.replicas is None:
             return self._convolve(x, strength, self.bias, self.groups)
@@ -103,7 +103,7 @@ class BernoulliConv2d(StochasticLayer):
         out = self._convolve(
             inputs.transpose(0, 1).flatten(1, 2), strength.flatten(0, 1), bias, self.groups * self.replicas
         )
-        return out.reshape(out.shape[0], self.replicas, self.out_channels, *out.shape[2:]).transpose(0, 1)
+        return out.reshape(out.shape[0], self.replicas, -1, *out.shape[2:]).transpose(0, 1)
 
     def _convolve(self, x: Tensor, strength: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         return F.conv2d(x, strength, bias, self.stride, self.padding, self.dilation, groups)
@@ -111,18 +111,26 @@ class BernoulliConv2d(StochasticLayer):
     def _one_each(self, x: Tensor, strength: Tensor) -> Tensor:
         # x [E, C, H, W], strength [E, O, C / groups, kH, kW]: the examples are groups of one image.
         out = self._convolve(x.flatten(0, 1).unsqueeze(0), strength.flatten(0, 1), None, self.groups * x.shape[0])
-        return out[0].reshape(x.shape[0], self.out_channels, *out.shape[2:])
+        return out[0].reshape(*strength.shape[:2], *out.shape[2:])
+
+    def _exactly(self, x: Tensor) -> Tensor:
+        # Under autocast the masks of single examples are applied in the layer's own precision.
+        if not torch.is_autocast_enabled(x.device.type):
+            return self._per_example(x)
+        with torch.autocast(x.device.type, enabled=False):
+            out = self._per_example(x.to(self.p.dtype))
+        return out.to(torch.get_autocast_dtype(x.device.type))
 
     def _per_example(self, x: Tensor) -> Tensor:
         replicas = self.replicas or 1
         inputs = x if x.ndim == 5 else x.unsqueeze(0).expand(replicas, *x.shape)
         if transformed():
             strength = self._plain(inputs.shape[1])
-            strength = strength.reshape(-1, replicas, *self.weight.shape[-4:])
+            strength = strength.reshape(inputs.shape[1], replicas, *strength.shape[-4:])
             out = torch.stack([self._one_each(inputs[r], strength[:, r]) for r in range(replicas)])
         else:
+            weight, p = self._leading()
             keys, _ = self._key(self.address.purpose)
-            weight, p = (t.reshape(replicas, *t.shape[-4:]) for t in (self.expected_strength, self.p))
             address = (self.sites, self.address.example, self._next())
             out = transmit_chunks(inputs, weight, p, keys, *address, self._one_each)
         if self.bias is not None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from synsim import kernels
 from synsim._checks import require, whole
-from synsim.kernels import events, normal
+from synsim.kernels import events, normal, reference
 from synsim.synapses.addressed import rows_of
 from synsim.synapses.base import StochasticLayer, transformed
 from synsim.synapses.chunked import transmit_chunks
@@ -93,23 +93,37 @@ class BernoulliLinear(StochasticLayer):
             require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
         if factor is not None:
             require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
-        if self.scope == "event" and not self.address.mean:
-            return self._per_event(x, steps, factor)
-        if self.scope == "event-gaussian" and not self.address.mean:
-            return self._gaussian(x, steps, factor)
+        mean = self.address.mean
+        if self.scope != "batch" and not mean:
+            return self._exactly(x, steps, factor)
         x = x if factor is None else x * factor
-        if self.scope == "sample" and not self.address.mean:
-            return self._per_example(x, steps)
-        if self.address.mean or not self.direct or transformed():
+        if mean or not self.direct or transformed():
             return product(x, self.transmitted(), self.bias)
-        strength, count = self.draw()
-        own = self._parameters
+        weight, bias = self._stored(), self._offsets()
+        strength, count = self.draw() if weight.is_leaf else self.draw(weight)
         if not torch.is_grad_enabled():
-            return product(x, strength, own["bias"])
-        return transmit(x, own["weight"], own["bias"], strength, self._buffers["p"], count, self.sites)
+            return product(x, strength, bias)
+        p = self._buffers.get("p")
+        return transmit(x, weight, bias, strength, self.p if p is None else p, count, self.sites)
+
+    def _exactly(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
+        # Kernels know no mixed precision: under autocast they get and give what an ordinary layer would.
+        if not torch.is_autocast_enabled(x.device.type):
+            return self._apart(x, steps, factor)
+        dtype = self.p.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            out = self._apart(x.to(dtype), steps, None if factor is None else factor.to(dtype))
+        return out.to(torch.get_autocast_dtype(x.device.type))
+
+    def _apart(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
+        if self.scope == "event":
+            return self._per_event(x, steps, factor)
+        if self.scope == "event-gaussian":
+            return self._gaussian(x, steps, factor)
+        return self._per_example(x if factor is None else x * factor, steps)
 
     def _per_event(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
-        weight, p = self._lead(self.expected_strength), self._lead(self.p)
+        weight, p = self._leading()
         if transformed():
             require(factor is None, "short-term plasticity per event is not available inside torch.func transforms.")
             scales = self._event_counts(p, x.shape[-2], steps, x) / (p * self.sites).unsqueeze(1)
@@ -130,14 +144,14 @@ class BernoulliLinear(StochasticLayer):
                 'scope="event-gaussian" needs factors of at most 1: it does not know how a facilitated probability '
                 'saturates. Use scope="event".',
             )
-        weight, p = self._lead(self.expected_strength), self._lead(self.p)
+        weight, p = self._leading()
         keys, _ = self._key(self.address.purpose)
         draw = self._latest() if transformed() else self._next()
         step, example = self._rows(x, steps)
         # The number of an output takes the place of a source: sixteen bits for every row and output.
         bits = [
             events.event_bits(
-                key, self.out_features, source=torch.zeros_like(step), site=0, step=step, example=example, draw=draw
+                key, weight.shape[1], source=torch.zeros_like(step), site=0, step=step, example=example, draw=draw
             )
             for key in keys
         ]
@@ -173,15 +187,16 @@ class BernoulliLinear(StochasticLayer):
         )
 
     def _would_release(self, p: Tensor, key: Tensor, step: Tensor, example: Tensor) -> Tensor:
-        inputs = self.in_features
+        outputs, inputs = p.shape
         source = torch.arange(inputs, device=p.device).repeat(len(step))
         at = {"step": step.repeat_interleave(inputs), "example": example.repeat_interleave(inputs)}
         bits = [
-            events.event_bits(key, self.out_features, source=source, site=site, draw=self._latest(), **at)
+            events.event_bits(key, outputs, source=source, site=site, draw=self._latest(), **at)
             for site in range(self.sites)
         ]
-        shape = (len(step), inputs, self.out_features)
-        return torch.stack([b.reshape(shape).transpose(1, 2).to(p.dtype) < p * 65536.0 for b in bits]).sum(0)
+        shape = (len(step), inputs, outputs)
+        limit = reference.wide(p) * 65536.0
+        return torch.stack([b.reshape(shape).transpose(1, 2).to(limit.dtype) < limit for b in bits]).sum(0)
 
     def draw_mask(self, example: int = 0, step: int = 0) -> Tensor:
         """The mask of one example in the latest draw, from its address and the present release probabilities.
@@ -204,7 +219,7 @@ class BernoulliLinear(StochasticLayer):
         steps = torch.tensor([whole(step, "step", 0)], device=p.device)
         where = torch.tensor([self.address.example + whole(example, "example", 0)], device=p.device)
         counts = [self._would_release(p[r], keys[r], steps, where)[0] for r in range(p.shape[0])]
-        found = torch.stack(counts).reshape(self.weight.shape).to(torch.uint8)
+        found = torch.stack(counts).reshape(self.p.shape).to(torch.uint8)
         return found.bool() if self.sites == 1 else found
 
     def scales(self, examples: int = 1) -> Tensor:
@@ -228,20 +243,19 @@ class BernoulliLinear(StochasticLayer):
     def _per_example(self, x: Tensor, steps: int) -> Tensor:
         if transformed():
             lead = x if self.replicas is None or x.ndim == 3 else x.unsqueeze(0).expand(self.replicas, -1, -1)
-            strength = self._plain(x.shape[-2] // steps).repeat(steps, *[1] * self.weight.ndim)
-            out = torch.einsum("...bi,b...oi->...bo", lead, strength)
+            strength = self._plain(x.shape[-2] // steps)
+            out = torch.einsum("...bi,b...oi->...bo", lead, strength.repeat(steps, *[1] * (strength.ndim - 1)))
         else:
-            replicas, draw = self.replicas or 1, self._next()
-            weight, p = self.expected_strength.reshape(replicas, *self.weight.shape[-2:]), self.p
-            p = p.reshape(weight.shape)
-            inputs = x if x.ndim == 3 else x.unsqueeze(0).expand(replicas, -1, -1)
+            weight, p = self._leading()
+            draw = self._next()
+            inputs = x if x.ndim == 3 else x.unsqueeze(0).expand(weight.shape[0], -1, -1)
             keys, words = self._key(self.address.purpose)
             if steps > 1:
                 # One mask serves all steps of its example: [R, B, T, I] -> [R, B, T, O] -> rows again.
                 series = inputs.unflatten(1, (steps, -1)).transpose(1, 2)
                 out = transmit_chunks(series, weight, p, keys, self.sites, self.address.example, draw, _series)
                 out = out.transpose(1, 2).flatten(1, 2)
-            elif kernels.path(self.weight) == "numba":
+            elif kernels.path(weight) == "numba":
                 out = transmit_samples(inputs, weight, p, words, self.sites, self.address.example, draw)
             else:
                 out = transmit_chunks(inputs, weight, p, keys, self.sites, self.address.example, draw, _one_each)

@@ -83,9 +83,15 @@ class Transmit(torch.autograd.Function):
         Returns:
             [B, O] or [R, B, O].
         """
+        out = product(x, strength, bias)
+        ctx.mixed = out.dtype != strength.dtype or x.dtype != out.dtype
+        if ctx.mixed:
+            # Autocast chose the type of the product; the backward pass runs outside of it, and in the same type.
+            ctx.types = x.dtype, None if bias is None else bias.dtype
+            x, strength = x.to(out.dtype), strength.to(out.dtype)
         ctx.save_for_backward(x, strength, p, count)
         ctx.sites = sites
-        return product(x, strength, bias)
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -115,10 +121,15 @@ class Transmit(torch.autograd.Function):
             if wanted[1]:
                 inputs = x.expand(strength.shape[0], *x.shape) if shared else x
                 to_weight = torch.bmm(gradient.transpose(1, 2), inputs)
+        if to_weight is not None and ctx.mixed:
+            to_weight = to_weight.to(p.dtype)
         if to_weight is not None and count is not None:
             to_weight = kernels.mask_gradient(to_weight, p, count, ctx.sites)
         if wanted[2]:
             to_bias = gradient.sum(-2)
+        if ctx.mixed:
+            to_x = None if to_x is None else to_x.to(ctx.types[0])
+            to_bias = None if to_bias is None else to_bias.to(ctx.types[1])
         return to_x, to_weight, to_bias, None, None, None, None
 
 

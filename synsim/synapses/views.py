@@ -1,16 +1,21 @@
 """Views of a stochastic network, and the seeding of its streams. Views nest, and are undone in any case."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import RLock
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from synsim import streams
 from synsim._checks import is_whole, require, whole
 from synsim._doors import typed
-from synsim.synapses.addressed import Address, addressed
+from synsim.synapses.addressed import Address, View, addressed
 from synsim.synapses.base import synapses
+
+_locks: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
+_guard = RLock()
 
 
 @typed
@@ -103,7 +108,8 @@ def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
 def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
     """Streams of their own for measuring, which leave those of training as they are.
 
-    A view that is already in force (`expected`, `frozen`) stays in force.
+    A view that is already in force (`expected`, `frozen`) stays in force. One thread at a time measures a network: its
+    mode (training or evaluation) is the same for all.
 
     Args:
         net: any module with stochastic layers.
@@ -113,12 +119,14 @@ def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
         A handle that sets the number of the pass and of the block.
     """
     seed = whole(seed, "seed", 0)
+    with _guard:
+        lock = _locks.setdefault(net, RLock())
 
     def measure(address: Address, draws: int) -> Address:
         plain = address == Address()
         return Address(purpose=f"eval/{seed}", draw=0) if plain else address
 
-    with _addresses(net, measure):
+    with lock, _addresses(net, measure):
         yield Passes(net)
 
 
@@ -145,13 +153,14 @@ class Passes:
 
 
 @contextmanager
-def _addresses(net: nn.Module, change) -> Iterator[None]:  # type: ignore[no-untyped-def]
+def _addresses(net: nn.Module, change: Callable[[Address, int], Address]) -> Iterator[None]:
+    # For this thread: another one that uses the network sees nothing of it, and the mask of training stays.
     layers = list(addressed(net).values())
-    before = [(layer.address, layer.stream.counts) for layer in layers]
+    before = [layer.stream.here.view for layer in layers]
     try:
         for layer in layers:
-            layer.address = change(layer.address, layer.draws)
+            layer.stream.here.view = View(change(layer.address, layer.draws))
         yield
     finally:
-        for layer, (address, counts) in zip(layers, before, strict=True):
-            layer.address, layer.stream.counts = address, counts
+        for layer, view in zip(layers, before, strict=True):
+            layer.stream.here.view = view

@@ -1,0 +1,99 @@
+"""The door through which every pass of a module that draws goes: compilers, tracers and checkpoints are met here.
+
+Draws can't be seen by a tracer: it would record one mask for good. So `torch.compile` leaves the graph here and comes
+back after the layer, and the layer runs as it always does; tracers that can't leave are refused in words. In the mean
+field nothing is drawn, and a pass is traced as that of any module.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._compile import _disable_dynamo
+
+from synsim.synapses import recomputation
+
+if TYPE_CHECKING:
+    from synsim.synapses.addressed import Addressed
+
+_modes = torch._C._len_torch_dispatch_stack
+_tracing = torch._C._get_tracing_state
+
+TRACED = (
+    "can't be drawn while {what} records the pass: one mask would be kept for good. Trace the mean field instead "
+    "(with synsim.expected(net): ...), or use torch.compile, which leaves stochastic layers out of its graphs."
+)
+
+
+def door(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A `forward` that knows where it is called from.
+
+    Args:
+        forward: method of a module that draws.
+
+    Returns:
+        The method in its stead.
+    """
+
+    @wraps(forward)
+    def enter(self: "Addressed", *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            if self.idle():
+                return forward(self, *args, **kwargs)
+            require_compiler(self)
+            return _outside(forward, self, args, kwargs)
+        if _modes() or _tracing() is not None:
+            refuse_tracers(self)
+        if recomputation.suspected():
+            return recomputation.tied(forward, self, args, kwargs)
+        return forward(self, *args, **kwargs)
+
+    return enter
+
+
+# Torch's own decorator, which imports its compiler (a second, and a folder to write to) at the first use alone.
+@_disable_dynamo
+def _outside(forward: Callable[..., Any], module: "Addressed", args: Any, kwargs: Any) -> Any:
+    # Entered again: a compiled function may be checkpointed, or repeated by a backward pass.
+    return door(forward)(module, *args, **kwargs)
+
+
+# What torch.compile(fullgraph=True) says.
+_outside._torchdynamo_disable = True  # type: ignore[attr-defined]
+_outside._torchdynamo_disable_msg = (  # type: ignore[attr-defined]
+    "synapses that release at random draw outside of the compiled graph; fullgraph=True is possible in the mean field "
+    "alone (with synsim.expected(net): ...)"
+)
+
+
+def require_compiler(module: "Addressed") -> None:
+    """Refuse tracers that take a pass as a whole.
+
+    Args:
+        module: the module.
+
+    Raises:
+        RuntimeError: under torch.export.
+    """
+    if torch.compiler.is_exporting():
+        raise RuntimeError(f"the releases of {type(module).__name__} " + TRACED.format(what="torch.export"))
+
+
+def refuse_tracers(module: "Addressed") -> None:
+    """Refuse to draw under a tracer that would keep one mask.
+
+    Args:
+        module: the module.
+
+    Raises:
+        RuntimeError: under torch.jit.trace, make_fx or fake tensors, unless the mean field is in force.
+    """
+    if module.idle():
+        return
+    names = {type(mode).__name__ for mode in torch.utils._python_dispatch._get_current_dispatch_mode_stack()}
+    what = "torch.jit.trace" if _tracing() is not None else None
+    for name in ("ProxyTorchDispatchMode", "FakeTensorMode", "FunctionalTensorMode"):
+        what = name if name in names else what
+    if what is not None:
+        raise RuntimeError(f"the releases of {type(module).__name__} " + TRACED.format(what=what))
