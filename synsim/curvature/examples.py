@@ -19,6 +19,7 @@ from synsim.curvature.products import POWERS, linear_sums, magnitude, one_produc
 from synsim.curvature.trial import case_of, quiet, unhooked, way_of
 from synsim.inputs import Images, logits_of, output_replicas, tensor_of
 from synsim.networks import replicas_of
+from synsim.synapses import synapses
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ def sum_over_examples(
     require(power in POWERS, f"power must be one of {', '.join(POWERS)}, got {power!r}.")
     wanted, sums = parameters_of(net), _zeros(net)
     budget = int(memory * 2**20)
+    require(
+        not any(layer.scope.startswith("event") and not layer.address.mean for layer in synapses(net).values()),
+        "with a release of its own at every spike no mask holds for a whole example. "
+        "Measure this network in the expected view.",
+    )
     case = case_of(net, images, measurement, head)
     way = way_of(case, partial(_closed_squares, head), partial(_batched_squares, head, case.axis))
     if way.kind == "closed":

@@ -147,6 +147,10 @@ def test_every_importance_of_every_animal(name, title):
 def test_the_sampled_view_of_stochastic_animals(name, title):
     kind, options = MEASURES[title]
     net, x, y, inputs = zoo.ZOO[name]()
+    if "event" in name:
+        with pytest.raises(ValueError, match="Measure this network in the expected view"):
+            importance.make(kind, view="sampled", **options).estimate(net, x, y)
+        return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=SLOW)
         found = importance.make(kind, view="sampled", samples=2, block=2, **options).estimate(net, x, y, **inputs)
