@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import Number, require, whole
+from synsim._checks import Number, flag, require, whole
 from synsim._doors import typed
 from synsim._rules import Home, Rule, network, per_replica
 from synsim.kernels.normal import normals
@@ -56,7 +56,6 @@ class BGD(Rule):
             parameter of a network with replicas has no replica axis.
     """
 
-    @typed
     def __init__(
         self,
         net: nn.Module,
@@ -73,7 +72,9 @@ class BGD(Rule):
         self._layer = next(iter(synapses(net).values()), None)
         self._keys: dict[tuple[str, torch.device], tuple[tuple[int, ...], Tensor, np.ndarray]] = {}
         self._start = sigma
-        super().__init__(net, {"eta": eta, "samples": samples, "antithetic": bool(antithetic), "scale": scale})
+        super().__init__(
+            net, {"eta": eta, "samples": samples, "antithetic": flag(antithetic, "antithetic"), "scale": scale}
+        )
 
     _further = frozenset({"sigma"})
 

@@ -15,21 +15,19 @@ from synsim import kernels
 from synsim._checks import Number, choice, flag, number, require, tensor
 from synsim._doors import typed
 from synsim._rules import Home, Rule, network, per_replica, settable
-from synsim.kernels import Constants
+from synsim.kernels import LEAST_PROBABILITY, Constants
 from synsim.synapses import StochasticLayer, synapses
 from synsim.synapses.base import living
 
 BOUNDS = ("soft", "hard")
-# Least release probability that a rule may lead to.
-LEAST = 1e-6
 _RANGES = {
     "lr": (0.0, math.inf),
     "weight_decay": (0.0, math.inf),
     "p_up": (0.0, 1.0),
     "p_down": (0.0, 1.0),
     "g_lim": (0.0, math.inf),
-    "p_min": (LEAST, 1.0),
-    "p_max": (LEAST, 1.0),
+    "p_min": (LEAST_PROBABILITY, 1.0),
+    "p_max": (LEAST_PROBABILITY, 1.0),
     "p_freeze": (0.0, math.inf),
 }
 _IN_TABLE = (*_RANGES, "modulate_lr", "plastic", "bounds")
@@ -151,7 +149,6 @@ class PresynapticSGD(Rule):
             stochastic layer, or one whose weight is re-parametrised (prune, weight_norm) or shared by several.
     """
 
-    @typed
     def __init__(
         self,
         net: nn.Module,

@@ -105,7 +105,9 @@ class _Run:
         tensors, meta = saved
         suits(self.schedule, meta.get("schedule"))
         changed = changes(self.optimiser, tensors, meta.get("built", []))
-        unpack(self.net, self.optimiser, tensors, meta["numbers"], changed)
+        unpack(self.net, self.optimiser, tensors, meta["numbers"], meta.get("groups"), changed)
+        for name, parameter in self.net.named_parameters() if "trained" in meta else ():
+            parameter.requires_grad_(name in meta["trained"])
         if self.schedule is not None:
             self.schedule.load(meta["schedule"], tensors)
         self.history.load(tensors, meta["failures"])
@@ -124,6 +126,8 @@ class _Run:
         tensors, numbers = pack(self.net, self.optimiser)
         meta = {
             "numbers": numbers,
+            "groups": groups_of(self.optimiser, tensors),
+            "trained": [name for name, parameter in self.net.named_parameters() if parameter.requires_grad],
             "built": self.groups,
             "failures": [asdict(failure) for failure in self.history.failures],
             "task": task,

@@ -1,7 +1,7 @@
 """The whole state of a training run as tensors and JSON, so that it can go on to the same bits."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,10 @@ def pack(net: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[
 
     Args:
         net: the network; its release streams are part of its `state_dict`.
-        optimiser: its optimiser, with the present constants of its groups: a schedule may have changed them.
+        optimiser: its optimiser; for the constants of its groups see `groups_of`.
 
     Returns:
-        Tensors by name; and the optimiser's plain numbers, its groups, and which parameters are trained, as JSON.
+        Tensors by name, and the optimiser's plain numbers.
     """
     tensors = {f"net/{name}": value.detach() for name, value in net.state_dict().items()}
     state = optimiser.state_dict()
@@ -31,8 +31,6 @@ def pack(net: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[
                 tensors[f"optimiser/{index}/{name}"] = value
             else:
                 numbers[f"{index}/{name}"] = encode(value, f"parts/{index}/{name}", tensors)
-    numbers["groups"] = groups_of(optimiser, tensors)
-    numbers["trained"] = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     return tensors, numbers
 
 
@@ -59,6 +57,7 @@ def unpack(
     optimiser: Optimizer,
     tensors: Mapping[str, Tensor],
     numbers: Mapping[str, Any],
+    trees: Sequence[Any] | None = None,
     changed: Mapping[int, set[str]] | None = None,
 ) -> None:
     """Bring network and optimiser back to a saved state.
@@ -68,6 +67,7 @@ def unpack(
         optimiser: its optimiser, built from the same config.
         tensors: from `pack`.
         numbers: from `pack`.
+        trees: constants of the optimiser's groups, from `groups_of`; None: they stay.
         changed: constants, by group, that stay as they are.
 
     Raises:
@@ -77,12 +77,11 @@ def unpack(
     state: dict[Any, dict[str, Any]] = {}
     saved = {name[10:]: value for name, value in tensors.items() if name.startswith("optimiser/")}
     for name, value in [*saved.items(), *numbers.items()]:
-        index, _, key = name.partition("/")
-        if key:
-            whole = value.clone() if isinstance(value, torch.Tensor) else decode(value, tensors)
-            state.setdefault(int(index) if index.isdigit() else index, {})[key] = whole
+        index, key = name.split("/", 1)
+        whole = value.clone() if isinstance(value, torch.Tensor) else decode(value, tensors)
+        state.setdefault(int(index) if index.isdigit() else index, {})[key] = whole
     groups = optimiser.state_dict()["param_groups"]
-    trees = numbers.get("groups", [{"items": []}] * len(groups))
+    trees = [{"items": []}] * len(groups) if trees is None else trees
     require(
         len(trees) == len(groups),
         f"the checkpoint holds an optimiser of {len(trees)} parameter groups, this one has {len(groups)}. Add the same "
@@ -92,9 +91,6 @@ def unpack(
         kept: set[str] = (changed or {}).get(place, set())
         group.update({name: value for name, value in decode(tree, tensors, group).items() if name not in kept})
     optimiser.load_state_dict({"state": state, "param_groups": groups})
-    if "trained" in numbers:
-        for name, parameter in net.named_parameters():
-            parameter.requires_grad_(name in numbers["trained"])
 
 
 def changes(optimiser: Optimizer, tensors: Mapping[str, Tensor], built: list[Any]) -> dict[int, set[str]]:
