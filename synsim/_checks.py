@@ -227,7 +227,7 @@ def available_device(device: torch.device | str | None) -> torch.device:
         ValueError: if the name is unknown or this machine has no such device.
     """
     try:
-        # torch 2.6 does not tell the device of a `with torch.device(...)` by get_default_device.
+        # Older torch does not tell the device of a `with torch.device(...)` by get_default_device.
         found = torch.empty(0, device=None).device if device is None else torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device must be such as 'cpu' or 'cuda:0', got {device!r}.") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch._dynamo  # noqa: F401 (torch 2.6 can't import it under another default device)
+import torch._dynamo  # noqa: F401 (older torch can't import it under another default device)
 
 import synsim
 

@@ -323,7 +323,7 @@ def rates_used(net, rule, schedule, *measured):
 )
 def test_every_schedule_of_torch_sets_the_rate_of_every_replica(name, lr, replicas):
     if name == "SequentialLR" and "step(0)" in inspect.getsource(schedules.SequentialLR.step):
-        pytest.skip("SequentialLR of this torch (2.6) warns of its own steps, and takes no rate per replica")
+        pytest.skip("SequentialLR of this torch (such as 2.8) warns of its own steps, and takes no rate per replica")
     net = network(replicas)
     rule = presynaptic(net, lr, plastic=False)
     several = isinstance(lr, torch.Tensor) and lr.ndim == 1
