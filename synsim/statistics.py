@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 from torch import Tensor
 
-from synsim._doors import typed
+from synsim._doors import ArgumentError, shown, typed
 
 Array = NDArray[np.float64]
 Values = ArrayLike | Tensor | Sequence[Tensor]
@@ -269,11 +269,18 @@ def format_mean(mean: float, sem: float) -> str:
 
 
 def _array(values: Values) -> Array:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    elif isinstance(values, list | tuple):
-        values = [item.detach().cpu().numpy() if isinstance(item, Tensor) else item for item in values]
-    return np.asarray(values, dtype=np.float64)
+    given = values
+    try:
+        if isinstance(values, Tensor):
+            values = values.detach().cpu().numpy()
+        elif isinstance(values, list | tuple):
+            values = [item.detach().cpu().numpy() if isinstance(item, Tensor) else item for item in values]
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"values of type {array.dtype}")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"values must be numbers, one per replica, got {shown(given)}.") from error
+    return array.astype(np.float64, copy=False)
 
 
 def _require_level(level: float) -> None:

@@ -9,6 +9,7 @@ from by_name import (
     ANY_NETWORK,
     CONSTANT,
     DTYPE,
+    ELEMENTS,
     HUGE,
     IMPORTANCE,
     LABELS,
@@ -136,6 +137,11 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     },
     "curvature.means.batch_gradients": {"measurement": Kind(things.measurement)},
     "curvature.means.mean_response_gradients": {"measurement": Kind(things.measurement), "directions": NOTHING},
+    "curvature.trial.case_of": {"measurement": Kind(things.measurement)},
+    "curvature.trial.refuse_meeting": {
+        "case": Kind(lambda s: synsim.curvature.case_of(things.net(s), things.x(s), things.measurement(s), None))
+    },
+    "report.assess.assess": {"page": Kind(constant(()), lambda v: v in ((), []))},
     "curvature.measuring.measured": {"net": ANY_NETWORK},
     "data.dataset.Dataset": {
         "name": WORD,
@@ -176,7 +182,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "meters.energy.energy": {"kind": choice("synaptic"), "x": NOTHING},
     "meters.information.information_per_energy": {"kind": choice("synaptic")},
     "meters.physiology.AtpConstants": {},
-    "meters.physiology.atp_of_events": {"spikes": ANY, "vesicles": ANY, "strength": ANY},
+    "meters.physiology.atp_of_events": {"spikes": ELEMENTS, "vesicles": ELEMENTS, "strength": ELEMENTS},
     "meters.sparsity.correlation": {"a": ANY, "b": ANY},
     "meters.sparsity.importance_class": {"counts": COUNTS, "baseline": SHUFFLED},
     "meters.sparsity.shuffle_test": {"counts": COUNTS, "baseline": SHUFFLED},
@@ -311,7 +317,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         ),
         "surrogate": optional(of_class(lambda s: surrogate.Arctan(), Surrogate)),
     },
-    "spiking.surrogate": {"x": ANY},
+    "spiking.surrogate": {"x": ELEMENTS},
     "statistics.compare": {"a": LIST, "b": LIST},
     "statistics.format_mean": {"mean": number(0.5, -1e308, odd=True)},
     "statistics.from_summary": {"mean_a": number(0.5, -1e308), "mean_b": number(0.6, -1e308)},

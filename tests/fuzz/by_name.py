@@ -57,6 +57,8 @@ IMAGES = tensor(things.x, ("rank", "flat", "size", "empty", "nan", "inf", "bool"
 UNIT = tensor(things.x, ("rank", "flat", "size", "empty", "nan", "inf", "bool", "negative"))
 LABELS = tensor(things.y, ("rank", "flat", "count", "empty", "float", "negative", "large", "bool"))
 ANY = tensor(things.x, ("bool",))
+ELEMENTS = Kind(things.x, lambda v: isinstance(v, Tensor))
+"""For what is one expression of torch, element by element: it takes what torch takes."""
 TIMED = tensor(things.spikes, ("rank", "flat", "empty", "bool"))
 SPIKES = tensor(things.spikes, ("rank", "flat", "size", "empty", "nan", "negative", "large"))
 KEYS = tensor(things.keys, ("rank", "flat", "size", "negative", "float", "bool"))

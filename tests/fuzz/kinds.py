@@ -59,8 +59,14 @@ class Kind:
             return scene.rng.choice(self.spoils)(self.make(scene))
         while True:
             value = POOL[scene.rng.choice(NAMES)]()
-            if not self.sensible(value):
+            if not self.makes_sense(value):
                 return value
+
+    def makes_sense(self, value: Any) -> bool:
+        try:
+            return bool(self.sensible(value))
+        except (TypeError, ValueError, RuntimeError):  # an array compared with something else
+            return False
 
 
 class Other:

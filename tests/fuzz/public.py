@@ -84,6 +84,8 @@ def _add(found: dict[str, Public], value: Any) -> None:
 
 
 def _note(found: dict[str, Public], value: Any, of: type | None, static: bool = False) -> None:
+    if "._" in value.__module__:
+        return
     name = _name(value) if of is None else f"{_name(of)}.{value.__name__}"
     found.setdefault(name, Public(name, value, None if static else of))
 
