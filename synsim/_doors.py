@@ -44,7 +44,8 @@ def typed(function: Callable[P, T]) -> Callable[P, T]:
     def door(*args: P.args, **kwargs: P.kwargs) -> T:
         names, hints = _promises(function)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if name in hints:
+            # Most values are of the very type that the annotation names, which is told without looking further.
+            if name in hints and type(value) is not hints[name]:
                 _hold(value, hints[name], name)
         return function(*args, **kwargs)
 
