@@ -2,17 +2,18 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
 from synsim._doors import typed
-from synsim.inputs import Images
-from synsim.lesions.copies import Copies, bytes_per_copy, can_widen
+from synsim.inputs import labelled
+from synsim.lesions.copies import Copies, bytes_per_copy, can_widen, copied
 from synsim.lesions.orders import ORDERS, Order, lesion_ranks, lesion_scores, staying
 from synsim.meters import accuracy
+from synsim.meters.coverage import say_reliable, say_shared
 from synsim.networks import replicas_of
 
 FRACTIONS = tuple(k / 10 for k in range(10))
@@ -20,8 +21,8 @@ FRACTIONS = tuple(k / 10 for k in range(10))
 
 def lesion_curves(
     net: nn.Module,
-    x: Tensor | Images,
-    y: Tensor,
+    x: Any,
+    y: Any = None,
     orders: Sequence[str] | Mapping[str, Order] = ORDERS,
     fractions: Sequence[float] = FRACTIONS,
     samples: int = 10,
@@ -35,11 +36,12 @@ def lesion_curves(
 
     All lesioned copies of a replica share its masks, so that their differences are those of the lesions. A value is
     that of the lesioned network measured alone (`synsim.meters.accuracy`), whatever else is measured beside it.
+    Synapses are those of stochastic layers; a warning names the weights of all others, which stay.
 
     Args:
         net: the network; it is not changed.
-        x: images.
-        y: labels [N] or [R, N].
+        x: images, in any form that `synsim.meters.accuracy` takes.
+        y: labels [N] or [R, N]; None: those that x brings with it.
         orders: names from "p" (low release probability first), "weight" (abs(w̄)), "p*weight" and "random"; or a dict of
             labels of your own -> such a name, or importances keyed like `named_parameters()`.
         fractions: F shares of all synapses, from 0 to 1.
@@ -62,20 +64,24 @@ def lesion_curves(
     require(len(shares) > 0, "expected at least one fraction, got none.")
     require(bool(((shares >= 0) & (shares <= 1)).all()), f"fractions must lie between 0 and 1, got {shares.tolist()}.")
     replicas = replicas_of(net)
-    if y.ndim == 2 and y.shape[0] != replicas:
+    images, y = labelled(net, x, y)
+    wide = can_widen(net)
+    if (wide or replicas is not None) and y is not None and y.ndim == 2 and y.shape[0] != replicas:
         raise ValueError(f"y must have shape [N] or one row per replica ({replicas}), got {list(y.shape)}.")
     room = whole(memory, "memory") * 2**20
     ranks = {name: lesion_ranks(lesion_scores(net, order, seed), replicas) for name, order in _named(orders).items()}
     wanted = [(name, share) for name in ranks for share in shares.tolist()]
-    most = max(1, room // bytes_per_copy(net)) if can_widen(net) else 1
+    most = max(1, room // bytes_per_copy(net)) if wide else 1
     parts = -(-len(wanted) // most)
     edges = [len(wanted) * k // parts for k in range(parts + 1)]
-    source, found = deepcopy(net), []
+    say_reliable(net, "lesions silence the synapses of stochastic layers, and all else stays.")
+    say_shared(net, "a lesion silences it in one of them.")
+    source, found = copied(net), []
     for start, stop in itertools.pairwise(edges):
         masks = [staying(ranks[name], share, replicas) for name, share in wanted[start:stop]]
         copies = Copies(source, {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]})
-        labels = y if y.ndim != 2 else y.repeat(stop - start, 1)
-        measured = accuracy(copies, x, labels, samples=samples, block=block, seed=seed, head=head)
+        labels = y if y is None or y.ndim != 2 or replicas is None else y.repeat(stop - start, 1)
+        measured = accuracy(copies, images, labels, samples=samples, block=block, seed=seed, head=head)
         found.append(measured.reshape(stop - start, -1))
     # [orders · F, R] -> one curve per order.
     curves = torch.cat(found).reshape(len(ranks), len(shares), -1).transpose(1, 2)
@@ -103,8 +109,8 @@ def _named(orders: Sequence[str] | Mapping[str, Order]) -> dict[str, Order]:
 @typed
 def lesion_curve(
     net: nn.Module,
-    x: Tensor | Images,
-    y: Tensor,
+    x: Any,
+    y: Any = None,
     order: Order = "p",
     fractions: Sequence[float] = FRACTIONS,
     samples: int = 10,
@@ -118,8 +124,8 @@ def lesion_curve(
 
     Args:
         net: the network; it is not changed.
-        x: images.
-        y: labels [N] or [R, N].
+        x: images, in any form that `synsim.meters.accuracy` takes.
+        y: labels [N] or [R, N]; None: those that x brings with it.
         order: "p" (low release probability first), "weight" (abs(w̄)), "p*weight", "random", or importances keyed like
             `named_parameters()`.
         fractions: F shares of all synapses, from 0 to 1.

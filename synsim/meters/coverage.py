@@ -77,6 +77,18 @@ def say_left_out(names: list[str], what: str) -> None:
         warnings.warn(f"{what} Left out: {', '.join(names[:4])}{more}.", UserWarning, stacklevel=4)
 
 
+def say_reliable(net: nn.Module, what: str) -> None:
+    """One warning that names the weights of a network that never fail, if it has any.
+
+    Args:
+        net: any module with stochastic layers.
+        what: what is done with the others.
+    """
+    failing = {parameter for layer in synapses(net).values() for parameter in layer.parameters()}
+    names = [name for name, parameter in _weights(net).items() if parameter not in failing]
+    say_left_out(names, f"{what} Weights of other layers have no release probabilities.")
+
+
 def say_shared(net: nn.Module, what: str) -> None:
     """One warning if stochastic layers share a weight.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from synsim import streams
 from synsim._checks import require, whole
 from synsim._doors import typed
+from synsim.meters.coverage import say_reliable
 from synsim.synapses import BernoulliLinear, synapses
 
 IMPORTANT = 0.9
@@ -25,7 +26,7 @@ IMPORTANT = 0.9
 
 @typed
 def important(net: nn.Module, limit: float = IMPORTANT) -> dict[str, Tensor]:
-    """Which synapses are important: p ≥ limit.
+    """Which synapses are important: p ≥ limit; in control networks with ghosts, which move in place of p, the ghost.
 
     Args:
         net: a network of fully connected stochastic layers, one after the other.
@@ -47,7 +48,8 @@ def important(net: nn.Module, limit: float = IMPORTANT) -> dict[str, Tensor]:
             f"inputs and outputs are counted in fully connected layers, got {name!r}, a {type(layer).__name__}: "
             "an entry of a kernel is a synapse that many neurons share. Give the fully connected part of the network.",
         )
-    return {name: layer.p >= limit for name, layer in layers.items()}
+    say_reliable(net, "important synapses are those of stochastic layers.")
+    return {name: layer.learned >= limit for name, layer in layers.items()}
 
 
 @typed

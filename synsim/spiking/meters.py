@@ -9,10 +9,11 @@ from torch.func import functional_call
 
 from synsim._checks import require, whole
 from synsim._doors import typed
+from synsim._kept import kept
 from synsim.inputs import Images, as_images
 from synsim.networks import replicas_of
 from synsim.spiking.network import Record, SpikingMLP
-from synsim.synapses import BernoulliLinear, evaluation, frozen
+from synsim.synapses import BernoulliLinear, StochasticLayer, evaluation, frozen
 
 
 class Events(NamedTuple):
@@ -103,7 +104,15 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
 
     Returns:
         Vesicles and Σ abs(m) / N, float64, [R] each ([1] without replicas).
+
+    Raises:
+        ValueError: if the layer stores something else than its expected strengths, so that it cannot count.
     """
+    require(
+        type(layer).expected_strength is StochasticLayer.expected_strength,
+        f"events are counted in layers that store their expected strengths, got layer {layer._name!r}, a "
+        f"{type(layer).__name__}. synsim.meters.transmission gives their expectation in any layer.",
+    )
     # The layer itself counts: with w̄ = N p it transmits the number of releases, with |w̄| their strength.
     rows, steps = spikes.flatten(-3, -2), spikes.shape[-3]
     factor = None if net.short_term is None else net.short_term.factors(spikes, net.dt).flatten(-3, -2)
@@ -123,7 +132,8 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
 def _runs(net: SpikingMLP, x: Tensor | Images, samples: int, block: int, seed: int) -> Iterator[tuple[slice, Record]]:
     images = as_images(net, x)
     samples, block = whole(samples, "samples"), whole(block, "block")
-    with torch.no_grad(), evaluation(net, seed) as passes:
+    with torch.no_grad(), evaluation(net, seed) as passes, kept(net):
+        net.eval()
         for sample in range(samples):
             for low in range(0, len(images), block):
                 part = slice(low, min(len(images), low + block))
