@@ -268,8 +268,9 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path, monkeypatch, capsys
         return measure(config, net, task, order)
 
     monkeypatch.setattr(script, "lesioned", counted)
-    with pytest.raises(SystemExit, match="go on with --resume"):
+    with pytest.raises(SystemExit, match="130"):
         go("cut")
+    assert "go on with --resume" in capsys.readouterr().err
     go("cut", "--resume")
     assert calls == ["p", "weight", "p*weight", "p*weight", "random", "fisher"]
     go("whole")
