@@ -145,6 +145,14 @@ def test_transmission_names_what_it_does_not_count(name):
         meters.transmission(rectified(net), x if "tokens" in TRAITS[name] else x.abs())
 
 
+@pytest.mark.parametrize("name", ["pruned", "weight norm", "weight norm by hooks", "spectral norm", "keyword call"])
+def test_transmission_says_nothing_where_all_is_counted(name):
+    net, x, _, _ = ZOO[name]()
+    found = meters.transmission(rectified(net), x.abs())
+    first = float((x.abs() @ net[0].weight.detach().abs().t()).sum()) / len(x) if name != "keyword call" else 0.0
+    assert float(found.strength) > first
+
+
 class Sequence(nn.Module):
     """Rates at every step, then a mean over time."""
 

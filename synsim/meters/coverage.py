@@ -197,7 +197,10 @@ def _listening(
         for parameter in module.parameters():
             parameter.requires_grad_(parameter in weights)
 
-    handles = [layer.register_forward_pre_hook(before(name), with_kwargs=True) for name, layer in layers.items()]
+    # First of all hooks: those of pruning and norms compute the weight of a call.
+    handles = [
+        layer.register_forward_pre_hook(before(name), with_kwargs=True, prepend=True) for name, layer in layers.items()
+    ]
     handles += [layer.register_forward_hook(after) for layer in layers.values()]
     try:
         yield
