@@ -214,6 +214,32 @@ def constant(
     return float(tensor) if tensor.ndim == 0 else tensor
 
 
+def within(value: Number, what: str, interval: str) -> float:
+    """One number of an interval, written as in mathematics.
+
+    Args:
+        value: a number of Python, NumPy or torch (0-d).
+        what: its name in the message.
+        interval: such as "[0, 1]", "(0, 1]" or "(0, inf)"; a parenthesis leaves the end out.
+
+    Returns:
+        The number as a float.
+
+    Raises:
+        ValueError: if it is no number, or outside.
+    """
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    try:
+        single = float(constant(value, what, None, low=-math.inf))
+    except ValueError:
+        single = math.nan
+    above = single >= low if interval[0] == "[" else single > low
+    below = single <= high if interval[-1] == "]" else single < high
+    if not (above and below):
+        raise ValueError(f"{what} must lie in {interval}, got {value!r}.")
+    return single
+
+
 def available_device(device: torch.device | str | None) -> torch.device:
     """The device, if this machine has it.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from synsim._checks import require
+from synsim._checks import choice, require, within
 from synsim._doors import typed
 
 RULES = ("sum", "decayed", "average", "last")
@@ -25,11 +25,10 @@ class Accumulation:
     @typed
     def __init__(self, rule: str | None = None, decay: float | None = None) -> None:
         self._given, rule = rule is not None, "sum" if rule is None else rule
-        require(rule in RULES, f"accumulate must be one of {', '.join(RULES)}, got {rule!r}.")
+        self.rule = choice(rule, "accumulate", RULES)
         needs = rule in ("decayed", "average")
         require(needs == (decay is not None), f"decay belongs to 'decayed' and 'average', got {decay!r} with {rule!r}.")
-        require(decay is None or 0 <= decay <= 1, f"decay must lie in [0, 1], got {decay!r}.")
-        self.rule, self.decay = rule, decay
+        self.decay = None if decay is None else within(decay, "decay", "[0, 1]")
 
     @typed
     def prefer(self, rule: str) -> None:
@@ -51,6 +50,9 @@ class Accumulation:
 
         Returns:
             Parameter name -> importance.
+
+        Raises:
+            ValueError: if the sum is too large for its type.
         """
         if not total or self.rule == "last":
             return {name: value.clone() for name, value in new.items()}
@@ -59,4 +61,10 @@ class Accumulation:
         found = {name: value * kept for name, value in total.items()}
         for name, value in new.items():
             found[name] = found[name].add_(value, alpha=added) if name in found else added * value
+        for name, value in found.items():
+            require(
+                bool(value.isfinite().all()),
+                f"the importances of {name!r} add up to more than {value.dtype} holds. Scale all importances down by "
+                "one number, and the strength up by it.",
+            )
         return found

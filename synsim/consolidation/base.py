@@ -1,14 +1,21 @@
 """What is done with an importance: one interface, and what all of them check."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import Number, constant, require
+from synsim._checks import Number, constant, require, tensor
 from synsim._doors import typed
 from synsim.networks import replicas_of
+
+ALL_ZERO = (
+    "all importances are 0. Was the network trained, and is the importance that of a loss or an output that depends on "
+    "its parameters?"
+)
+"""Why nothing is held, for warnings."""
 
 
 class Consolidation:
@@ -22,13 +29,52 @@ class Consolidation:
     name: str = ""
     anchored: bool = False
 
-    @typed
-    def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def _say(self, reason: str, message: str, depth: int = 0) -> None:
+        # Once: after the tenth task of a run nobody wants to read it again.
+        if reason not in self._said:
+            self._said.add(reason)
+            warnings.warn(message, UserWarning, stacklevel=3 + depth)
+
+    def _hold(self, net: nn.Module, kept: Mapping[str, Tensor]) -> None:
+        # What is kept must belong to parameters of the same shape; that some of them are gone is said once.
+        shapes = {name: parameter.shape for name, parameter in net.named_parameters()}
+        for name in kept.keys() & shapes.keys():
+            require(
+                kept[name].shape == shapes[name],
+                f"parameter {name!r} has shape {list(shapes[name])} now, and what is kept of it shape "
+                f"{list(kept[name].shape)}. If the layer grew and the old entries come first, call grow(net) of this "
+                "consolidation; otherwise begin with a new one.",
+            )
+        gone = sorted(kept.keys() - shapes.keys())
+        if not gone:
+            return
+        require(
+            len(gone) < len(kept),
+            f"none of the protected parameters {gone} is in this network, which has {sorted(shapes)}. Give the network "
+            "that was remembered, under the same names.",
+        )
+        self._say("gone", f"the protected parameters {gone} are no longer in the network: they are not held.", 1)
+
+    def grow(self, net: nn.Module) -> None:
+        """Go on with a network some of whose layers have more units now; old entries come first along every axis.
+
+        Old entries keep their importance and where they were; new ones are free until the next task is remembered.
+
+        Args:
+            net: the network, its larger layers in place, under the same names.
+        """
+        raise NotImplementedError
+
+    def remember(self, net: nn.Module, importance: Mapping[str, Any]) -> None:
         """Take in the importances of a task that was just learned.
 
         Args:
             net: the network after the task.
-            importance: parameter name -> importance ≥ 0, shaped like the parameter; other parameters are free.
+            importance: parameter name -> importance ≥ 0, shaped like the parameter: tensors or NumPy arrays of any
+                type, kept in single precision at least; other parameters are free.
         """
         raise NotImplementedError
 
@@ -54,7 +100,7 @@ class Consolidation:
 
     @typed
     def value(self, net: nn.Module) -> Tensor:
-        """The penalty itself.
+        """The penalty itself, differentiable; 0 for a consolidation that is no penalty: see `rate`.
 
         Args:
             net: the network.
@@ -94,8 +140,7 @@ class Consolidation:
         raise NotImplementedError
 
 
-@typed
-def checked(net: nn.Module, importance: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def checked(net: nn.Module, importance: Mapping[str, Any]) -> dict[str, Tensor]:
     """Importances that fit the network.
 
     Args:
@@ -103,32 +148,108 @@ def checked(net: nn.Module, importance: Mapping[str, Tensor]) -> dict[str, Tenso
         importance: parameter name -> importance.
 
     Returns:
-        The same, on the parameters' device and in their type.
+        The same, on the parameters' device and in their type, but in single precision at least.
 
     Raises:
-        ValueError: if a name is unknown, a shape is another, or a value is negative or not finite.
+        ValueError: if a name is unknown, a shape is another, or a value is negative, not finite or too large.
     """
+    require(
+        isinstance(importance, Mapping),
+        f"the importance must be a dict from parameter names to tensors, got {type(importance).__name__}.",
+    )
     parameters = dict(net.named_parameters())
     found = {}
-    for name, value in importance.items():
+    for name, given in importance.items():
         if name not in parameters:
             raise ValueError(
                 f"the importance names parameter {name!r}, which this network has not; expected names among "
                 f"{sorted(parameters)}. Measure the importance on the network that is protected."
             )
+        value = tensor(given, f"the importance of {name!r}").detach()
         shape = parameters[name].shape
         if value.shape != shape:
             raise ValueError(
                 f"the importance of {name!r} must have shape {list(shape)}, got {list(value.shape)}. "
                 "Measure the importance on the network that is protected."
             )
+        require(
+            not value.is_complex() and not parameters[name].is_complex(),
+            f"the importance of {name!r} and the parameter must be real, got {value.dtype} and "
+            f"{parameters[name].dtype}.",
+        )
         if not bool(value.isfinite().all()) or bool((value < 0).any()):
             raise ValueError(
                 f"the importance of {name!r} must be finite and at least 0, got values from "
                 f"{float(value.min()):g} to {float(value.max()):g}."
             )
-        found[name] = value.detach().to(parameters[name])
+        # In half precision everything below 6e-8 would be 0, and most importances are.
+        found[name] = value.to(parameters[name].device, torch.promote_types(parameters[name].dtype, torch.float32))
+        _same_range(name, value, found[name])
     require(bool(found), "expected the importance of at least one parameter, got none.")
+    return found
+
+
+def _same_range(name: str, given: Tensor, taken: Tensor) -> None:
+    if given.dtype != torch.float64 or taken.dtype == torch.float64:
+        return
+    lost = int(((given != 0) & (taken.to(given.device) == 0)).sum())
+    require(
+        bool(taken.isfinite().all()) and not lost,
+        f"the importance of {name!r} must lie between 1e-45 and 3e38, or be 0, to be kept in single precision, got "
+        f"values up to {float(given.max()):g} and {lost} too small. Scale all importances by one number, and the "
+        "strength by its inverse.",
+    )
+
+
+def grown(value: Tensor, name: str, like: Tensor, fill: float | Tensor) -> Tensor:
+    """What is kept of a parameter, for more entries.
+
+    Args:
+        value: what is kept, old shape.
+        name: of the parameter.
+        like: the parameter now.
+        fill: what new entries get: a number, or a tensor of the new shape.
+
+    Returns:
+        Of the new shape.
+
+    Raises:
+        ValueError: if the parameter has fewer entries than before along an axis, or another number of axes.
+    """
+    if value.shape == like.shape:
+        return value
+    require(
+        value.ndim == like.ndim and all(old <= new for old, new in zip(value.shape, like.shape, strict=True)),
+        f"parameter {name!r} must have at least shape {list(value.shape)} to have grown, got {list(like.shape)}.",
+    )
+    full = torch.empty(like.shape, dtype=value.dtype, device=value.device)
+    full.copy_(fill) if isinstance(fill, Tensor) else full.fill_(fill)
+    full[tuple(slice(size) for size in value.shape)] = value
+    return full
+
+
+def parts_of(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a saved state, by part.
+
+    Args:
+        state: of `state_dict`, "part/parameter" -> tensor.
+        names: of the parts.
+        kind: of the consolidation, for the message.
+
+    Returns:
+        Part -> parameter name -> a copy.
+
+    Raises:
+        ValueError: if the state has other parts.
+    """
+    found: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+    for key, value in state.items():
+        part, _, name = key.partition("/")
+        require(
+            part in found and name != "",
+            f"the state of a {kind!r} holds {', '.join(names)}, got {key!r}. Was it saved by another consolidation?",
+        )
+        found[part][name] = value.clone()
     return found
 
 

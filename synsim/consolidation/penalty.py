@@ -6,20 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import Number, require
+from synsim._checks import Number, choice, number, require
 from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
-from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, shaped
+from synsim.consolidation.base import ALL_ZERO, Consolidation, bounded, checked, grown, parts_of, per_replica, shaped
 from synsim.networks import replicas_of
 
 ANCHORS = ("last", "separate")
+PARTS = ("importance", "anchor", "pull", "spread")
 
 
 class Penalty(Consolidation):
     """L̃ = L + factor · strength · Σ_i λ_i (w_i − w*_i)².
 
-    The gradient is 2 · factor · strength · λ (w − w*). With factor=1 strength is the c of Benzing 2022 (SI, MAS); with
-    factor=0.5 it is the λ of EWC (Kirkpatrick et al. 2017). Published strengths of one convention mean another
+    Learn with it by `fit(..., protection=)`, by `PresynapticSGD.step(penalty=c.gradient(net))`, which keeps it out of
+    the release probabilities, or with torch's optimisers by adding `c.value(net)` to the loss. The gradient
+    is 2 · factor · strength · λ (w − w*). With factor=1 strength is the c of Benzing 2022 (SI, MAS); with factor=0.5
+    it is the λ of EWC (Kirkpatrick et al. 2017). Published strengths of one convention mean another
     protection in the other.
 
     Args:
@@ -44,13 +47,18 @@ class Penalty(Consolidation):
         accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
-        require(anchors in ANCHORS, f"anchors must be one of {', '.join(ANCHORS)}, got {anchors!r}.")
-        require(factor > 0, f"factor must be positive, got {factor!r}.")
-        self.strength, self.factor, self.anchors = bounded(strength, "strength"), factor, anchors
+        super().__init__()
+        self.strength, self.anchors = bounded(strength, "strength"), choice(anchors, "anchors", ANCHORS)
+        try:
+            self.factor = number(factor, "factor", above=True)
+        except ValueError as error:
+            raise ValueError(f"factor must be positive, got {factor!r}.") from error
         self.accumulation = Accumulation(accumulate, decay)
-        # Σ_k λ_k (w − w_k)² = A w² − 2 B w + C, with A = Σ λ_k, B = Σ λ_k w_k, C = Σ λ_k w_k².
-        self._kept: dict[str, dict[str, Tensor]] = {"importance": {}, "anchor": {}, "first": {}, "second": {}}
+        # Σ_k λ_k (w − w_k)² = A d² − 2 B d + C with d = w − w*, where w* is the latest anchor, A = Σ λ_k,
+        # B = Σ λ_k (w_k − w*), C = Σ λ_k (w_k − w*)²: without w*, large numbers would cancel.
+        self._kept: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
         self._scaled: dict[str, Tensor] = {}
+        self._pull: dict[str, Tensor] = {}
 
     @property
     def importance(self) -> dict[str, Tensor]:
@@ -68,7 +76,7 @@ class Penalty(Consolidation):
             self.accumulation.prefer(rule)
 
     @typed
-    def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
+    def remember(self, net: nn.Module, importance: Mapping[str, Any]) -> None:
         """Accumulate importances, and anchor the parameters where they are.
 
         Args:
@@ -77,21 +85,50 @@ class Penalty(Consolidation):
         """
         new = checked(net, importance)
         per_replica(self.strength, "strength", net)
-        parameters = dict(net.named_parameters())
+        self._hold(net, self.importance)
+        parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
+        kept = {part: {name: value for name, value in values.items() if name in parameters}
+                for part, values in self._kept.items()}  # fmt: skip
         add = self.accumulation.add
         if self.anchors == "separate":
-            where = {name: parameters[name].detach() for name in new}
-            self._kept["first"] = add(self._kept["first"], {name: new[name] * where[name] for name in new})
-            self._kept["second"] = add(self._kept["second"], {name: new[name] * where[name] ** 2 for name in new})
-        self._kept["importance"] = add(self._kept["importance"], new)
-        self._kept["anchor"] = {name: parameters[name].detach().clone() for name in self._kept["importance"]}
-        self._prepare(net)
+            _recentre(kept, parameters)
+            nothing = {name: torch.zeros_like(value) for name, value in new.items()}
+            kept["pull"], kept["spread"] = add(kept["pull"], nothing), add(kept["spread"], nothing)
+        kept["importance"] = add(kept["importance"], new)
+        kept["anchor"] = {name: parameters[name].clone() for name in kept["importance"]}
+        scaled = self._prepared(net, kept["importance"])
+        self._kept, self._scaled, self._pull = kept, scaled, self._prepared(net, kept["pull"])
+        zero = not any(bool((value != 0).any()) for value in self.importance.values())
+        if zero and not self._off():
+            self._say("zero", f"{self.name} holds no parameter: {ALL_ZERO}")
 
-    def _prepare(self, net: nn.Module) -> None:
+    def _off(self) -> bool:
+        return bool((torch.as_tensor(self.strength) == 0).all())
+
+    def _prepared(self, net: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         strength = per_replica(self.strength, "strength", net)
-        self._scaled = {
-            name: value * (2 * self.factor) * shaped(strength, value) for name, value in self.importance.items()
-        }
+        found = {name: value * (2 * self.factor) * shaped(strength, value) for name, value in values.items()}
+        for name, value in found.items():
+            require(
+                bool(value.isfinite().all()),
+                f"strength times the importance of {name!r} is more than {value.dtype} holds. Lower the strength.",
+            )
+        return found
+
+    def grow(self, net: nn.Module) -> None:
+        """Go on with a network some of whose layers have more units now; old entries come first along every axis.
+
+        Old entries keep their importance and anchor; new ones are free until the next task is remembered.
+
+        Args:
+            net: the network, its larger layers in place, under the same names.
+        """
+        parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
+        for part, values in self._kept.items():
+            for name in values.keys() & parameters.keys():
+                fill = parameters[name] if part == "anchor" else 0.0
+                values[name] = grown(values[name], name, parameters[name], fill)
+        self._scaled, self._pull = {}, {}
 
     @typed
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
@@ -101,49 +138,51 @@ class Penalty(Consolidation):
             net: the network.
 
         Returns:
-            Parameter name -> gradient; empty before the first task and for strength 0.
+            Parameter name -> gradient in the parameter's type; empty before the first task and for strength 0.
         """
         if not self.importance or (isinstance(self.strength, int | float) and self.strength == 0):
             return {}
+        self._hold(net, self.importance)
         if not self._scaled:
-            self._prepare(net)
+            self._scaled = self._prepared(net, self.importance)
+            self._pull = self._prepared(net, self._kept["pull"])
         found = {}
-        strength = per_replica(self.strength, "strength", net) if self.anchors == "separate" else 0.0
         for name, parameter in net.named_parameters():
             scale = self._scaled.get(name)
             if scale is None:
                 continue
-            if self.anchors == "last":
-                found[name] = (parameter.detach() - self._kept["anchor"][name]).mul_(scale)
-            else:
-                pull = self._kept["first"][name] * (2 * self.factor) * shaped(strength, scale)
-                found[name] = torch.addcmul(-pull, scale, parameter.detach())
+            away = parameter.detach().to(scale.dtype) - self._kept["anchor"][name]
+            pull = self._pull.get(name)
+            each = away.mul_(scale) if pull is None else torch.addcmul(-pull, scale, away)
+            found[name] = each.to(parameter.dtype)
         return found
 
     @typed
     def value(self, net: nn.Module) -> Tensor:
-        """The penalty itself.
+        """The penalty itself, differentiable: `(loss + c.value(net)).backward()` adds what `gradient` returns.
 
         Args:
             net: the network.
 
         Returns:
-            A number, or [R].
+            A number, or [R], which is to be summed before it is added to a loss; float64.
         """
         replicas = replicas_of(net)
-        total = torch.zeros(replicas or 1, dtype=torch.float64, device="cpu")
-        kept = self._kept
+        self._hold(net, self.importance)
+        first = next(net.parameters(), None)
+        device = None if first is None else first.device
+        total = torch.zeros(replicas or 1, dtype=torch.float64, device=device)
         for name, parameter in net.named_parameters():
             if name not in self.importance:
                 continue
-            w, importance = parameter.detach().double(), self.importance[name].double()
-            if self.anchors == "last":
-                each = importance * (w - kept["anchor"][name].double()) ** 2
-            else:
-                each = importance * w**2 - 2 * kept["first"][name].double() * w + kept["second"][name].double()
-            total += each.reshape(replicas or 1, -1).sum(1).cpu()
+            kept = {part: values[name].double() for part, values in self._kept.items() if name in values}
+            away = parameter.double() - kept["anchor"]
+            each = kept["importance"] * away**2
+            if "pull" in kept:
+                each = each - 2 * kept["pull"] * away + kept["spread"]
+            total = total + each.reshape(replicas or 1, -1).sum(1).to(total.device)
         strength = per_replica(self.strength, "strength", net)
-        total = total * self.factor * strength
+        total = total * self.factor * (strength.to(total.device) if isinstance(strength, Tensor) else strength)
         return total if replicas else total[0]
 
     def state_dict(self) -> dict[str, Any]:
@@ -161,9 +200,14 @@ class Penalty(Consolidation):
         Args:
             state: of `state_dict`.
         """
-        for part in self._kept:
-            lead = f"{part}/"
-            self._kept[part] = {
-                name[len(lead) :]: value.clone() for name, value in state.items() if name.startswith(lead)
-            }
-        self._scaled = {}
+        self._kept = parts_of(state, PARTS, self.name)
+        self._scaled, self._pull = {}, {}
+
+
+def _recentre(kept: dict[str, dict[str, Tensor]], parameters: Mapping[str, Tensor]) -> None:
+    # The same parabola, written around where the parameters are now.
+    for name, total in kept["importance"].items():
+        away = parameters[name].to(total.dtype) - kept["anchor"][name]
+        pull = kept["pull"][name]
+        kept["spread"][name] = kept["spread"][name] - 2 * away * pull + total * away**2
+        kept["pull"][name] = pull - total * away

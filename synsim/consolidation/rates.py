@@ -1,16 +1,25 @@
 """Protection by slower learning: rate modulation, freezing, and hard masks."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import Number, require
+from synsim._checks import Number, choice, require, within
 from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
-from synsim.consolidation.base import Consolidation, bounded, checked, per_replica, ranks, shaped
+from synsim.consolidation.base import (
+    ALL_ZERO,
+    Consolidation,
+    bounded,
+    checked,
+    grown,
+    parts_of,
+    per_replica,
+    ranks,
+    shaped,
+)
 from synsim.networks import replicas_of
 
 SCALES = ("none", "max", "quantile", "rank")
@@ -19,6 +28,7 @@ SCALES = ("none", "max", "quantile", "rank")
 class _Rates(Consolidation):
     # What the three have in common: accumulated importances, and factors made from them after each task.
     def __init__(self, accumulate: str | None, decay: float | None) -> None:
+        super().__init__()
         self.accumulation = Accumulation(accumulate, decay)
         self._importance: dict[str, Tensor] = {}
         self._rate: dict[str, Tensor] = {}
@@ -36,15 +46,60 @@ class _Rates(Consolidation):
         """
         self.accumulation.prefer(rule)
 
-    def remember(self, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
+    def remember(self, net: nn.Module, importance: Mapping[str, Any]) -> None:
         """Accumulate importances, and set the factors.
 
         Args:
             net: the network after the task.
             importance: of that task.
+
+        Raises:
+            ValueError: if an importance does not fit; what was known before stays.
         """
-        self._importance = self.accumulation.add(self._importance, checked(net, importance))
-        self._rate = self.factors(net)
+        new = checked(net, importance)
+        self._hold(net, {**self._importance, **self._rate})
+        types = {name: parameter.dtype for name, parameter in net.named_parameters()}
+        importances, rates = self._importance, self._rate
+        self._rate = {name: value for name, value in rates.items() if name in types}
+        self._importance = self.accumulation.add(
+            {name: value for name, value in importances.items() if name in types}, new
+        )
+        try:
+            factors = self.factors(net)
+        except ValueError:
+            self._importance, self._rate = importances, rates
+            raise
+        self._rate = {name: value.to(types[name]) for name, value in factors.items()}
+
+    def _say_if_idle(
+        self, share: float | Tensor, among: Mapping[str, Tensor], held: Mapping[str, Tensor], replicas: int | None
+    ) -> None:
+        # Why a share holds nothing. A replica without importances is one that failed, unless all of them are.
+        importance = self._importance
+        matter = _count({name: value & (importance[name] > 0) for name, value in among.items()}, replicas)
+        shares = torch.as_tensor(share, dtype=torch.float64, device=matter.device)
+        room = _count(among, replicas)
+        none = (_count(held, replicas) == 0) & (shares > 0)
+        reasons = {
+            "zero": (none & (_count(importance, replicas).sum() == 0), ALL_ZERO),
+            "full": (
+                none & (room == 0),
+                "all parameters are claimed by earlier tasks. Use a smaller share, or freeze, which decides anew.",
+            ),
+            "small": (
+                none & (matter > 0) & (shares * room < 1),
+                "the share is less than one of the parameters that are free. Use a larger share.",
+            ),
+            "ties": (
+                none & (matter > 0) & (shares * room >= 1),
+                "more of them tie at the largest importance than the share takes, and ties are spared. Use another "
+                "importance, a larger share, or freeze with a threshold.",
+            ),
+        }
+        for reason, (replicas_idle, why) in reasons.items():
+            if bool(replicas_idle.any()):
+                where = "" if replicas is None else f" in replicas {replicas_idle.nonzero().flatten().tolist()}"
+                self._say(reason, f"{self.name} holds no parameter{where}: {why}", 2)
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """The factors that follow from the importances.
@@ -66,7 +121,21 @@ class _Rates(Consolidation):
         Returns:
             Parameter name -> factor in [0, 1]; empty before the first task.
         """
+        self._hold(net, self._rate)
         return self._rate
+
+    def grow(self, net: nn.Module) -> None:
+        """Go on with a network some of whose layers have more units now; old entries come first along every axis.
+
+        Old entries keep their importance and rate; new ones are free until the next task is remembered.
+
+        Args:
+            net: the network, its larger layers in place, under the same names.
+        """
+        parameters = dict(net.named_parameters())
+        for values, fill in ((self._importance, 0.0), (self._rate, 1.0)):
+            for name in values.keys() & parameters.keys():
+                values[name] = grown(values[name], name, parameters[name], fill)
 
     def state_dict(self) -> dict[str, Any]:
         """Importances and factors.
@@ -83,10 +152,7 @@ class _Rates(Consolidation):
         Args:
             state: of `state_dict`.
         """
-        parts: dict[str, dict[str, Tensor]] = {"importance": {}, "rate": {}}
-        for name, value in state.items():
-            part, own = name.split("/", 1)
-            parts[part][own] = value.clone()
+        parts = parts_of(state, ("importance", "rate"), self.name)
         self._importance, self._rate = parts["importance"], parts["rate"]
 
 
@@ -118,10 +184,9 @@ class Modulation(_Rates):
         accumulate: str | None = None,
         decay: float | None = None,
     ) -> None:
-        require(scale in SCALES, f"scale must be one of {', '.join(SCALES)}, got {scale!r}.")
-        require(0 < quantile <= 1, f"quantile must lie in (0, 1], got {quantile!r}.")
         super().__init__(accumulate, decay)
-        self.strength, self.scale, self.quantile = bounded(strength, "strength"), scale, quantile
+        self.strength, self.scale = bounded(strength, "strength"), choice(scale, "scale", SCALES)
+        self.quantile = within(quantile, "quantile", "(0, 1]")
 
     @typed
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
@@ -138,10 +203,16 @@ class Modulation(_Rates):
         """
         strength = per_replica(self.strength, "strength", net)
         scaled = self._scaled(replicas_of(net))
-        return {
+        found = {
             name: ((1 - value).clamp(0, 1) ** shaped(strength, value)).to(self._importance[name])
             for name, value in scaled.items()
         }
+        free = all(bool((value == 1).all()) for value in found.values())
+        if free and bool((torch.as_tensor(strength) != 0).any()):
+            zero = _count(self._importance, replicas_of(net)).sum() == 0
+            why = ALL_ZERO if zero else "all importances are alike, and none has rank above another. Use scale='max'."
+            self._say("idle", f"{self.name} slows no parameter down: {why}", 1)
+        return found
 
     def _scaled(self, replicas: int | None) -> dict[str, Tensor]:
         importance = self._importance
@@ -210,16 +281,30 @@ class Freeze(_Rates):
         """
         if self.threshold is not None:
             limit = per_replica(self.threshold, "threshold", net)
-            return {
+            found = {
                 name: 1 - ((value >= shaped(limit, value)) & (value > 0)).to(value)
                 for name, value in self._importance.items()
             }
+            self._say_if_below(found)
+            return found
         share = per_replica(0.0 if self.share is None else self.share, "share", net, high=1.0)
         place = ranks(self._importance, replicas_of(net))
         held = {name: _top(place[name], share) & (value > 0) for name, value in self._importance.items()}
         everything = {name: torch.ones_like(value, dtype=torch.bool) for name, value in held.items()}
-        _warn_of_ties(self.name, share, self._importance, everything, held, replicas_of(net))
+        self._say_if_idle(share, everything, held, replicas_of(net))
         return {name: 1 - held[name].to(value) for name, value in self._importance.items()}
+
+    def _say_if_below(self, rates: Mapping[str, Tensor]) -> None:
+        if not all(bool((value == 1).all()) for value in rates.values()):
+            return
+        top = max(float(value.max()) for value in self._importance.values())
+        why = ALL_ZERO
+        if top > 0:
+            why = (
+                f"the largest importance is {top:g}, below threshold={self.threshold}. Lower the threshold, or freeze "
+                "a share; release probabilities come close to 1 only where PresynapticSGD has moved them."
+            )
+        self._say("idle", f"{self.name} holds no parameter: {why}", 1)
 
 
 class Mask(_Rates):
@@ -255,7 +340,7 @@ class Mask(_Rates):
                 for name, value in self._importance.items()}  # fmt: skip
         place = ranks(self._importance, replicas_of(net), free)
         held = {name: free[name] & _top(place[name], share) & (value > 0) for name, value in self._importance.items()}
-        _warn_of_ties(self.name, share, self._importance, free, held, replicas_of(net))
+        self._say_if_idle(share, free, held, replicas_of(net))
         return {**self._rate, **{name: (free[name] & ~held[name]).to(self._importance[name]) for name in held}}
 
 
@@ -264,27 +349,7 @@ def _top(place: Tensor, share: float | Tensor) -> Tensor:
     return place >= 1 - shaped(share, place) - 1e-9
 
 
-def _warn_of_ties(
-    kind: str,
-    share: float | Tensor,
-    importance: Mapping[str, Tensor],
-    among: Mapping[str, Tensor],
-    held: Mapping[str, Tensor],
-    replicas: int | None,
-) -> None:
+def _count(values: Mapping[str, Tensor], replicas: int | None) -> Tensor:
+    # How many entries are not 0, per replica.
     lead = replicas or 1
-
-    def count(values: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([value.reshape(lead, -1).sum(1) for value in values.values()]).sum(0).double()
-
-    matter = count({name: value & (importance[name] > 0) for name, value in among.items()})
-    due = torch.as_tensor(share, dtype=torch.float64, device=matter.device) * count(among)
-    none = (count(held) == 0) & (matter > 0) & (due >= 1)
-    if bool(none.any()):
-        where = "" if replicas is None else f" in replicas {none.nonzero().flatten().tolist()}"
-        warnings.warn(
-            f"{kind} holds no parameter{where}: more of them tie at the largest importance than the share takes, and "
-            "ties are spared. Use another importance, a larger share, or freeze with a threshold.",
-            UserWarning,
-            stacklevel=4,
-        )
+    return torch.stack([(value != 0).reshape(lead, -1).sum(1) for value in values.values()]).sum(0).double()
