@@ -253,7 +253,6 @@ def parts_of(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> di
     return found
 
 
-@typed
 def bounded(value: Number, what: str, high: float = float("inf")) -> Number:
     """A constant within its bounds, before the network is known.
 
@@ -273,7 +272,6 @@ def bounded(value: Number, what: str, high: float = float("inf")) -> Number:
     return value
 
 
-@typed
 def per_replica(value: Number, what: str, net: nn.Module, high: float = float("inf")) -> float | Tensor:
     """A constant as a number, or as [R].
 

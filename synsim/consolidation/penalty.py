@@ -75,7 +75,6 @@ class Penalty(Consolidation):
         if self.anchors == "last":
             self.accumulation.prefer(rule)
 
-    @typed
     def remember(self, net: nn.Module, importance: Mapping[str, Any]) -> None:
         """Accumulate importances, and anchor the parameters where they are.
 

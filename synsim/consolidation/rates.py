@@ -112,16 +112,17 @@ class _Rates(Consolidation):
         """
         raise NotImplementedError
 
-    def rate(self, net: nn.Module) -> dict[str, Tensor]:
+    def rate(self, net: nn.Module | None) -> dict[str, Tensor]:
         """Factors of the update.
 
         Args:
-            net: the network.
+            net: the network; None: no look at whether its parameters are still those that were remembered.
 
         Returns:
             Parameter name -> factor in [0, 1]; empty before the first task.
         """
-        self._hold(net, self._rate)
+        if net is not None:
+            self._hold(net, self._rate)
         return self._rate
 
     def grow(self, net: nn.Module) -> None:

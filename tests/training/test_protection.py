@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -363,8 +364,11 @@ def test_release_probabilities_of_several_tasks_do_not_add_up(options, rule):
     net, guards = network(0.25), {}
     for how, more in (("freeze", {"threshold": 0.9353}), ("modulation", {"scale": "none"}), ("penalty", {})):
         guards[how] = Protection(measure("release-probability"), consolidation.make(how, **more, **options))
-        for _ in range(4):
-            guards[how].finish(net, digits()[0], False)
+        # No rule has moved p, so that at first nothing reaches the threshold.
+        idle = pytest.warns(UserWarning, match="freeze holds no parameter: the largest importance is 0.25, below")
+        for task in range(4):
+            with idle if how == "freeze" and task == 0 else nullcontext():
+                guards[how].finish(net, digits()[0], False)
     total = 0.25 if rule == "last" else 1.0
     for guard in guards.values():
         assert all((value == total).all() for value in guard.consolidation.importance.values())
