@@ -368,12 +368,7 @@ def labels(y: Labels, classes: int, what: str = "y", *, ignored: bool = False) -
     Raises:
         ValueError: if y is not of an integer type, or a label is out of range.
     """
-    given = tensor(y, what)
-    if given.numel() == 0:
-        return given.long()
-    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
-        raise ValueError(f"{what} must hold integer class labels, got {given.dtype}. {_remedy(given)}")
-    whole_labels = given.long()  # before any comparison: torch has none for uint16, uint32 and uint64
+    whole_labels = class_labels(y, what)
     judged = whole_labels[whole_labels != IGNORED] if ignored else whole_labels
     if judged.numel() and (int(judged.min()) < 0 or int(judged.max()) >= classes):
         lowest, highest = int(judged.min()), int(judged.max())
@@ -385,6 +380,33 @@ def labels(y: Labels, classes: int, what: str = "y", *, ignored: bool = False) -
             f"got labels from {lowest} to {highest}. {remedy}"
         )
     return whole_labels
+
+
+def class_labels(y: Labels, what: str) -> Tensor:
+    """Class labels as int64, of any number of classes.
+
+    Args:
+        y: integer labels of any shape and integer type: a tensor, a NumPy array, or lists.
+        what: its name in the message.
+
+    Returns:
+        The labels as int64.
+
+    Raises:
+        ValueError: if y is not of an integer type.
+    """
+    first = next(iter(y), None) if isinstance(y, list | tuple) or (isinstance(y, np.ndarray) and y.ndim) else None
+    if isinstance(first, str):
+        raise ValueError(
+            f"{what} must hold integer class labels, got names such as {str(first)!r}. "
+            "Number them: numpy.unique(names, return_inverse=True)[1]."
+        )
+    given = tensor(y, what)
+    if given.numel() == 0:
+        return given.long()
+    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise ValueError(f"{what} must hold integer class labels, got {given.dtype}. {_remedy(given)}")
+    return given.long()  # before any comparison: torch has none for uint16, uint32 and uint64
 
 
 def _remedy(y: Tensor) -> str:

@@ -10,6 +10,7 @@ import pooch
 import pytest
 import torch
 
+import synsim
 from synsim.data import DataNotFoundError, Dataset, available, load
 from synsim.data.idx import read_bytes
 from synsim.data.load import CIFAR_FILES, IDX_FILES, SCALES
@@ -251,7 +252,35 @@ RIGHT = {
     ("change", "message"),
     [
         ({"x_train": X.float()}, r"train images must be stored as uint8, got torch\.float32"),
-        ({"y_test": Y.long()}, r"test labels must be stored as uint8, got torch\.int64"),
+        ({"y_test": Y + 0.9}, r"test labels must hold integer class labels, got torch\.float32.* of a regression"),
+        ({"y_test": Y.double()}, r"test labels must hold integer class labels, got torch\.float64.*y\.long\(\)"),
+        ({"y_test": Y.bool()}, r"test labels must hold integer class labels, got torch\.bool"),
+        ({"y_test": ["cat", "dog"]}, r"test labels .*names such as 'cat'.*numpy\.unique"),
+        ({"y_test": [0, None]}, "test labels must be a tensor, a NumPy array or a list of numbers"),
+        ({"y_train": torch.tensor([0, -1])}, "train labels must lie from 0 to 9, got -1.*return_inverse"),
+        ({"y_train": np.array([1, 10])}, "train labels must lie from 0 to 9, got 10.*return_inverse"),
+        ({"classes": 1000}, "labels of 1000 classes can't be uint8, which wraps above 255"),
+        ({"classes": 0}, "classes must be a whole number of at least 1, got 0"),
+        ({"classes": 2.5}, "classes must be a whole number of at least 1, got 2.5"),
+        ({"levels": "16"}, "levels must be a whole number of at least 1, got '16'"),
+        ({"x_train": X + 0.5, "levels": 255}, r"from 0.5 to 0.5. Pixels from 0 to 1 become \(x \* 255\)\.round"),
+        ({"x_train": X + 7.0}, r"They are whole numbers from 0 to 255: x\.to\(torch\.uint8\)"),
+        ({"x_train": X - 1.5}, r"from -1.5 to -1.5. Undo what standardised them"),
+        ({"x_train": X * float("nan")}, "Clean the data first"),
+        ({"x_train": X.bool()}, r"got torch\.bool. Black and white"),
+        ({"x_train": X.long() + 256}, "got torch.int64 with values from 256 to 256. Scale pixels of more than 8 bits"),
+        ({"x_train": X.long() - 1}, "got torch.int64 with values from -1 to -1"),
+        ({"x_train": [[[1, 2], [3]]]}, "train images must be .* rows of equal length"),
+        ({"x_train": X[:0].float(), "y_train": Y[:0]}, "train part must hold at least one image"),
+        (
+            {
+                "x_train": torch.zeros(2, 4, 4, 3).byte(),
+                "x_test": torch.zeros(2, 4, 4, 3).byte(),
+                "mean": (0,) * 3,
+                "sd": (1,) * 3,
+            },
+            r"for each of 4 channels, .*permute\(0, 3, 1, 2\)",
+        ),
         ({"x_train": X.flatten()}, r"\[N, H, W\] or \[N, C, H, W\] and the labels \[N\], got \[18\] and \[2\]"),
         ({"x_test": X[:0], "y_test": Y[:0]}, "test part must hold at least one image"),
         ({"y_train": Y[:1]}, "one label per image, got 2 images and 1 labels"),
@@ -260,12 +289,48 @@ RIGHT = {
         ({"x_test": X[:, :2]}, r"training images' shape \[3, 3\], got \[2, 3\]"),
         ({"mean": (0.0, 0.0)}, "a mean and a positive sd for each of 1 channels"),
         ({"sd": (0.0,)}, "a mean and a positive sd for each of 1 channels"),
+        ({"sd": (float("inf"),)}, "a mean and a positive sd for each of 1 channels"),
+        ({"mean": (float("nan"),)}, "a mean and a positive sd for each of 1 channels"),
+        ({"mean": "0.5"}, "mean must be a tensor, a NumPy array or a list of numbers"),
     ],
 )
 def test_a_data_set_checks_its_parts(change, message):
     Dataset("mine", **RIGHT)
     with pytest.raises(ValueError, match=f"mine: .*{message}"):
         Dataset("mine", **(RIGHT | change))
+
+
+def test_more_than_256_classes_keep_their_labels():
+    y = torch.arange(1000)
+    data = Dataset("many", X[:1].expand(1000, 3, 3), y, X[:1].expand(1000, 3, 3), y, 1000, 255, (0.5,), (0.3,))
+    assert data.y_train.dtype == torch.int64
+    assert data.y_train.tolist() == list(range(1000))
+    (task,) = synsim.tasks.single(data)
+    assert task.train.batch(torch.tensor([999, 256]))[1].tolist() == [999, 256]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda t: t.numpy(),
+        lambda t: t.tolist(),
+        lambda t: t.long(),
+        lambda t: t.to(torch.uint16),
+        lambda t: t.numpy().astype(">i4"),
+        lambda t: list(t),
+    ],
+    ids=["NumPy", "lists", "int64", "uint16", "big-endian", "list of tensors"],
+)
+def test_whole_numbers_of_any_form_make_the_same_data_set(form):
+    x, y = torch.arange(18, dtype=torch.uint8).reshape(2, 3, 3), torch.tensor([3, 9], dtype=torch.uint8)
+    parts = {"x_train": form(x), "y_train": form(y), "x_test": form(x), "y_test": form(y)}
+    whole = {"classes": np.int64(10), "levels": torch.tensor(17), "mean": np.float32(0.5), "sd": torch.tensor([0.25])}
+    data = Dataset("mine", **parts, **whole)
+    assert data.x_train.dtype == torch.uint8
+    assert torch.equal(data.x_train, x)
+    assert data.y_test.tolist() == [3, 9]
+    assert (data.classes, data.levels, data.mean, data.sd) == (10, 17, (0.5,), (0.25,))
+    torch.testing.assert_close(synsim.tasks.single(data)[0].test[0:2], (x.flatten(1) / 17 - 0.5) / 0.25)
 
 
 def test_a_data_set_shows_its_sizes_not_its_pixels():
