@@ -44,6 +44,10 @@ def replica_cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Te
     """
     if logits.ndim not in (2, 3):
         raise ValueError(f"logits must be [B, C] or [R, B, C], got shape {list(logits.shape)}.")
+    whole = isinstance(y, Tensor) and y.dtype == torch.int64
+    if whole and logits.ndim == 2 and logits.shape[1] > 1 and y.shape == logits.shape[:1] and y.shape[0] > 0:
+        # The commonest case, at every step of training, with as little as possible around torch's own.
+        return F.cross_entropy(logits, y)
     y = _labels(y, logits, tokens)
     if logits.shape[-2] == 0 or logits.shape[0] == 0:
         raise ValueError("expected at least one example, got an empty batch.")
@@ -98,7 +102,7 @@ def cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Tensor:
     """
     try:
         losses = replica_cross_entropy(logits, y, tokens=tokens)
-        return losses.sum()
+        return losses.sum() if losses.ndim else losses
     except (IndexError, RuntimeError):
         _checks.labels(y, max(2, logits.shape[-1]), ignored=True)
         raise

@@ -15,8 +15,8 @@ from synsim._doors import typed
 from synsim.kernels import LEAST_PROBABILITY, reference
 from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
 from synsim.synapses.addressed import LAST_SEED as LAST_SEED
+from synsim.synapses.addressed import PLAIN, Addressed
 from synsim.synapses.addressed import Address as Address
-from synsim.synapses.addressed import Addressed
 from synsim.synapses.addressed import transformed as transformed
 from synsim.synapses.release import release
 
@@ -267,12 +267,17 @@ class StochasticLayer(Addressed):
                 self._next()
                 self._note(torch.ones((), dtype=torch.uint8, device=weight.device).expand(weight.shape))
                 return weight.detach(), None
-        address = self.address
-        keys, words = self._key(address.purpose, weight.device)
+        view = stream.here.view
+        address = PLAIN if view is None else view.address
+        at = address.purpose, weight.device
+        keys, words = self._keys.get(at) or self._key_on(*at)
         strength, count = kernels.release(
             weight, p, keys, words, self.sites, address.example, self._next(), stream.arrays
         )
-        self._note(count)
+        if view is None:
+            stream.counts = count
+        else:
+            self._note(count)
         return strength, count
 
     def _plain(self, examples: int) -> Tensor:

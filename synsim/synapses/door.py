@@ -13,10 +13,13 @@ import torch
 from torch._compile import _disable_dynamo
 
 from synsim.synapses import recomputation
+from synsim.synapses.recomputation import _backward, _hooks, suspected
 
 if TYPE_CHECKING:
     from synsim.synapses.addressed import Addressed
 
+_compiling = torch.compiler.is_compiling
+_graded = torch.is_grad_enabled
 _modes = torch._C._len_torch_dispatch_stack
 _tracing = torch._C._get_tracing_state
 
@@ -38,14 +41,15 @@ def door(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(forward)
     def enter(self: "Addressed", *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        # Questions without a call between them: all of them are asked at every pass of every layer.
+        if _compiling():
             if self.idle():
                 return forward(self, *args, **kwargs)
             require_compiler(self)
             return _outside(forward, self, args, kwargs)
         if _modes() or _tracing() is not None:
             refuse_tracers(self)
-        if recomputation.suspected():
+        if _hooks(True) is not None or _backward() != -1 if _graded() else suspected():
             return recomputation.tied(forward, self, args, kwargs)
         return forward(self, *args, **kwargs)
 

@@ -93,7 +93,8 @@ class BernoulliLinear(StochasticLayer):
             require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
         if factor is not None:
             require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
-        mean = self.address.mean
+        view = self.stream.here.view
+        mean = view is not None and view.address.mean
         if self.scope != "batch" and not mean:
             return self._exactly(x, steps, factor)
         x = x if factor is None else x * factor
