@@ -102,7 +102,7 @@ class Penalty(Consolidation):
             self._say("zero", f"{self.name} holds no parameter: {ALL_ZERO}")
 
     def _off(self) -> bool:
-        return bool((torch.as_tensor(self.strength) == 0).all())
+        return bool((torch.as_tensor(self.strength, device="cpu") == 0).all())
 
     def _prepared(self, net: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         strength = per_replica(self.strength, "strength", net)

@@ -209,7 +209,7 @@ class Modulation(_Rates):
             for name, value in scaled.items()
         }
         free = all(bool((value == 1).all()) for value in found.values())
-        if free and bool((torch.as_tensor(strength) != 0).any()):
+        if free and bool((torch.as_tensor(strength, device="cpu") != 0).any()):
             zero = _count(self._importance, replicas_of(net)).sum() == 0
             why = ALL_ZERO if zero else "all importances are alike, and none has rank above another. Use scale='max'."
             self._say("idle", f"{self.name} slows no parameter down: {why}", 1)

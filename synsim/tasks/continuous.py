@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim import streams
-from synsim._checks import require, whole
+from synsim._checks import number, whole
 from synsim._doors import check_fields, typed
 from synsim.tasks.examples import Data
 from synsim.tasks.scenarios import Task, joint, permuted
@@ -37,7 +37,12 @@ class Transition:
     ramp: int
 
     def __post_init__(self) -> None:
+        """Check the numbers against each other."""
         check_fields(self)
+        for name in ("tasks", "images", "count", "epochs"):
+            whole(getattr(self, name), name)
+        whole(self.phase, "phase", 0, self.tasks - 1)
+        whole(self.ramp, "ramp", 0, (self.count * self.epochs + 1) // 2)
 
     @typed
     def shares(self, at: Tensor) -> Tensor:
@@ -69,6 +74,7 @@ class Transition:
         Returns:
             int64 [R, count].
         """
+        epoch = whole(epoch, "epoch", 0)
         label = f"continuous/{'independent/' if independent else ''}{self.phase}"
         drawn = [
             streams.uniform(streams.keys("order", seeds, f"{label}/{what}"), self.count, epoch)
@@ -118,8 +124,8 @@ def continuous(
     Source:
         Schug, Benzing & Steger 2021, Methods (continuous Permuted MNIST): 600,000 draws per task, 75,000 per ramp.
     """
-    require(0.0 <= transition <= 1.0, f"transition must be a share between 0 and 1, got {transition!r}.")
-    whole(epochs, "epochs")
+    transition = number(transition, "transition, a share between 0 and 1,", high=1.0)
+    tasks, epochs = whole(tasks, "tasks"), whole(epochs, "epochs")
     parts = permuted(data, tasks=tasks, seeds=seeds, pixels=pixels, device=device, dtype=dtype)
     count = len(parts[0].train)
     ramp = round(transition * count * epochs / 2)

@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from synsim._checks import require
-from synsim._doors import check_fields, typed
+from synsim._checks import Labels, choice, class_labels, require, tensor
+from synsim._doors import check_fields, shown, typed
 
 
 class Data(Protocol):
@@ -25,6 +25,8 @@ class Data(Protocol):
 
 
 PIXELS = ("standard", "unit")
+INDICES = (torch.int64, torch.int32)
+PARTS = ("name", "x_train", "y_train", "x_test", "y_test", "classes", "levels", "mean", "sd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +37,16 @@ class Examples:
     permuted tasks needs no second copy of the images.
 
     Attributes:
-        images: uint8 [N, ...] on the device.
-        labels: int64 [N], relabelled for the task.
-        offset: subtracted from every stored pixel, [C] or a number's tensor.
+        images: uint8 [N, ...] on the device; or features of any type, with offset 0 and scale 1.
+        labels: int64 [N], relabelled for the task; other integer types, arrays and lists become that.
+        offset: subtracted from every stored pixel: one number, or one for each entry of the first axis of an image.
         scale: divides what is left.
         orders: pixel orders, int64 [T, P] shared or [R, T, P] per replica, or None for images as they are.
         flat: whether an example is a vector of pixels.
         dtype: type of the batches.
+
+    Raises:
+        ValueError: if labels are no whole numbers, the parts do not fit each other, or nothing can be scaled so.
     """
 
     images: Tensor
@@ -53,7 +58,39 @@ class Examples:
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
+        """Bring the parts into their types, and check them against each other."""
+        images = tensor(self.images, "images")
+        # A frozen dataclass can be written to in this way only.
+        for name, value in (
+            ("images", images),
+            ("labels", class_labels(self.labels, "labels").to(images.device)),
+            ("offset", tensor(self.offset, "offset").to(images.device)),
+            ("scale", tensor(self.scale, "scale").to(images.device)),
+        ):
+            object.__setattr__(self, name, value)
         check_fields(self)
+        require(
+            images.ndim > 1 and self.labels.ndim == 1 and len(images) == len(self.labels),
+            f"images must be [N, ...] and labels [N], got {list(images.shape)} and {list(self.labels.shape)}.",
+        )
+        require(self.dtype.is_floating_point, f"dtype must be a type of floats, got {self.dtype}.")
+        self._check_scale()
+
+    def _check_scale(self) -> None:
+        pixels = self.images[0].numel() if len(self) else self.images.flatten(1).shape[1]
+        orders = self.orders
+        if orders is not None:
+            require(
+                orders.ndim in (2, 3) and orders.shape[-1] == pixels and not orders.is_floating_point(),
+                f"orders must be whole numbers [T, {pixels}] or [R, T, {pixels}], got {shown(orders)}.",
+            )
+        entries = (1,) if orders is not None else (1, self.images.shape[1])
+        for name, value in (("offset", self.offset), ("scale", self.scale)):
+            require(
+                value.numel() in entries and not value.is_complex() and bool(value.isfinite().all()),
+                f"{name} must hold {' or '.join(map(str, entries))} finite numbers, got {shown(value)}.",
+            )
+        require(bool((self.scale != 0).all()), "scale must not be 0: it divides the pixels.")
 
     def __len__(self) -> int:
         """Number of examples.
@@ -76,23 +113,52 @@ class Examples:
         """Labels of all examples, int64."""
         return self.labels if self.orders is None else self.labels.repeat(self.orders.shape[-2])
 
-    @typed
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Labels) -> tuple[Tensor, Tensor]:
         """Standardised images and labels.
 
         Args:
-            index: int64 [B], or [R, B] for an order of each replica's own.
+            index: int64 [B], or [R, B] for an order of each replica's own; arrays and lists will do.
 
         Returns:
             Images [B, ...] or [R, B, ...], and labels shaped like the index.
+
+        Raises:
+            ValueError: if the index is not of whole numbers, or one lies outside.
         """
-        index = index.to(self.images.device)
-        image = index if self.orders is None else index % self.images.shape[0]
-        return self._pixels(index), self.labels[image]
+        where = index if isinstance(index, Tensor) else tensor(index, "index")
+        return self._taken(where.to(self.images.device))
+
+    def _taken(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        if index.dtype not in INDICES:
+            self._refuse(index)
+        try:
+            return self._pixels(index), self.labels[self._image(index)]
+        except (IndexError, RuntimeError, ValueError):
+            # Afterwards: a look at every index beforehand would cost time at every step, and on a GPU a wait.
+            self._refuse(index)
+            raise
+
+    def _refuse(self, index: Tensor) -> None:
+        whole = index.dtype in INDICES
+        remedy = "the places where a mask is true are mask.nonzero().flatten()." if index.dtype == torch.bool else ""
+        require(whole, f"index must hold whole numbers (int64), got {shown(index)}. {remedy or 'Use index.long().'}")
+        replicas = () if self.orders is None or self.orders.ndim == 2 else self.orders.shape[:1]
+        fits = index.ndim == 1 or (index.ndim == 2 and (not replicas or index.shape[:1] == replicas))
+        require(fits, f"index must be [B] or [{replicas[0] if replicas else 'R'}, B], got {shown(index)}.")
+        lowest, highest = (int(index.min()), int(index.max())) if index.numel() else (0, 0)
+        require(
+            0 <= lowest <= highest < len(self),
+            f"index must lie from 0 to {len(self) - 1}, the examples that there are, got {lowest} to {highest}.",
+        )
+
+    def _image(self, index: Tensor) -> Tensor:
+        # fmod keeps the sign, so that a negative index stays one, which torch refuses; with one order nothing wraps.
+        several = self.orders is not None and self.orders.shape[-2] > 1
+        return index.fmod(self.images.shape[0]) if several else index
 
     def _pixels(self, index: Tensor) -> Tensor:
         count = self.images.shape[0]
-        image = index if self.orders is None else index % count
+        image = self._image(index)
         found = self.images.index_select(0, image.reshape(-1))
         found = found.reshape(*index.shape, *self.images.shape[1:])
         if self.orders is not None:
@@ -133,9 +199,15 @@ def scaling(data: Data, pixels: str, device: torch.device, dtype: torch.dtype) -
         Offset and scale, one entry per channel (one for grey images).
 
     Raises:
-        ValueError: if `pixels` is unknown.
+        ValueError: if `pixels` is unknown, or the data set lacks a part.
     """
-    require(pixels in PIXELS, f"pixels must be one of {', '.join(PIXELS)}, got {pixels!r}.")
+    choice(pixels, "pixels", PIXELS)
+    lacking = [name for name in PARTS if not hasattr(data, name)]
+    require(
+        not lacking,
+        f"data must be a data set, as synsim.data.load returns it or synsim.data.Dataset makes one, got {shown(data)}, "
+        f"which has no {', '.join(lacking)}.",
+    )
     mean, sd = (data.mean, data.sd) if pixels == "standard" else ((0.0,) * len(data.mean), (1.0,) * len(data.sd))
     offset = torch.tensor(mean, dtype=torch.float64, device="cpu") * data.levels
     scale = torch.tensor(sd, dtype=torch.float64, device="cpu") * data.levels

@@ -35,7 +35,7 @@ def epoch_order(seeds: Sequence[int], task: int, epoch: int, count: int) -> Tens
     Returns:
         int64 [R, count], each row a permutation.
     """
-    return streams.permutation(streams.keys("order", seeds, f"task/{task}"), count, draw=epoch)
+    return _permutation(seeds, f"task/{whole(task, 'task', 0)}", count, epoch)
 
 
 @typed
@@ -51,7 +51,7 @@ def independent_order(seeds: Sequence[int], task: int, epoch: int, count: int) -
     Returns:
         int64 [R, count], each row a permutation, independent of `epoch_order`.
     """
-    return streams.permutation(streams.keys("order", seeds, f"independent/{task}"), count, draw=epoch)
+    return _permutation(seeds, f"independent/{whole(task, 'task', 0)}", count, epoch)
 
 
 @typed
@@ -67,9 +67,10 @@ def batches(order: Tensor, size: int, start: int = 0) -> Iterator[Tensor]:
         [R, size].
 
     Raises:
-        ValueError: if there are fewer examples than fill one batch.
+        ValueError: if there are fewer examples than fill one batch, or the order has other axes.
     """
-    whole(size, "batch")
+    size, start = whole(size, "batch"), whole(start, "start", 0)
+    require(order.ndim == 2, f"the order must be [R, N], one row per replica, got {list(order.shape)}.")
     steps = order.shape[1] // size
     require(steps > 0, f"a batch of {size} needs as many examples, got {order.shape[1]}. Choose a smaller batch.")
     for step in range(start, steps):
@@ -88,4 +89,9 @@ def pixel_orders(seeds: Sequence[int], task: int, pixels: int) -> Tensor:
     Returns:
         int64 [R, pixels].
     """
-    return torch.as_tensor(streams.permutation(streams.keys("order", seeds, f"pixels/{task}"), pixels), device="cpu")
+    return torch.as_tensor(_permutation(seeds, f"pixels/{whole(task, 'task', 0)}", pixels, 0), device="cpu")
+
+
+def _permutation(seeds: Sequence[int], label: str, count: int, epoch: int) -> Tensor:
+    draw = whole(epoch, "epoch", 0, streams.WORD)
+    return streams.permutation(streams.keys("order", seeds, label), whole(count, "count", 0), draw=draw)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from synsim._checks import available_device, require, whole
+from synsim._checks import Labels, available_device, choice, class_labels, is_whole, labels, require, tensor, whole
 from synsim._doors import check_fields, typed
 from synsim.tasks.examples import Data, Examples, scaling
 from synsim.tasks.order import Stream, epoch_order, independent_order, pixel_orders
@@ -25,6 +25,9 @@ class Task:
         classes: how many labels there are.
         head: index of the output layer, or None for the one that all tasks share.
         stream: which examples are shown in an epoch; None: each once, in random order.
+
+    Raises:
+        ValueError: if a label is none of the classes.
     """
 
     name: str
@@ -35,7 +38,13 @@ class Task:
     stream: Stream | None = None
 
     def __post_init__(self) -> None:
+        """Check the labels against the number of classes."""
         check_fields(self)
+        whole(self.classes, "classes")
+        if self.head is not None:
+            whole(self.head, "head", 0)
+        for part, examples in (("train", self.train), ("test", self.test)):
+            labels(examples.labels, self.classes, f"task {self.name!r}: the {part} part", ignored=True)
 
     @property
     def per_epoch(self) -> int:
@@ -54,18 +63,26 @@ class Task:
 
         Returns:
             int64 [R, per_epoch], for `batch`.
+
+        Raises:
+            ValueError: if the stream has fewer epochs.
         """
         if self.stream is not None:
+            epochs = getattr(self.stream, "epochs", epoch + 1)
+            require(
+                epoch < epochs,
+                f"the stream of task {self.name!r} has {epochs} epochs, and ends with them, got epoch {epoch}, counted "
+                f"from 0. Train with fit(..., epochs={epochs}), or make tasks of more epochs.",
+            )
             return self.stream(seeds, epoch, independent=independent)
         draw = independent_order if independent else epoch_order
         return draw(seeds, index, epoch, len(self.train))
 
-    @typed
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Labels) -> tuple[Tensor, Tensor]:
         """Training images and labels.
 
         Args:
-            index: int64 [B] or [R, B].
+            index: int64 [B] or [R, B]; arrays and lists will do.
 
         Returns:
             Images [B, ...] or [R, B, ...], and labels shaped like the index.
@@ -113,7 +130,7 @@ def split(
 
     Args:
         data: the data set.
-        pairs: classes of each task; None: successive pairs.
+        pairs: classes of each task; None: successive pairs, for which the number of classes must be even.
         heads: "shared": one output layer, the label is the position in the group (the parity for the usual pairs);
             "separate": the same labels, and an output layer for each task; "incremental": one output layer on which
             every class keeps its own unit (class-incremental learning).
@@ -126,27 +143,55 @@ def split(
         One task per group.
 
     Raises:
-        ValueError: if a class is unknown or in two groups, or a group has a single class or no images.
+        ValueError: if a class is unknown, in two groups or without training images, a group has a single class or no
+            test images, or one class would be left over.
     """
-    require(heads in HEADS, f"heads must be one of {', '.join(HEADS)}, got {heads!r}.")
-    groups = [tuple(pair) for pair in pairs] if pairs else [(k, k + 1) for k in range(0, data.classes - 1, 2)]
-    flattened = [label for group in groups for label in group]
-    require(len(set(flattened)) == len(flattened), f"every class may be in one group only, got {groups}.")
-    unknown = [label for label in flattened if not 0 <= label < data.classes]
-    require(not unknown, f"classes must lie between 0 and {data.classes - 1}, got {unknown}.")
+    choice(heads, "heads", HEADS)
     train, test = _both(data, pixels, flat, device, dtype)
+    groups = _pairs(data.classes) if pairs is None else _groups(pairs, data.classes)
     found = []
     for index, group in enumerate(groups):
         require(len(group) > 1, f"a task needs at least two classes, got {group}.")
         name = " ".join(str(label) for label in group)
         parts = [_select(part, group) for part in (train, test)]
         require(all(len(part) > 0 for part in parts), f"the data set has no images of the classes {name}.")
+        absent = sorted({label for place, label in enumerate(group) if not bool((parts[0].labels == place).any())})
+        require(
+            not absent,
+            f"the data set has no training images of the classes {absent}, so that a task of {list(group)} can't be "
+            "learned. Name the classes of each task by pairs=, without these.",
+        )
         if heads == "incremental":
             own = torch.tensor(group, device=parts[0].labels.device)
             parts = [replace(part, labels=own[part.labels]) for part in parts]
         units = data.classes if heads == "incremental" else len(group)
         found.append(Task(name, parts[0], parts[1], units, index if heads == "separate" else None))
     return found
+
+
+def _pairs(classes: int) -> list[tuple[int, ...]]:
+    pairs = [(label, label + 1) for label in range(0, classes - 1, 2)]
+    spelt = ", ".join(str(list(pair)) for pair in (*pairs[:-1], (*pairs[-1], classes - 1))) if pairs else ""
+    require(
+        classes % 2 == 0,
+        f"{classes} classes do not make pairs: class {classes - 1} would be left out. "
+        + (f"Name the classes of each task, such as pairs=[{spelt}]." if pairs else "A task needs two at least."),
+    )
+    return list(pairs)
+
+
+def _groups(pairs: Sequence[Sequence[int]], classes: int) -> list[tuple[int, ...]]:
+    groups = [tuple(whole(label, "a class of pairs", -classes) for label in pair) for pair in pairs]
+    require(len(groups) > 0, "pairs must name the classes of at least one task, got none. None takes successive pairs.")
+    flattened = [label for group in groups for label in group]
+    require(len(set(flattened)) == len(flattened), f"every class may be in one group only, got {groups}.")
+    _known(flattened, classes)
+    return groups
+
+
+def _known(given: Sequence[int], classes: int) -> None:
+    unknown = [label for label in given if not 0 <= label < classes]
+    require(not unknown, f"classes must lie between 0 and {classes - 1}, got {unknown}.")
 
 
 @typed
@@ -175,11 +220,11 @@ def by_class(
     Raises:
         ValueError: if a class is unknown, given twice, or has no images.
     """
-    chosen = list(range(data.classes)) if order is None else [int(label) for label in order]
-    require(len(set(chosen)) == len(chosen) > 0, f"every class may be given once, got {chosen}.")
-    unknown = [label for label in chosen if not 0 <= label < data.classes]
-    require(not unknown, f"classes must lie between 0 and {data.classes - 1}, got {unknown}.")
     train, test = _both(data, pixels, flat, device, dtype)
+    given = range(data.classes) if order is None else order
+    chosen = [whole(label, "a class of the order", -data.classes) for label in given]
+    require(len(set(chosen)) == len(chosen) > 0, f"every class may be given once, got {chosen}.")
+    _known(chosen, data.classes)
     found = []
     for label in chosen:
         parts = [_select(part, (label,)) for part in (train, test)]
@@ -214,14 +259,17 @@ def permuted(
     Raises:
         ValueError: if the images have colours.
     """
-    whole(tasks, "tasks")
-    require(len(data.mean) == 1, "permuted tasks need grey images: a permutation would mix the channels' scales.")
+    tasks = whole(tasks, "tasks")
     train, test = _both(data, pixels, True, device, dtype)
+    require(len(data.mean) == 1, "permuted tasks need grey images: a permutation would mix the channels' scales.")
     count = train.images[0].numel()
+    shared = is_whole(seeds)
+    rows = [whole(seed, "seeds", 0) for seed in ([seeds] if shared else seeds)]  # type: ignore[union-attr]
+    require(len(rows) > 0, "seeds must be a seed for all replicas, or one for each, got none.")
     found = []
     for index in range(tasks):
-        own = pixel_orders([seeds] if isinstance(seeds, int) else seeds, index, count)
-        orders = (own if isinstance(seeds, int) else own.unsqueeze(1)).to(train.images.device)
+        own = pixel_orders(rows, index, count)
+        orders = (own if shared else own.unsqueeze(1)).to(train.images.device)
         parts = [replace(part, orders=orders) for part in (train, test)]
         found.append(Task(f"permutation {index + 1}", parts[0], parts[1], data.classes))
     return found
@@ -238,11 +286,17 @@ def joint(tasks: Sequence[Task]) -> list[Task]:
         A list of one task whose examples are the union.
 
     Raises:
-        ValueError: if there are no tasks, or they have heads of their own.
+        ValueError: if there are no tasks, they have heads or streams of their own, or their images are scaled
+            differently.
     """
     require(len(tasks) > 0, "expected at least one task, got none.")
     require(
         all(task.head is None for task in tasks), "joint training needs tasks with a shared head, got separate heads."
+    )
+    require(
+        all(task.stream is None for task in tasks),
+        "joint training shows each example once per epoch, and these tasks have streams of their own. Join those that "
+        "the streams were made of, such as tasks.permuted's.",
     )
     train, test = (_union([getattr(task, part) for task in tasks]) for part in ("train", "test"))
     return [Task("joint", train, test, max(task.classes for task in tasks))]
@@ -250,6 +304,18 @@ def joint(tasks: Sequence[Task]) -> list[Task]:
 
 def _union(parts: Sequence[Examples]) -> Examples:
     first = parts[0]
+    for part in parts[1:]:
+        same = (
+            (part.images.shape[1:], part.images.dtype, part.images.device, part.flat, part.dtype)
+            == (first.images.shape[1:], first.images.dtype, first.images.device, first.flat, first.dtype)
+            and torch.equal(part.offset, first.offset)
+            and torch.equal(part.scale, first.scale)
+        )
+        require(
+            same,
+            "tasks can be joined only if their images are alike: of one shape, type, device and scale. "
+            "Make them of one data set, with the same options.",
+        )
     orders = [part.orders for part in parts if part.orders is not None]
     if orders:
         require(
@@ -268,7 +334,14 @@ def _both(
     place = available_device(device)
     offset, scale = scaling(data, pixels, place, dtype)
     train, test = (
-        Examples(x.to(place), y.to(place).long(), offset, scale, flat=flat, dtype=dtype)
+        Examples(
+            tensor(x, f"{data.name}: the images").to(place),
+            class_labels(y, f"{data.name}: the labels").to(place),
+            offset,
+            scale,
+            flat=flat,
+            dtype=dtype,
+        )
         for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
     )
     return train, test
