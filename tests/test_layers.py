@@ -300,3 +300,8 @@ def test_seeds():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_an_array_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"expects torch.float32, got float64. Make a tensor of them first"):
+        synsim.BernoulliLinear(3, 2)(np.zeros((4, 3)))

@@ -333,10 +333,16 @@ class StochasticLayer(Addressed):
             )
         weight = self._parameters.get("weight")
         dtype = (self.p if weight is None else weight).dtype
-        if x.dtype != dtype and not (x.is_floating_point() and torch.is_autocast_enabled(x.device.type)):
+        if x.dtype != dtype and not (
+            isinstance(x, Tensor) and x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        ):
             raise ValueError(
                 f"layer {self._name or type(self).__name__!r} expects {dtype}, got {x.dtype}. "
-                "Convert the inputs with x.to(dtype), scaled as for training."
+                + (
+                    "Convert the inputs with x.to(dtype), scaled as for training."
+                    if isinstance(x, Tensor)
+                    else "Make a tensor of them first: torch.as_tensor(x, dtype=…)."
+                )
             )
 
 
