@@ -114,6 +114,30 @@ def test_a_replica_measures_what_it_measures_alone():
     assert torch.equal(curve[1], synsim.lesion_curve(alone, x, y, "random", (0.3, 0.6), 2)[1])
 
 
+def loader(x, y):
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=64, shuffle=True)
+
+
+LABELLED = {
+    "accuracy": meters.accuracy,
+    "information": meters.mutual_information,
+    "per energy": meters.information_per_energy,
+    "interval": lambda *given: meters.information_interval(*given, resamples=2).bits,
+}
+
+
+@pytest.mark.parametrize("replicas", [None, 2])
+@pytest.mark.parametrize("measure", LABELLED.values(), ids=LABELLED.keys())
+def test_examples_and_labels_come_in_any_form(measure, replicas):
+    net, (x, y) = network(p=1.0, replicas=replicas), images()
+    wanted = measure(net, x, y)
+    forms = [(x, y.numpy()), (x.numpy(), y.tolist()), (x.tolist(), y.to(torch.uint8)), (loader(x, y),)]
+    for given in forms:
+        torch.testing.assert_close(measure(net, *given), wanted, rtol=1e-10, atol=0)
+    with pytest.raises(ValueError, match=r"y must hold integer class labels, got torch\.float64"):
+        measure(net, x, y.double().tolist())
+
+
 def test_every_replica_may_have_images_of_its_own():
     net, (x, y) = network(replicas=3), images(lead=(3,))
     found = meters.accuracy(net, x, y)

@@ -1,11 +1,13 @@
 """Mutual information between class and prediction, in bits."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
 from synsim._doors import typed
-from synsim.inputs import Images
+from synsim.inputs.images import labelled
 from synsim.meters.energy import energy
 from synsim.meters.estimators import information, jackknife, joint_distribution, leave_one_out, miller_madow
 from synsim.meters.passes import one_pass
@@ -17,8 +19,8 @@ CORRECTIONS = ("published", "none", "jackknife")
 @typed
 def mutual_information(
     net: nn.Module,
-    x: Tensor | Images,
-    y: Tensor,
+    x: Any,
+    y: Any = None,
     *,
     kind: str = "soft",
     classes: int | None = None,
@@ -41,8 +43,8 @@ def mutual_information(
 
     Args:
         net: the network.
-        x: images.
-        y: labels [N] or [R, N].
+        x: images, as for `accuracy`.
+        y: labels [N] or [R, N], a tensor, array or list; None: those that x brings with it.
         kind: "soft" or "argmax".
         classes: number of classes of Y; None: the width of the network's output.
         block: images that share a mask.
@@ -75,8 +77,8 @@ def mutual_information(
 @typed
 def predictions(
     net: nn.Module,
-    x: Tensor | Images,
-    y: Tensor,
+    x: Any,
+    y: Any,
     kind: str,
     classes: int | None,
     block: int | None,
@@ -87,8 +89,8 @@ def predictions(
 
     Args:
         net: the network.
-        x: images.
-        y: labels [N] or [R, N].
+        x: images, as for `accuracy`.
+        y: labels [N] or [R, N], a tensor, array or list; None: those that x brings with it.
         kind: "soft": the softmax; "argmax": all on the most probable label.
         classes: number of classes of Y, or None.
         block: images that share a mask.
@@ -124,8 +126,8 @@ def predictions(
 @typed
 def information_per_energy(
     net: nn.Module,
-    x: Tensor | Images,
-    y: Tensor,
+    x: Any,
+    y: Any = None,
     *,
     kind: str = "synaptic",
     classes: int | None = None,
@@ -137,8 +139,8 @@ def information_per_energy(
 
     Args:
         net: the network.
-        x: images.
-        y: labels [N] or [R, N].
+        x: images, as for `accuracy`.
+        y: labels [N] or [R, N], a tensor, array or list; None: those that x brings with it.
         kind: of the energy.
         classes: number of classes of Y, or None.
         block: images that share a mask.
@@ -151,5 +153,6 @@ def information_per_energy(
     Source:
         Schug, Benzing & Steger 2021, Fig. 4.1b.
     """
-    bits = mutual_information(net, x, y, classes=classes, block=block, seed=seed, head=head)
-    return bits / energy(net, kind, x=x, block=block, seed=seed, head=head)
+    images, y = labelled(net, x, y)
+    bits = mutual_information(net, images, y, classes=classes, block=block, seed=seed, head=head)
+    return bits / energy(net, kind, x=images, block=block, seed=seed, head=head)

@@ -1,6 +1,6 @@
 """How sure one can be of a mutual information, given the images it was measured on."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from synsim import streams
 from synsim._checks import require, whole
 from synsim._doors import typed
-from synsim.inputs import Images
 from synsim.meters.estimators import information, jackknife, joint_distribution, leave_one_out, miller_madow
 from synsim.meters.information import predictions
 
@@ -35,8 +34,8 @@ class InformationInterval(NamedTuple):
 @typed
 def information_interval(
     net: nn.Module,
-    x: Tensor | Images,
-    y: Tensor,
+    x: Any,
+    y: Any = None,
     *,
     level: float = 0.95,
     resamples: int = 1000,
@@ -58,8 +57,8 @@ def information_interval(
 
     Args:
         net: the network.
-        x: images.
-        y: labels [N] or [R, N].
+        x: images, as for `accuracy`.
+        y: labels [N] or [R, N], a tensor, array or list; None: those that x brings with it.
         level: confidence, between 0 and 1.
         resamples: number of resamples; all replicas share them.
         seed: of the masks and of the resamples.
