@@ -45,7 +45,7 @@ def typed(function: Callable[P, T]) -> Callable[P, T]:
         names, hints = _promises(function)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             # Most values are of the very type that the annotation names, which is told without looking further.
-            if name in hints and type(value) is not hints[name]:
+            if name in hints and (type(value) is not hints[name] or (type(value) is Tensor and not _dense(value))):
                 _hold(value, hints[name], name)
         return function(*args, **kwargs)
 
@@ -100,6 +100,8 @@ def _fits(value: Any, hint: Any) -> bool:
 def _fits_type(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
     if kind in _SIMPLE:
         return _SIMPLE[kind](value)
+    if isinstance(value, Tensor) and not _dense(value):
+        return False
     if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
         return True
     if issubclass(kind, Mapping) and isinstance(value, kind):
@@ -111,9 +113,8 @@ def _fits_type(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
 
 
 def _fits_rows(value: Any, hint: Any) -> bool:
-    if isinstance(value, ROWS):  # one look at the type, not one at each number
-        whole = not (value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f")
-        return value.ndim > 0 and _numeric(value) and (hint is not int or whole)
+    if isinstance(value, ROWS):  # one look at the first row, not one at each number
+        return value.ndim > 0 and _numeric(value) and (len(value) == 0 or _fits(value[0], hint))
     return all(_fits(each, hint) for each in value)
 
 
@@ -121,15 +122,19 @@ def _row(value: object) -> bool:
     return isinstance(value, (Sequence, *ROWS)) and not isinstance(value, str | bytes | bytearray)
 
 
+def _dense(value: Tensor) -> bool:
+    return value.layout is torch.strided and not value.is_meta
+
+
 def _numeric(value: Any) -> bool:
     if isinstance(value, Tensor):
-        return value.dtype != torch.bool and not value.is_complex()
+        return value.dtype != torch.bool and not value.is_complex() and _dense(value)
     return value.dtype.kind in "iuf"
 
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, ROWS):
-        return value.ndim == 0 and _numeric(value) and not (isinstance(value, Tensor) and value.is_meta)
+        return value.ndim == 0 and _numeric(value)
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
@@ -160,7 +165,7 @@ _WORDS: dict[Any, str] = {
     float: "a number",
     str: "text",
     Path: "a path",
-    Tensor: "a tensor",
+    Tensor: "a dense tensor",
     nn.Module: "a torch module",
     Callable: "something to call",
 }
@@ -193,7 +198,10 @@ def shown(value: object) -> str:
         The text.
     """
     if isinstance(value, Tensor):
-        return f"a {value.dtype} tensor of shape {list(value.shape)}" + (" on the meta device" if value.is_meta else "")
+        layout = "" if value.layout is torch.strided else f" in the layout {str(value.layout).removeprefix('torch.')}"
+        return f"a {value.dtype} tensor of shape {list(value.shape)}{layout}" + (
+            " on the meta device, without values" if value.is_meta else ""
+        )
     if isinstance(value, np.ndarray):
         return f"a NumPy array of {value.dtype} and shape {list(value.shape)}"
     if value is None or isinstance(value, bool | int | float | str):

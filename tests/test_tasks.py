@@ -77,7 +77,10 @@ REFUSED = {
     "one class": (lambda: tasks.split(made(1)), "1 classes do not make pairs.*two at least"),
     "no pairs": (lambda: tasks.split(made(4), pairs=[]), "pairs must name the classes of at least one task"),
     "pairs of text": (lambda: tasks.split(made(4), pairs=["01", "23"]), "pairs must be"),
-    "pairs of floats": (lambda: tasks.split(made(4), pairs=np.array([[0.0, 1.0]])), "a class of pairs must be a whole"),
+    "pairs of floats": (
+        lambda: tasks.split(made(4), pairs=np.array([[0.0, 1.0]])),
+        "pairs must be a sequence of .* whole number",
+    ),
     "pairs of bools": (lambda: tasks.split(made(4), pairs=[[False, True]]), "pairs must be"),
     "a class below 0": (lambda: tasks.split(made(4), pairs=[[0, -1]]), r"classes must lie between 0 and 3, got \[-1\]"),
     "a class twice": (lambda: tasks.split(made(4), pairs=torch.tensor([[0, 1], [1, 2]])), "in one group only"),
