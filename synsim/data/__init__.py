@@ -2,7 +2,8 @@
 
 from synsim.data.dataset import Dataset
 from synsim.data.download import fetch
-from synsim.data.load import DataNotFoundError, available, load
+from synsim.data.find import DataNotFoundError
+from synsim.data.load import available, load
 from synsim.data.transfer import DownloadError
 
 __all__ = ["DataNotFoundError", "Dataset", "DownloadError", "available", "fetch", "load"]

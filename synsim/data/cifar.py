@@ -1,12 +1,13 @@
 """Reader of the binary CIFAR-10 format."""
 
+import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from synsim._checks import require
+from synsim.data.stored import fill, opened, stranger
 
 RECORD = 1 + 3 * 32 * 32
 
@@ -15,25 +16,28 @@ def read_cifar(path: Path, classes: int = 10) -> tuple[Tensor, Tensor]:
     """Images and labels of one file.
 
     Args:
-        path: a `.bin` file: records of one label and 3,072 pixels, channel by channel.
+        path: a `.bin` file: records of one label and 3,072 pixels, channel by channel; of at most 1 GiB (`LARGEST`).
         classes: how many classes there are.
 
     Returns:
         uint8 images [N, 3, 32, 32] and labels [N].
 
     Raises:
-        ValueError: if the file is empty, cut short, or holds a label out of range.
+        ValueError: if the file is empty, cut short, too large, no regular file, or holds a label out of range.
     """
-    content = path.read_bytes()
+    with opened(path, packed=False) as file:
+        size = os.fstat(file.fileno()).st_size
+        content, got = fill(file, size)
+    strange = stranger(content[: min(got, 64)].tobytes())
     require(
-        len(content) > 0 and len(content) % RECORD == 0,
-        f"{path}: expected records of {RECORD} bytes, got {len(content)} bytes: "
-        f"{len(content) // RECORD} records and {len(content) % RECORD} bytes. Fetch it again.",
+        size == got > 0 and size % RECORD == 0,
+        f"{path}: expected records of {RECORD} bytes, got {got} bytes: "
+        f"{got // RECORD} records and {got % RECORD} bytes. {strange or 'Fetch it again.'}",
     )
-    rows = torch.from_numpy(np.frombuffer(content, np.uint8).reshape(-1, RECORD).copy())
+    rows = torch.from_numpy(content.reshape(-1, RECORD))
     highest = int(rows[:, 0].max())
     require(
         highest < classes,
-        f"{path}: expected labels from 0 to {classes - 1}, got {highest}. Is it a CIFAR-10 file?",
+        f"{path}: expected labels from 0 to {classes - 1}, got {highest}. {strange or 'Is it a CIFAR-10 file?'}",
     )
     return rows[:, 1:].reshape(-1, 3, 32, 32).contiguous(), rows[:, 0].contiguous()

@@ -1,8 +1,6 @@
 """Reader of the IDX format, in which MNIST and Fashion-MNIST are distributed."""
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,65 +8,62 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require
+from synsim.data.stored import CHUNK, LARGEST, fill, opened, stranger
 
-GZIP = b"\x1f\x8b"
-
-
-def read_bytes(path: Path) -> bytes:
-    """Content of a file, decompressed if it is a gzip file.
-
-    The first bytes decide, not the name: browsers and some servers unpack a file and leave it its .gz.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        ValueError: if the compressed stream is cut short or damaged.
-    """
-    content = path.read_bytes()
-    if not content.startswith(GZIP):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: expected a whole gzip file, got a damaged one ({error}). Fetch it again.") from error
+TYPES = {8: "unsigned bytes", 9: "signed bytes", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 
 
 def read_idx(path: Path, ndim: int) -> Tensor:
     """Unsigned bytes of an IDX file.
 
     Args:
-        path: the file, plain or compressed by gzip.
+        path: the file, plain or compressed by gzip, of at most 1 GiB (`LARGEST`) either way.
         ndim: number of axes expected, 3 for images and 1 for labels.
 
     Returns:
         uint8 tensor.
 
     Raises:
-        ValueError: if the file is not such a file, or its length differs from what its header says.
+        ValueError: if the file is not such a file, its length differs from what its header says, or that is too much.
+            What the header says is looked at before anything is unpacked.
     """
-    content = read_bytes(path)
     header = 4 + 4 * ndim
     magic = bytes([0, 0, 8, ndim])
+    with opened(path) as file:
+        head = file.read(header)
+        require(
+            head[:4] == magic,
+            f"{path}: expected an IDX file of unsigned bytes with {ndim} axes (magic {magic.hex()}), "
+            f"got {head[:4].hex() or 'an empty file'}. {_other(head)}",
+        )
+        require(
+            len(head) == header,
+            f"{path}: expected an IDX header of {header} bytes, got {len(head)} bytes. Fetch it again.",
+        )
+        shape = np.frombuffer(head, ">u4", offset=4).tolist()
+        size = math.prod(shape)
+        require(
+            header + size <= LARGEST,
+            f"{path}: its header speaks of {header + size:,} bytes for shape {shape}, and at most {LARGEST:,} are "
+            "read. If it is damaged, fetch it again; if not, keep fewer images in a file.",
+        )
+        content, got = fill(file, size)
+    more = "at least " if got == size + CHUNK else ""
     require(
-        content[:4] == magic,
-        f"{path}: expected an IDX file of unsigned bytes with {ndim} axes (magic {magic.hex()}), "
-        f"got {content[:4].hex() or 'an empty file'}. Is it another file under this name?",
+        got == size,
+        f"{path}: expected {header + size} bytes for shape {shape}, got {more}{header + got}. Fetch it again.",
     )
-    require(
-        len(content) >= header,
-        f"{path}: expected an IDX header of {header} bytes, got {len(content)} bytes. Fetch it again.",
-    )
-    shape = np.frombuffer(content, ">u4", count=ndim, offset=4).tolist()
-    expected = header + math.prod(shape)
-    require(
-        len(content) == expected,
-        f"{path}: expected {expected} bytes for shape {shape}, got {len(content)}. Fetch it again.",
-    )
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
+    return torch.from_numpy(content.reshape(shape))
+
+
+def _other(head: bytes) -> str:
+    if not head:
+        return "Fetch it again."
+    if head[:2] != b"\0\0" or len(head) < 4 or head[2] not in TYPES:
+        return stranger(head) or "Is it another file under this name?"
+    axes = "1 axis" if head[3] == 1 else f"{head[3]} axes"
+    swapped = " Were images and labels exchanged?" if head[2] == 8 else ""
+    return f"It is an IDX file of {TYPES[head[2]]} with {axes}.{swapped}"
 
 
 def read_pair(images: Path, labels: Path, classes: int) -> tuple[Tensor, Tensor]:

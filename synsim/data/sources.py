@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from synsim.data.load import CIFAR_FILES, CIFAR_FOLDERS, IDX_FILES
+from synsim.data.find import CIFAR_FILES, FOLDERS, IDX_FILES
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ SOURCES: dict[str, Files | Archive] = {
         },
     ),
     "cifar10": Archive(
-        CIFAR_FOLDERS[0],
+        FOLDERS["cifar10"][0],
         ("https://www.cs.toronto.edu/~kriz/",),
         "cifar-10-binary.tar.gz",
         "c32a1d4ab5d03f1284b67883e8d87530",

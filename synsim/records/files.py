@@ -7,7 +7,6 @@ import math
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from synsim._files import regular
 
 RUN = "run.json"
 RECORD = "record.nc"
@@ -70,8 +71,6 @@ def replacing(target: Path) -> Iterator[Path]:
 def contents(path: Path, first: int | None = None) -> bytes:
     """The bytes of a file of a run, if it is a regular file of a size that such a file may have.
 
-    A pipe would be waited for without end, and a device would fill the memory.
-
     Args:
         path: the file, by its usual name.
         first: how many bytes to read; None reads all.
@@ -82,19 +81,12 @@ def contents(path: Path, first: int | None = None) -> bytes:
     Raises:
         ValueError: if it is something else than a regular file, too large, or larger than the memory.
     """
-    # A pipe without a writer is opened at once with O_NONBLOCK, and then refused.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    status, most = os.fstat(descriptor), LARGEST.get(path.name, 2**24)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise ValueError("it is no regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        if status.st_size > most:
-            raise ValueError(f"it has {status.st_size:,} bytes, and at most {most:,} are read")
+    with regular(path, LARGEST.get(path.name, 2**24)) as file:
+        size = os.fstat(file.fileno()).st_size
         try:
-            return file.read(status.st_size if first is None else min(first, status.st_size))
+            return file.read(size if first is None else min(first, size))
         except MemoryError as error:
-            raise ValueError(f"its {status.st_size:,} bytes don't fit into the memory") from error
+            raise ValueError(f"its {size:,} bytes don't fit into the memory") from error
 
 
 def is_temporary(path: Path) -> bool:

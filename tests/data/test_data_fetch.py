@@ -9,14 +9,12 @@ import socket
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-import pooch
 import pytest
+import requests
 
-import synsim.data.download
-from synsim.data import DataNotFoundError, DownloadError, fetch, load
-from synsim.data.load import CIFAR_FILES, IDX_FILES
+from synsim.data import DataNotFoundError, DownloadError, fetch, load, stored
+from synsim.data.find import CIFAR_FILES, IDX_FILES
 from synsim.data.sources import SOURCES, Archive, Files
 
 NAME = "images.gz"
@@ -129,7 +127,7 @@ def test_a_file_has_the_usual_permissions(server, folder, tmp_path):
 )
 def test_what_counts_is_the_content_not_how_it_came(server, folder, how):
     get(folder, server.offer("good", **how))
-    assert synsim.data.idx.read_bytes(folder / NAME) == CONTENT
+    assert stored.digest(folder / NAME, len(CONTENT)) == CHECKSUM
     assert names(folder) == [NAME]
 
 
@@ -255,25 +253,31 @@ def test_a_server_that_falls_silent_is_given_up(server, folder, monkeypatch):
 
 
 class StandIn:
-    """Has the interface of pooch's downloader; does what `act` says with the open file."""
+    """A response of requests that yields these chunks, or raises those that are errors."""
 
-    act = None
+    status_code, reason = 200, "OK"
 
-    def __init__(self, progressbar, **options):
-        self.bar = progressbar
+    def __init__(self, announced, chunks):
+        self.headers, self.chunks = {"Content-Length": str(announced)}, chunks
 
-    def __call__(self, url, output_file, pooch):
-        with Path(output_file).open("wb") as file:
-            type(self).act(self.bar, file)
+    def iter_content(self, size):
+        for chunk in self.chunks:
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield chunk
+
+    def raise_for_status(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
 
 
 def test_a_short_body_is_noticed_where_the_transport_does_not(folder, monkeypatch):
-    def act(bar, file):
-        bar.total = len(CONTENT)
-        file.write(CONTENT[:-1])
-
-    monkeypatch.setattr(StandIn, "act", act)
-    monkeypatch.setattr(pooch, "HTTPDownloader", StandIn)
+    monkeypatch.setattr(requests, "get", lambda *a, **k: StandIn(len(CONTENT), [CONTENT[:-1]]))
     with pytest.raises(DownloadError, match=f"truncated: {len(CONTENT) - 1} of {len(CONTENT)} bytes arrived"):
         get(folder, "http://127.0.0.1/")
     assert names(folder) == []
@@ -283,12 +287,11 @@ def test_a_short_body_is_noticed_where_the_transport_does_not(folder, monkeypatc
 def test_what_is_no_mirrors_fault_ends_the_download(folder, monkeypatch, error):
     asked = []
 
-    def act(bar, file):
-        asked.append(file.write(CONTENT[:1000]))
-        raise error
+    def answer(url, **how):
+        asked.append(url)
+        return StandIn(len(CONTENT), [CONTENT[:1000], error])
 
-    monkeypatch.setattr(StandIn, "act", act)
-    monkeypatch.setattr(pooch, "HTTPDownloader", StandIn)
+    monkeypatch.setattr(requests, "get", answer)
     with pytest.raises(type(error)) as caught:
         get(folder, "http://127.0.0.1/a/", "http://127.0.0.1/b/")
     assert caught.value is error
