@@ -311,11 +311,57 @@ def _gathered(value: object) -> Tensor:
 
 
 def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        place = " on the meta device, without values" if value.is_meta else f" in the layout {value.layout}"
+        return f"a {value.dtype} tensor" + ("" if value.layout is torch.strided and not value.is_meta else place)
     if isinstance(value, np.ndarray):
         return f"a NumPy array of type {value.dtype}"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} that does not make an array"
     return f"an object of type {type(value).__name__}"
+
+
+def array(value: object, what: str, axes: int | None = None) -> NDArray[np.float64]:
+    """Numbers for NumPy, from a tensor, an array, lists of either, or a single number.
+
+    Args:
+        value: the numbers: whole ones, floats or truth values.
+        what: their name in the message.
+        axes: how many axes they must have; None: any number.
+
+    Returns:
+        The numbers as float64; NaN and infinite ones stay.
+
+    Raises:
+        ValueError: if they are no real numbers, rows of different lengths, or have other axes.
+    """
+    try:
+        found = _collected(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(
+            f"{what} must be real numbers in a tensor, an array or lists with rows of equal length, got "
+            f"{_described(value)}."
+        ) from error
+    if axes is not None and found.ndim != axes:
+        raise ValueError(f"{what} must have {_AXES[axes]}, got shape {list(found.shape)}.")
+    return found
+
+
+_AXES = {1: "one axis", 2: "two axes"}
+
+
+def _collected(value: object) -> NDArray[np.float64]:
+    found = np.asarray([_on_cpu(each) for each in value] if isinstance(value, list | tuple) else _on_cpu(value))
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"values of type {found.dtype}")
+    return found.astype(np.float64, copy=False)
+
+
+def _on_cpu(value: object) -> object:
+    if not isinstance(value, Tensor):
+        return value
+    there = value.detach().cpu()
+    return (there.double() if there.is_floating_point() else there).numpy()  # NumPy knows no bfloat16
 
 
 def images(x: Tensor, what: str = "x", axis: int | None = None) -> None:

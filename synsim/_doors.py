@@ -114,7 +114,7 @@ def _fits_type(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
 
 def _fits_rows(value: Any, hint: Any) -> bool:
     if isinstance(value, ROWS):  # one look at the first row, not one at each number
-        return value.ndim > 0 and _numeric(value) and (len(value) == 0 or _fits(value[0], hint))
+        return value.ndim > 0 and _numeric(value) and _fits(value[0] if len(value) else value.sum(0), hint)
     return all(_fits(each, hint) for each in value)
 
 

@@ -8,7 +8,7 @@ they were trained (NaN above the diagonal) are no obstacle, except to `forward_t
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synsim._checks import require
+from synsim._checks import array, require
 from synsim._doors import typed
 
 Array = NDArray[np.float64]
@@ -107,7 +107,7 @@ def intransigence(accuracy: ArrayLike, joint: ArrayLike) -> Array:
         I of Chaudhry et al. 2018.
     """
     matrix = _matrix(accuracy)
-    reference = np.asarray(joint, dtype=np.float64)
+    reference = array(joint, "joint")
     if reference.ndim == matrix.ndim:
         reference = _diagonal(_matrix(reference))
     return _mean(_fitting(reference, matrix, "joint") - _diagonal(matrix))
@@ -131,7 +131,7 @@ def forward_transfer(accuracy: ArrayLike, baseline: ArrayLike) -> Array:
         FWT of Lopez-Paz & Ranzato 2017.
     """
     matrix = _matrix(accuracy, 2)
-    reference = _fitting(np.asarray(baseline, dtype=np.float64), matrix, "baseline")
+    reference = _fitting(array(baseline, "baseline"), matrix, "baseline")
     return _mean(np.diagonal(matrix, 1, -2, -1) - reference[..., 1:])
 
 
@@ -150,7 +150,7 @@ def measures(
         Name of the function -> [...]; with a single task only the two means of accuracies, and `intransigence`.
     """
     found = {"average_accuracy": average_accuracy(accuracy), "learning_accuracy": learning_accuracy(accuracy)}
-    several = np.shape(accuracy)[-1] > 1
+    several = _matrix(accuracy).shape[-1] > 1
     if several:
         found |= {"backward_transfer": backward_transfer(accuracy), "forgetting": forgetting(accuracy)}
     if joint is not None:
@@ -161,7 +161,7 @@ def measures(
 
 
 def _matrix(accuracy: ArrayLike, least: int = 1) -> Array:
-    matrix = np.asarray(accuracy, dtype=np.float64)
+    matrix = array(accuracy, "accuracy")
     square = matrix.ndim >= 2 and matrix.shape[-1] == matrix.shape[-2]
     require(
         square and matrix.shape[-1] >= 1,

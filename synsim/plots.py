@@ -13,15 +13,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from synsim import statistics
+from synsim._checks import array, require, whole, within
 from synsim._doors import typed
+
+Array = NDArray[np.float64]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 COLUMN = 3.35
 """Width of one column of a journal, in inches."""
+INCHES, PANELS = "(0, 200]", 50
+"""Sizes of a figure, and panels in a row or column, that are drawn."""
+SUFFIXES = (".pdf", ".png", ".json")
 
 STYLE = {
     "font.size": 8,
@@ -62,8 +68,12 @@ def figure(columns: int = 1, *, width: float | None = None, height: float = 2.4)
 
     Returns:
         The figure and its axes.
+
+    Raises:
+        ValueError: if there is no panel, or a size is none of a figure.
     """
-    made, axes = panels(1, columns, width=width or COLUMN * columns, height=height)
+    columns = whole(columns, "columns", 1, PANELS)
+    made, axes = panels(1, columns, width=COLUMN * columns if width is None else width, height=height)
     return made, list(axes[0])
 
 
@@ -82,7 +92,16 @@ def panels(
 
     Returns:
         The figure and its axes, an array [rows, columns].
+
+    Raises:
+        ValueError: if there is no panel, or a size is none of a figure.
     """
+    rows, columns = whole(rows, "rows", 1, PANELS), whole(columns, "columns", 1, PANELS)
+    width = within(width, "width in inches", INCHES)
+    height = within(height, "height in inches", INCHES)
+    if ratios is not None:
+        require(len(ratios) == columns, f"ratios must hold one width per column, {columns}, got {len(ratios)}.")
+        ratios = [within(ratio, "every entry of ratios", "(0, 1e6]") for ratio in ratios]
     made = Figure(figsize=(width, height), layout="constrained")
     return made, made.subplots(rows, columns, squeeze=False, width_ratios=ratios)
 
@@ -98,22 +117,52 @@ def save(made: Figure, path: str | Path, data: dict[str, Any] | None = None) -> 
 
     Returns:
         The files written.
+
+    Raises:
+        ValueError: if the path names no file, or JSON can't hold the data.
     """
     import json
 
     base = Path(path)
+    base = base.with_suffix("") if base.suffix in SUFFIXES else base
+    require(base.name not in ("", ".."), f"path must name a file, without suffix, got {str(path)!r}.")
+    # Not by `with_suffix`, which takes the end of "p=0.5" for a suffix.
+    pdf, png, numbers = (base.with_name(base.name + suffix) for suffix in SUFFIXES)
+    if data is not None:
+        try:
+            text = json.dumps(data, indent=1, default=_listed)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"data must be numbers and texts in lists and dicts, by name ({error}).") from error
     base.parent.mkdir(parents=True, exist_ok=True)
-    files = [base.with_suffix(".pdf"), base.with_suffix(".png")]
+    files = [pdf, png]
     made.savefig(files[0], metadata={"CreationDate": None})
     made.savefig(files[1], dpi=300)
     if data is not None:
-        files.append(base.with_suffix(".json"))
-        files[-1].write_text(json.dumps(data, indent=1, default=_listed) + "\n", encoding="utf-8")
+        files.append(numbers)
+        numbers.write_text(text + "\n", encoding="utf-8")
     return files
 
 
 def _listed(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _require_places(at: Array, values: Array, what: str, place: str) -> None:
+    require(
+        values.shape[1] == len(at),
+        f"{what} must hold one value per {place}, [R, {len(at)}], got {list(values.shape)}.",
+    )
+
+
+def _samples(
+    labels: Sequence[str], samples: Sequence[ArrayLike], numbers: Sequence[int] | None
+) -> tuple[list[Array], list[int] | None]:
+    rows = [array(values, f"sample {k}", 1) for k, values in enumerate(samples)]
+    require(len(rows) == len(labels), f"expected one sample per label, got {len(rows)} and {len(labels)}.")
+    if numbers is None:
+        return rows, None
+    require(len(numbers) == len(rows), f"numbers must hold one per sample, {len(rows)}, got {len(numbers)}.")
+    return rows, [whole(number, "every one of numbers", 0) for number in numbers]
 
 
 @typed
@@ -129,15 +178,20 @@ def curve(ax: Axes, x: ArrayLike, replicas: ArrayLike, label: str, number: int =
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if there is not one value of every replica at each position.
     """
-    found = statistics.summary(replicas)
-    at, error = np.asarray(x, dtype=float), np.nan_to_num(found.sem)
+    at, values, number = array(x, "x", 1), array(replicas, "replicas", 2), whole(number, "number", 0)
+    _require_places(at, values, "replicas", "position")
+    found = statistics.summary(values)
+    error = np.nan_to_num(found.sem)
     colour = COLOURS[number % len(COLOURS)]
     every = max(1, len(at) // 15)  # a marker on each of many points would hide the line
     places = ((number * every // 4) % every, every)
     ax.plot(at, found.mean, color=colour, marker=MARKERS[number % len(MARKERS)], markevery=places, label=label)
     ax.fill_between(at, found.mean - error, found.mean + error, color=colour, alpha=0.2, linewidth=0)
-    some = (found.n > 0) & (found.n < np.shape(replicas)[0])
+    some = (found.n > 0) & (found.n < len(values))
     ax.plot(at[some], found.mean[some], "x", color="0.1", markersize=5, zorder=4)
     return ax
 
@@ -154,13 +208,16 @@ def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers:
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if there is not one sample, one row of numbers, and one number of a colour to every label.
     """
-    for k, values in enumerate(samples):
-        found = statistics.summary(np.asarray(values, dtype=float))
-        colour = COLOURS[(numbers[k] if numbers else k) % len(COLOURS)]
+    rows, given = _samples(labels, samples, numbers)
+    for k, used in enumerate(rows):
+        found = statistics.summary(used)
+        colour = COLOURS[(k if given is None else given[k]) % len(COLOURS)]
         error = float(np.nan_to_num(found.sem))
         ax.bar(k, float(found.mean), 0.65, yerr=error, color=colour, alpha=0.75, capsize=2.5, ecolor="0.2")
-        used = np.asarray(values, dtype=float)
         spread = np.linspace(-0.12, 0.12, len(used)) if len(used) > 1 else np.zeros(1)
         ax.plot(k + spread, used, ".", color="0.15", markersize=3, zorder=3)
     ax.set_xticks(range(len(labels)), labels)
@@ -179,11 +236,14 @@ def dots(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers:
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if there is not one sample, one row of numbers, and one number of a colour to every label.
     """
-    for k, values in enumerate(samples):
-        used = np.asarray(values, dtype=float)
+    rows, given = _samples(labels, samples, numbers)
+    for k, used in enumerate(rows):
         found = statistics.summary(used)
-        number = numbers[k] if numbers else 0
+        number = 0 if given is None else given[k]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         ax.plot(used, np.full(len(used), k), ".", color="0.6", markersize=3, zorder=1)
         error = float(np.nan_to_num(found.sem))
@@ -219,15 +279,32 @@ def heatmap(
 
     Returns:
         The image, for a colour bar.
+
+    Raises:
+        ValueError: if labels and texts do not fit the values, there is no such map, or the limits do not rise.
     """
-    matrix = np.asarray(values, dtype=float)
-    image = ax.imshow(matrix, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+    matrix = array(values, "values", 2)
+    require(
+        matrix.size > 0 and matrix.shape == (len(rows), len(columns)),
+        f"values must have a row for each of {len(rows)} labels and a column for each of {len(columns)}, got shape "
+        f"{list(matrix.shape)}.",
+    )
+    require(
+        texts is None or [len(row) for row in texts] == [len(columns)] * len(rows),
+        f"texts must hold one text for each of the values, {list(matrix.shape)}.",
+    )
+    require(colours in mpl.colormaps, f"colours must name a map of matplotlib, such as cividis, got {colours!r}.")
+    low, high = (within(limit, "every one of the limits", "(-inf, inf)") for limit in limits)
+    require(low < high, f"limits must be a lower and a higher value, got {low:g} and {high:g}.")
+    fontsize = within(fontsize, "fontsize in points", "(0, 1000]")
+    image = ax.imshow(matrix, cmap=colours, vmin=low, vmax=high, aspect="auto")
     ax.patch.set(hatch="/////", edgecolor="0.75", facecolor="white", linewidth=0)
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    for (row, column), value in np.ndenumerate(matrix):
+    for (row, column), cell in np.ndenumerate(matrix):
+        value: Any = cell
         if texts is None or not texts[row][column]:
             continue
         red, green, blue, _ = image.to_rgba(value) if np.isfinite(value) else (1.0, 1.0, 1.0, 1.0)
@@ -250,7 +327,13 @@ def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Ax
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if a place is not finite.
     """
+    left, right, height = (
+        within(value, name, "(-1e300, 1e300)") for value, name in ((left, "left"), (right, "right"), (height, "height"))
+    )
     low, high = ax.get_ylim()
     tick = 0.015 * (high - low)
     ax.plot([left, left, right, right], [height - tick, height, height, height - tick], color="0.2", linewidth=0.8)
@@ -284,7 +367,11 @@ def legend_over(made: Figure, ax: Axes, title: str | None = None, columns: int =
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: if there is no column.
     """
+    columns = whole(columns, "columns", 1, PANELS)
     handles, labels = ax.get_legend_handles_labels()
     made.legend(
         handles, labels, loc="outside upper center", ncols=columns, title=title, title_fontsize=7, handlelength=1.6
@@ -303,7 +390,11 @@ def letter(ax: Axes, name: str, up: float = 14) -> Axes:
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if that is no distance on a page.
     """
+    up = within(up, "up, in points,", "[-1e4, 1e4]")
     ax.annotate(name, (0, 1), (-24, up), xycoords="axes fraction", textcoords="offset points", fontweight="bold")
     return ax
 
@@ -321,9 +412,14 @@ def histogram(ax: Axes, centres: ArrayLike, shares: ArrayLike, label: str, numbe
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: if there are not two bins at least, or there is not one share of every replica for each.
     """
-    at = np.asarray(centres, dtype=float)
-    mean = statistics.summary(shares).mean
+    at, values, number = array(centres, "centres", 1), array(shares, "shares", 2), whole(number, "number", 0)
+    require(len(at) > 1 and bool(np.isfinite(at).all()), f"centres must be two finite numbers at least, got {at}.")
+    _require_places(at, values, "shares", "bin")
+    mean = statistics.summary(values).mean
     half = (at[1] - at[0]) / 2
     edges = np.append(at - half, at[-1] + half)
     colour = COLOURS[number % len(COLOURS)]

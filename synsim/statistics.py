@@ -14,10 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 from torch import Tensor
 
-from synsim._doors import ArgumentError, shown, typed
+from synsim._checks import array, number, require, whole
+from synsim._doors import typed
 
 Array = NDArray[np.float64]
 Values = ArrayLike | Tensor | Sequence[Tensor]
+
+LARGEST = 1e150
+"""Size above which a square is no number any more."""
+MANY = 2**31
+"""Replicas up to which the effect size is exact to four digits and better."""
 
 
 class Summary(NamedTuple):
@@ -77,14 +83,17 @@ def summary(values: Values, axis: int = 0) -> Summary:
 
     Returns:
         The four, each without that axis: NumPy scalars for [R], else arrays.
+
+    Raises:
+        ValueError: if the values are no numbers, or have no such axis.
     """
-    array = _array(values)
-    counts = np.isfinite(array)
+    given = _values(values, axis)
+    counts = np.isfinite(given)
     n = counts.sum(axis)
     # Deviations from the smallest value, so that equal values have a standard deviation of exactly zero.
-    shift = np.min(array, axis, where=counts, initial=np.inf, keepdims=True)
+    shift = np.min(given, axis, where=counts, initial=np.inf, keepdims=True)
     shift = np.where(np.isfinite(shift), shift, 0.0)
-    deviation = np.where(counts, array, shift) - shift
+    deviation = np.where(counts, given, shift) - shift
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is NaN on purpose
         centre = deviation.sum(axis, keepdims=True) / counts.sum(axis, keepdims=True)
         squares = (np.where(counts, deviation - centre, 0.0) ** 2).sum(axis)
@@ -133,7 +142,7 @@ def compare(
     Raises:
         ValueError: if the shapes are not as above, or fewer than two replicas (or pairs) are left.
     """
-    first, second = _array(a), _array(b)
+    first, second = array(a, "a"), array(b, "b")
     if first.ndim != 1 or second.ndim != 1:
         raise ValueError(f"a and b must be one number per replica, got shapes {first.shape} and {second.shape}.")
     if paired:
@@ -179,14 +188,20 @@ def from_summary(
         The test and the effect size; t, p, g and its interval are NaN if both standard errors are zero.
 
     Raises:
-        ValueError: if an n is below two, or a standard error is negative or not finite.
+        ValueError: if an n is below two or above 2³¹, a standard error is negative, or a number is not finite or above
+            1e150.
     """
     if min(n_a, n_b) < 2:
         raise ValueError(f"a test needs two replicas on each side, got n = {n_a} and {n_b}. Run more seeds.")
     if not (0 <= sem_a < math.inf and 0 <= sem_b < math.inf):
         raise ValueError(f"standard errors must be finite and not negative, got {sem_a} and {sem_b}.")
+    n_a, n_b = whole(n_a, "n_a", 2, MANY), whole(n_b, "n_b", 2, MANY)
+    mean_a, mean_b = (
+        number(mean, name, low=-LARGEST, high=LARGEST) for mean, name in ((mean_a, "mean_a"), (mean_b, "mean_b"))
+    )
+    sem_a, sem_b = (number(sem, name, high=LARGEST) for sem, name in ((sem_a, "sem_a"), (sem_b, "sem_b")))
     _require_level(level)
-    difference, n = float(mean_a - mean_b), (int(n_a), int(n_b))
+    difference, n = mean_a - mean_b, (n_a, n_b)
     sd_a, sd_b = sem_a * math.sqrt(n_a), sem_b * math.sqrt(n_b)
     if sd_a == sd_b == 0:
         return _untested(n_a + n_b - 2, difference, n)
@@ -219,7 +234,7 @@ def holm(p_values: Values) -> Array:
     Raises:
         ValueError: if they are not one row of numbers between 0 and 1.
     """
-    p = _array(p_values)
+    p = array(p_values, "p values")
     if p.ndim != 1 or bool(((p < 0) | (p > 1)).any()):
         raise ValueError(f"p values must be one row of numbers between 0 and 1, got {p.tolist()}.")
     made = np.flatnonzero(~np.isnan(p))
@@ -238,7 +253,11 @@ def stars(p: float) -> str:
 
     Returns:
         "**" if p < 0.01, "*" if p < 0.05, else "".
+
+    Raises:
+        ValueError: if it does not lie between 0 and 1.
     """
+    require(math.isnan(p) or 0 <= p <= 1, f"p must lie between 0 and 1, or be NaN for no test, got {p!r}.")
     return "**" if p < 0.01 else "*" if p < 0.05 else ""
 
 
@@ -253,8 +272,12 @@ def format_mean(mean: float, sem: float) -> str:
     Returns:
         The text; both share one power of ten, such as "(1.23 ± 0.04)e-06", if the mean is below 0.001 or at
         least a million. Nothing left of the point is rounded.
+
+    Raises:
+        ValueError: if the standard error is negative.
     """
     mean, sem = float(mean), float(sem)
+    require(not sem < 0, f"sem must be a standard error, which is not negative, got {sem!r}.")
     if not (math.isfinite(mean) and math.isfinite(sem)):
         return f"{mean:.4g}"
     size = max(abs(mean), sem)
@@ -268,24 +291,15 @@ def format_mean(mean: float, sem: float) -> str:
     return text if power == 0 else f"({text})e{power:+03d}"
 
 
-def _array(values: Values) -> Array:
-    given = values
-    try:
-        if isinstance(values, Tensor):
-            values = values.detach().cpu().numpy()
-        elif isinstance(values, list | tuple):
-            values = [item.detach().cpu().numpy() if isinstance(item, Tensor) else item for item in values]
-        array = np.asarray(values)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"values of type {array.dtype}")
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ArgumentError(f"values must be numbers, one per replica, got {shown(given)}.") from error
-    return array.astype(np.float64, copy=False)
+def _values(values: Values, axis: int) -> Array:
+    found = array(values, "values")
+    require(found.ndim > 0, f"values must have an axis of replicas, got a single number, {found}.")
+    whole(axis, f"axis, of values of shape {list(found.shape)},", -found.ndim, found.ndim - 1)
+    return found
 
 
 def _require_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, such as 0.95, got {level!r}.")
+    require(0 < level < 1, f"level must be between 0 and 1, such as 0.95, got {level!r}.")
 
 
 def _compare_pairs(a: Array, b: Array, level: float) -> Comparison:
@@ -321,6 +335,10 @@ def _correction(df: float) -> float:
     # The expected estimate is the true effect divided by this; for df = 1 there is no expectation.
     if df <= 1:
         return math.nan
+    if df > 1000:  # where the difference of the logarithms loses digits; the next term is below 1e-13
+        z = (df - 1) / 2
+        series = 1 - 1 / (8 * z) + 1 / (128 * z**2) + 5 / (1024 * z**3)
+        return math.sqrt((df - 1) / df) * series
     return math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
 
 

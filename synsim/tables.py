@@ -1,15 +1,18 @@
 """Result tables: rows of a summary, and how they are printed."""
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from synsim import statistics
-from synsim._doors import typed
+from synsim._checks import array, is_whole, require, within
+from synsim._doors import shown, typed
 
 Row = dict[str, Any]
+KEYS = ("method", "metric", "mean", "sem", "n", "published")
 
 
 @typed
@@ -24,8 +27,13 @@ def row(method: str, metric: str, values: ArrayLike, published: str | float | No
 
     Returns:
         The row: method, metric, mean, standard error, n, published.
+
+    Raises:
+        ValueError: if the values are no numbers, one per replica, or the published one is not finite.
     """
-    found = statistics.summary(np.asarray(values, dtype=float))
+    found = statistics.summary(array(values, "values", 1))
+    if published is not None and not isinstance(published, str):
+        within(published, "published", "(-inf, inf)")
     return {
         "method": method,
         "metric": metric,
@@ -45,7 +53,12 @@ def text(rows: Sequence[Row]) -> str:
 
     Returns:
         Lines of aligned columns: mean ± standard error, n, published.
+
+    Raises:
+        ValueError: if a row lacks something, or holds something else.
     """
+    for index, one in enumerate(rows):
+        _check(one, index)
     head = ("method", "metric", "mean ± s.e.", "n", "published")
     body = [
         (
@@ -64,13 +77,39 @@ def text(rows: Sequence[Row]) -> str:
     return "\n".join(_printable(line.rstrip()) for line in lines)
 
 
+def _check(one: Row, index: int) -> None:
+    lacking = [key for key in KEYS if key not in one]
+    require(
+        not lacking,
+        f"rows[{index}] must have the keys {', '.join(KEYS)}, and lacks {', '.join(lacking)}. Make rows by "
+        "synsim.tables.row.",
+    )
+    kinds = {
+        "method": isinstance(one["method"], str),
+        "metric": isinstance(one["metric"], str),
+        "mean": _is_number(one["mean"]),
+        "sem": _is_number(one["sem"]) and not (one["sem"] is not None and one["sem"] < 0),
+        "n": is_whole(one["n"]) and one["n"] >= 0,
+    }
+    wrong = [f"{key}={shown(one[key])}" for key, fits in kinds.items() if not fits]
+    require(
+        not wrong,
+        f"rows[{index}] must hold texts for method and metric, numbers or None for mean and sem, and a number of "
+        f"replicas for n, got {', '.join(wrong)}.",
+    )
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, Real) and not isinstance(value, bool))
+
+
 def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _number(mean: float | None, sem: float | None) -> str:
-    if mean is None or np.isnan(mean):
+    if mean is None or math.isnan(mean):
         return "failed"
-    if sem is None or np.isnan(sem):
+    if sem is None or math.isnan(sem):
         return f"{mean:.4g}"
     return statistics.format_mean(mean, sem)

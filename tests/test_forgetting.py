@@ -109,3 +109,35 @@ def test_a_single_task_and_tensors():
 def test_bad_input(measure, message):
     with pytest.raises(ValueError, match=message):
         measure()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0.5",
+        [["0.9", "0.5"], ["0.6", "0.8"]],
+        None,
+        [[0.9, 0.5], [0.6]],
+        torch.eye(3, dtype=torch.complex64),
+        torch.eye(3).to_sparse(),
+        torch.empty(3, 3, device="meta"),
+    ],
+    ids=["text", "texts", "nothing", "ragged", "complex", "sparse", "meta"],
+)
+def test_what_holds_no_numbers_is_refused_by_every_measure(value):
+    reference = value[0] if isinstance(value, torch.Tensor) and value.is_complex() else value
+    for measure in (f.average_accuracy, f.learning_accuracy, f.backward_transfer, f.forgetting, f.measures):
+        with pytest.raises(ValueError, match="accuracy must be real numbers in a tensor, an array or lists"):
+            measure(value)
+    for measure, name in ((f.intransigence, "joint"), (f.forward_transfer, "baseline")):
+        with pytest.raises(ValueError, match=f"{name} must be real numbers"):
+            measure(HAND, reference)
+
+
+def test_tensors_of_any_type_and_device_are_matrices():
+    expected = f.measures(HAND, HAND[0], HAND[1])
+    for value in (torch.tensor(HAND, requires_grad=True), [torch.tensor(row) for row in HAND]):
+        found = f.measures(value, value[0], value[1])
+        assert {name: float(one) for name, one in found.items()} == pytest.approx(expected, rel=1e-6)
+    coarse = f.average_accuracy(torch.tensor(HAND).bfloat16())
+    assert coarse == pytest.approx(expected["average_accuracy"], rel=1e-2)

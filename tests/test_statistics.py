@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -366,3 +367,44 @@ def test_stars() -> None:
 )
 def test_format_mean(mean, sem, text: str) -> None:
     assert statistics.format_mean(mean, sem) == text
+
+
+REFUSED = {
+    "a single number": (lambda: statistics.summary(0.5), "values must have an axis of replicas, got a single number"),
+    "no such axis": (
+        lambda: statistics.summary([0.5, 0.6], axis=1),
+        r"axis, of values of shape \[2\], must be .* from -1 to 0",
+    ),
+    "texts": (lambda: statistics.interval(["0.5"]), "values must be real numbers"),
+    "rows of another length": (lambda: statistics.compare([1.0, 2.0], [[1.0], [1.0, 2.0]]), "b must be real numbers"),
+    "p below 0": (lambda: statistics.stars(-0.5), "p must lie between 0 and 1, or be NaN for no test, got -0.5"),
+    "p above 1": (lambda: statistics.stars(2**31), "p must lie between 0 and 1"),
+    "an error below 0": (
+        lambda: statistics.format_mean(0.5, -0.1),
+        "sem must be a standard error, which is not negative",
+    ),
+    "too many": (
+        lambda: statistics.from_summary(1, 1, 10**30, 2, 1, 5),
+        "n_a must be a whole number from 2 to 2147483648",
+    ),
+    "too large": (
+        lambda: statistics.from_summary(1, 1e300, 5, 2, 1, 5),
+        r"sem_a must be finite and between 0 and 1e\+150",
+    ),
+    "no mean": (lambda: statistics.from_summary(math.nan, 1, 5, 2, 1, 5), "mean_a must be finite"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_refused_in_words(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("n", [3, 400, 503, 10**6, 2**31])
+def test_hedges_correction_of_many_replicas_is_that_of_fifty_digits(n: int) -> None:
+    found = statistics.from_summary(1.0, 1 / math.sqrt(n), n, 0.0, 1 / math.sqrt(n), n)
+    with mpmath.workdps(50):
+        half = mpmath.mpf(2 * n - 2) / 2
+        exact = mpmath.exp(mpmath.loggamma(half) - mpmath.loggamma(half - mpmath.mpf(1) / 2)) / mpmath.sqrt(half)
+    assert found.hedges_g == pytest.approx(float(exact), rel=1e-12)

@@ -1,0 +1,87 @@
+"""Figures and tables refuse what they can't draw, in words; file names keep what looks like a suffix."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from synsim import plots, tables
+
+MADE, (AX,) = plots.figure()
+ROW = tables.row("a", "b", [0.5, 0.6])
+
+REFUSED = {
+    "no column": (lambda: plots.figure(0), "columns must be a whole number from 1 to 50, got 0"),
+    "a figure without width": (lambda: plots.figure(width=0), r"width in inches must lie in \(0, 200\], got 0"),
+    "a figure without end": (lambda: plots.figure(height=2**63), r"height in inches must lie in \(0, 200\]"),
+    "panels without end": (lambda: plots.panels(2**31, 1), "rows must be a whole number from 1 to 50"),
+    "ratios": (lambda: plots.panels(1, 2, ratios=[1.0]), "ratios must hold one width per column, 2, got 1"),
+    "a ratio": (lambda: plots.panels(1, 1, ratios=[np.nan]), r"every entry of ratios must lie in \(0, 1e6\]"),
+    "no name": (lambda: plots.save(MADE, ""), "path must name a file, without suffix, got ''"),
+    "no JSON": (lambda: plots.save(MADE, "x", {"a": {(1, 2): 3}}), "data must be numbers and texts"),
+    "text for x": (lambda: plots.curve(AX, ["1"], [[1.0]], "a"), "x must be real numbers"),
+    "one value for all": (lambda: plots.curve(AX, [1, 2], 0.5, "a"), r"replicas must have two axes, got shape \[\]"),
+    "another count": (
+        lambda: plots.curve(AX, [1, 2], [[1, 2, 3]], "a"),
+        r"one value per position, \[R, 2\], got \[1, 3",
+    ),
+    "a number below 0": (lambda: plots.curve(AX, [1], [[1.0]], "a", -1), "number must be a whole number of at least 0"),
+    "labels": (lambda: plots.bars(AX, ["a"], [[1.0], [2.0]]), "expected one sample per label, got 2 and 1"),
+    "numbers": (lambda: plots.dots(AX, ["a"], [[1.0]], [1, 2]), "numbers must hold one per sample, 1, got 2"),
+    "no numbers": (lambda: plots.dots(AX, ["a"], [[None]]), "sample 0 must be real numbers"),
+    "a row of a matrix": (lambda: plots.heatmap(AX, [1.0], ["a"], ["b"]), "values must have two axes"),
+    "rows": (
+        lambda: plots.heatmap(AX, [[1.0]], ["a", "b"], ["c"]),
+        r"a row for each of 2 labels .* got shape \[1, 1\]",
+    ),
+    "texts": (lambda: plots.heatmap(AX, [[1.0]], ["a"], ["b"], [["c", "d"]]), "texts must hold one text for each"),
+    "a map": (lambda: plots.heatmap(AX, [[1.0]], ["a"], ["b"], colours="no"), "colours must name a map of matplotlib"),
+    "limits": (lambda: plots.heatmap(AX, [[1.0]], ["a"], ["b"], limits=(1, 0)), "limits must be a lower and a higher"),
+    "no place": (lambda: plots.bracket(AX, np.inf, 1, 1, "a"), r"left must lie in \(-1e300, 1e300\), got inf"),
+    "no columns": (lambda: plots.legend_over(MADE, AX, columns=0), "columns must be a whole number from 1"),
+    "another page": (lambda: plots.letter(AX, "a", 1e300), r"up, in points, must lie in \[-1e4, 1e4\]"),
+    "one bin": (lambda: plots.histogram(AX, [0.5], [[1.0]], "a"), "centres must be two finite numbers at least"),
+    "bins": (lambda: plots.histogram(AX, [0, 1], [[1.0]], "a"), r"shares must hold one value per bin, \[R, 2\]"),
+    "a row of two axes": (lambda: tables.row("a", "b", [[1.0]]), "values must have one axis"),
+    "sparse values": (
+        lambda: tables.row("a", "b", torch.eye(3).to_sparse()),
+        "values must be real numbers .*sparse_coo",
+    ),
+    "no published": (lambda: tables.row("a", "b", [1.0], np.nan), "published must lie in"),
+    "an empty row": (
+        lambda: tables.text([{}]),
+        r"rows\[0\] must have the keys .* and lacks method, .*synsim.tables.row",
+    ),
+    "a name": (lambda: tables.text([ROW, ROW | {"method": 1}]), r"rows\[1\] must hold texts .* got method=1"),
+    "an error": (lambda: tables.text([ROW | {"sem": -0.1}]), r"rows\[0\] must hold .* got sem=-0.1"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_refused_in_words(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_name_with_a_point_stays_whole(tmp_path):
+    files = plots.save(MADE, tmp_path / "p=0.5", {"a": np.arange(2)})
+    assert [file.name for file in files] == ["p=0.5.pdf", "p=0.5.png", "p=0.5.json"]
+    assert all(file.stat().st_size for file in files)
+    assert json.loads(files[2].read_text()) == {"a": [0, 1]}
+    assert plots.save(MADE, str(tmp_path / "p=0.5.pdf")) == files[:2]
+
+
+def test_everything_that_holds_numbers_is_drawn():
+    values = torch.tensor([[0.1, 0.2], [0.3, float("nan")]], dtype=torch.bfloat16)
+    for given in (values, values.double().numpy(), values.tolist(), list(values)):
+        made, axes = plots.panels(2, 3, ratios=[1, 2, 3])
+        first, *rest = axes.flatten()
+        line = plots.curve(first, [1, 2], given, "a").lines[0]
+        np.testing.assert_allclose(line.get_ydata(), [0.2, 0.2], atol=1e-3)
+        plots.bars(rest[0], ["a", "b"], given, [3, 4])
+        plots.dots(rest[1], ["a", "b"], given)
+        plots.heatmap(rest[2], given, ["a", "b"], ["c", "d"], [["1", ""], ["", "2"]])
+        plots.histogram(rest[3], [0.5, 1.5], given, "a")
+        assert tables.row("a", "b", list(given[0]))["mean"] == pytest.approx(0.15, abs=1e-3)
+        made.clear()
