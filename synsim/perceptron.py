@@ -5,6 +5,7 @@ rule of the networks (`synsim.plasticity`): each pattern has a mask of its own, 
 divided by p, the strength step has a factor (1 − p) as well as the p-step, and p is clipped to p_freeze.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from synsim import kernels, streams
 from synsim._checks import Number, available_device, constant, require, whole
-from synsim._doors import typed
+from synsim._doors import shown, typed
 
 MODELS = ("standard", "presynaptic")
+DTYPES = (torch.float32, torch.float64)
 INPUTS, PATTERNS = 1000, 100
 BLOCK = 10
 """Patterns of an evaluation that are drawn at once. It is part of the address of a mask: another one gives others."""
+LARGEST = 2**30
+"""Entries of the patterns of a task, or of a state, over all seeds: what a machine's memory holds several times."""
 
 
 @typed
@@ -41,11 +45,23 @@ def patterns(
 
     Returns:
         Patterns, int8 [R, count, inputs], and labels, int8 [R, count]; each entry −1 or +1 with equal probability.
+
+    Raises:
+        ValueError: if there is no seed, or the patterns are too many for a memory.
     """
     count, inputs = whole(count, "count"), whole(inputs, "inputs")
+    _require_room(seeds, count * inputs, "patterns")
     keys = streams.keys("init", seeds, f"perceptron/task/{whole(task, 'task', 0)}")
     x = _signs(keys, count * inputs, 0).reshape(len(seeds), count, inputs)
     return x.to(available_device(device)), _signs(keys, count, 1).to(available_device(device))
+
+
+def _require_room(seeds: Sequence[int], each: int, what: str) -> None:
+    require(len(seeds) > 0, "expected at least one seed, got none.")
+    require(
+        len(seeds) * each <= LARGEST,
+        f"{what} may have {LARGEST:,} entries over all seeds, got {len(seeds)} × {each:,}. Take fewer.",
+    )
 
 
 def _signs(keys: Tensor, count: int, draw: int) -> Tensor:
@@ -64,7 +80,15 @@ def activation(x: Tensor, strength: Tensor) -> Tensor:
 
     Returns:
         [R, B].
+
+    Raises:
+        ValueError: if the shapes do not fit.
     """
+    _require_patterns(x, strength=strength)
+    return _activation(x, strength)
+
+
+def _activation(x: Tensor, strength: Tensor) -> Tensor:
     # Not a matrix product, whose order of summation depends on the number of replicas.
     return (x * strength.unsqueeze(1)).sum(-1)
 
@@ -82,9 +106,18 @@ def direction(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
 
     Returns:
         [R, N].
+
+    Raises:
+        ValueError: if the shapes do not fit, or a label is neither −1 nor +1.
     """
+    _require_patterns(x, strength=strength)
+    _require_labels(x, y)
+    return _direction(x, y, strength)
+
+
+def _direction(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
     label = y.to(x.dtype)
-    error = label - torch.where(activation(x, strength) >= 0, torch.ones_like(label), -torch.ones_like(label))
+    error = label - torch.where(_activation(x, strength) >= 0, torch.ones_like(label), -torch.ones_like(label))
     # Sums of whole numbers: exact in any order of a matrix product.
     return torch.bmm(error.unsqueeze(1), x).squeeze(1) / x.shape[1]
 
@@ -99,7 +132,11 @@ def standard_step(weight: Tensor, u: Tensor) -> Tensor:
 
     Returns:
         The new strengths.
+
+    Raises:
+        ValueError: if the shapes do not fit.
     """
+    _require_state(weight=weight, u=u)
     return weight + u
 
 
@@ -134,7 +171,31 @@ def presynaptic_step(
 
     Returns:
         The new w̄, p and frozen.
+
+    Raises:
+        ValueError: if the shapes do not fit, or a probability or constant is out of its bounds.
     """
+    _require_state(weight=weight, p=p, u=u, frozen=frozen)
+    _require_probabilities(p)
+    for value, name in ((p_up, "p_up"), (p_down, "p_down"), (p_min, "p_min"), (p_freeze, "p_freeze"), (g_lim, "g_lim")):
+        single = value[:, 0] if isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 1 else value
+        constant(single, name, p.shape[0], high=math.inf if name == "g_lim" else 1.0)
+    constants = {"p_up": p_up, "p_down": p_down, "g_lim": g_lim, "p_min": p_min, "p_freeze": p_freeze}
+    return _presynaptic_step(weight, p, frozen, u, **constants)
+
+
+def _presynaptic_step(
+    weight: Tensor,
+    p: Tensor,
+    frozen: Tensor,
+    u: Tensor,
+    *,
+    p_up: float | Tensor,
+    p_down: float | Tensor,
+    g_lim: float | Tensor,
+    p_min: float | Tensor,
+    p_freeze: float | Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     up, down, low, high, limit = (
         torch.as_tensor(value, dtype=p.dtype, device=p.device) for value in (p_up, p_down, p_min, p_freeze, g_lim)
     )
@@ -161,7 +222,23 @@ def released(x: Tensor, p: Tensor, keys: Tensor, words: np.ndarray, *, example: 
 
     Returns:
         [R, B, N], of the type of p.
+
+    Raises:
+        ValueError: if the shapes do not fit, a p lies outside [0, 1], or the words are not those of the keys.
     """
+    _require_patterns(x, p=p)
+    require(p.dtype in DTYPES and p.device == x.device, f"p must hold floats beside the patterns, got {shown(p)}.")
+    _require_probabilities(p)
+    right = keys.dtype == torch.int64 and list(keys.shape) == [x.shape[0], 2]
+    require(right, f"keys must be int64 [{x.shape[0]}, 2], as synsim.streams.keys returns them, got {shown(keys)}.")
+    require(
+        words.dtype == np.uint32 and np.array_equal(words, keys.cpu().numpy()),
+        f"words must hold the keys as uint32, keys.cpu().numpy().astype(numpy.uint32), got {shown(words)}.",
+    )
+    return _released(x, p, keys, words, example=whole(example, "example", 0), draw=whole(draw, "draw", 0))
+
+
+def _released(x: Tensor, p: Tensor, keys: Tensor, words: np.ndarray, *, example: int = 0, draw: int = 0) -> Tensor:
     each = p.unsqueeze(1).expand(x.shape).reshape(x.shape[0], -1)
     # p stands for the expected strength too: what is transmitted is p / p, exactly 1, or 0.
     mask, _ = kernels.release(each, each, keys, words, 1, example, draw)
@@ -178,8 +255,61 @@ def majority(votes: Tensor, y: Tensor) -> Tensor:
 
     Returns:
         bool [R, B].
+
+    Raises:
+        ValueError: if the shapes do not fit, or a label is neither −1 nor +1.
     """
+    fits = votes.ndim == 3 and votes.shape[0] > 0 and votes.shape[1:] == y.shape and not _is_odd(votes)
+    require(fits, f"votes must be real numbers [samples, {', '.join(map(str, y.shape))}], got {shown(votes)}.")
+    _require_labels(votes[0].unsqueeze(-1), y)
+    return _majority(votes, y)
+
+
+def _majority(votes: Tensor, y: Tensor) -> Tensor:
     return votes.sum(0) * y > 0
+
+
+def _is_odd(value: Tensor) -> bool:
+    return value.is_complex() or value.dtype == torch.bool
+
+
+def _require_patterns(x: Tensor, **rows: Tensor) -> None:
+    require(
+        x.ndim == 3 and x.numel() > 0 and not _is_odd(x),
+        f"patterns must be real numbers [R, B, N] (replicas, patterns, inputs), got {shown(x)}.",
+    )
+    shape = [x.shape[0], x.shape[2]]
+    for name, value in rows.items():
+        require(
+            list(value.shape) == shape and not _is_odd(value),
+            f"{name} must hold real numbers of shape {shape}, a row per replica, got {shown(value)}.",
+        )
+
+
+def _require_labels(x: Tensor, y: Tensor) -> None:
+    shape = list(x.shape[:2])
+    good = list(y.shape) == shape and not _is_odd(y) and bool((y.abs() == 1).all())
+    if not good:
+        values = "" if _is_odd(y) or not y.numel() else f" with values from {y.min().item()} to {y.max().item()}"
+        raise ValueError(
+            f"labels must be −1 or +1 of shape {shape}, got {shown(y)}{values}. Turn classes 0 and 1 into 2 · y − 1."
+        )
+
+
+def _require_state(**state: Tensor) -> None:
+    first = next(iter(state.values()))
+    for name, value in state.items():
+        kind = value.dtype == torch.bool if name == "frozen" else not _is_odd(value)
+        require(
+            value.ndim == 2 and value.shape == first.shape and kind,
+            f"{name} must hold {'truth values' if name == 'frozen' else 'real numbers'} [R, N], in one shape with the "
+            f"others ({', '.join(state)}), got {shown(value)}.",
+        )
+
+
+def _require_probabilities(p: Tensor) -> None:
+    inside = bool(((p >= 0) & (p <= 1)).all())
+    require(inside, f"p must lie in [0, 1], got values from {p.min().item():g} to {p.max().item():g}.")
 
 
 class Perceptron:
@@ -220,8 +350,9 @@ class Perceptron:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         require(model in MODELS, f"model must be one of {', '.join(MODELS)}, got {model!r}.")
-        require(len(seeds) > 0, "expected at least one seed, got none.")
-        require(dtype in (torch.float32, torch.float64), f"dtype must be torch.float32 or torch.float64, got {dtype}.")
+        inputs = whole(inputs, "inputs")
+        _require_room(seeds, inputs, "the state")
+        require(dtype in DTYPES, f"dtype must be torch.float32 or torch.float64, got {dtype}.")
         self.seeds, self.model = tuple(whole(seed, "seed", 0) for seed in seeds), model
         at = available_device(device)
         given = {"p_up": p_up, "p_down": p_down, "g_lim": g_lim, "p_min": p_min, "p_freeze": p_freeze}
@@ -237,7 +368,7 @@ class Perceptron:
             bool((bounds[0] <= bounds[1]).all()),
             f"p_min must not exceed p_freeze, got {bounds[0].flatten().tolist()} and {bounds[1].flatten().tolist()}.",
         )
-        self.weight = torch.zeros(len(self.seeds), whole(inputs, "inputs"), device=at, dtype=dtype)
+        self.weight = torch.zeros(len(self.seeds), inputs, device=at, dtype=dtype)
         self.p = torch.zeros_like(self.weight) + bounds[0] if model == "presynaptic" else torch.ones_like(self.weight)
         self.frozen = torch.zeros_like(self.weight, dtype=torch.bool)
         self.updates = 0
@@ -256,11 +387,11 @@ class Perceptron:
         """
         x = self._checked(x, y).to(self.weight)
         if self.model == "standard":
-            self.weight = standard_step(self.weight, direction(x, y, self.weight))
+            self.weight = self.weight + _direction(x, y, self.weight)
         else:
-            x = released(x, self.p, *self._keys["train"], draw=self.updates)
-            u = direction(x, y, self.weight / self.p)
-            self.weight, self.p, self.frozen = presynaptic_step(self.weight, self.p, self.frozen, u, **self.constants)
+            x = _released(x, self.p, *self._keys["train"], draw=self.updates)
+            u = _direction(x, y, self.weight / self.p)
+            self.weight, self.p, self.frozen = _presynaptic_step(self.weight, self.p, self.frozen, u, **self.constants)
         self.updates += 1
 
     @typed
@@ -286,10 +417,10 @@ class Perceptron:
             rows = slice(block * BLOCK, (block + 1) * BLOCK)
             part, label = x[:, rows].to(self.weight), y[:, rows]
             if self.model == "standard":
-                found.append((activation(part, strength) >= 0) == (label > 0))
+                found.append((_activation(part, strength) >= 0) == (label > 0))
             else:
-                passes = (released(part, self.p, keys, words, example=block, draw=draw) for draw in range(samples))
-                found.append(majority(torch.stack([activation(one, strength).sign() for one in passes]), label))
+                passes = (_released(part, self.p, keys, words, example=block, draw=draw) for draw in range(samples))
+                found.append(_majority(torch.stack([_activation(one, strength).sign() for one in passes]), label))
         return torch.cat(found, dim=1)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -319,9 +450,13 @@ class Perceptron:
                 f"state[{name!r}] must have shape {list(mine.shape)}, got {None if got is None else list(got.shape)}. "
                 "Build the perceptron with the seeds and inputs of the state.",
             )
+        _require_state(**{name: state[name] for name in ("weight", "p", "frozen")})
+        _require_probabilities(state["p"])
+        updates = state.get("updates")
+        whole(updates, "state['updates']", 0)
         for name in ("weight", "p", "frozen"):
             setattr(self, name, state[name].to(getattr(self, name), copy=True))
-        self.updates = int(state["updates"])
+        self.updates = int(updates)  # type: ignore[arg-type]
 
     def _checked(self, x: Tensor, y: Tensor) -> Tensor:
         replicas, inputs = self.weight.shape
@@ -329,10 +464,6 @@ class Perceptron:
             x.ndim == 3 and x.shape[0] == replicas and x.shape[2] == inputs and x.shape[1] > 0,
             f"patterns must have shape [{replicas}, B, {inputs}] (replicas, patterns, inputs), got {list(x.shape)}.",
         )
-        require(
-            y.shape == x.shape[:2] and bool((y.abs() == 1).all()),
-            f"labels must be −1 or +1 of shape {list(x.shape[:2])}, got shape {list(y.shape)} with values from "
-            f"{y.min().item() if y.numel() else None} to {y.max().item() if y.numel() else None}. "
-            "Turn classes 0 and 1 into 2 · y − 1.",
-        )
+        require(not _is_odd(x), f"patterns must be real numbers, got {shown(x)}.")
+        _require_labels(x, y)
         return x

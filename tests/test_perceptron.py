@@ -311,6 +311,63 @@ def test_patterns_that_do_not_fit_are_refused():
     assert net.updates == 0
 
 
+X, Y = patterns([1, 2], 0, 5, 30)
+W, P = torch.rand(2, 30, generator=torch.Generator().manual_seed(0)), torch.full((2, 30), 0.5)
+OFF = torch.zeros(2, 30, dtype=torch.bool)
+KEYS = streams.keys("eval", [1, 2], "perceptron")
+WORDS = KEYS.numpy().astype(np.uint32)
+WIDE = torch.zeros(3, 2, 5)
+UNFIT = {
+    "patterns without end": (lambda: patterns([1], 0, 2**31), "patterns may have 1,073,741,824 entries over all seeds"),
+    "no seed": (lambda: patterns([], 0), "expected at least one seed, got none"),
+    "a state without end": (lambda: Perceptron([1], inputs=2**40), "the state may have 1,073,741,824 entries"),
+    "strengths": (lambda: perceptron.activation(X, W[:, :7]), r"strength must hold real numbers of shape \[2, 30\]"),
+    "strengths that broadcast": (lambda: perceptron.activation(X, W[:1]), r"strength must hold .*got .*\[1, 30\]"),
+    "flat patterns": (lambda: direction(X[0], Y, W), r"patterns must be real numbers \[R, B, N\]"),
+    "labels of classes": (
+        lambda: direction(X, (Y + 1) // 2, W),
+        "labels must be −1 or \\+1 of shape .* values from 0 to 1",
+    ),
+    "labels that broadcast": (lambda: direction(X, Y[:, :1], W), r"labels must be −1 or \+1 of shape \[2, 5\]"),
+    "a weight of no axes": (lambda: standard_step(W[0, 0], W), r"weight must hold real numbers \[R, N\]"),
+    "a weight that is complex": (lambda: standard_step(W + 1j, W), "weight must hold real numbers"),
+    "another u": (
+        lambda: presynaptic_step(W, P, OFF, W[:1]),
+        "u must hold real numbers .* in one shape with the others",
+    ),
+    "frozen by number": (lambda: presynaptic_step(W, P, W, W), "frozen must hold truth values"),
+    "p above 1": (lambda: presynaptic_step(W, P + 1, OFF, W), r"p must lie in \[0, 1\], got values from 1.5"),
+    "p_up": (lambda: presynaptic_step(W, P, OFF, W, p_up=2**31), "p_up must be finite and between 0 and 1"),
+    "p_min": (lambda: presynaptic_step(W, P, OFF, W, p_min=torch.rand(3, 1)), r"p_min must be .*\[2\]"),
+    "p of another width": (lambda: perceptron.released(X, P[:, :7], KEYS, WORDS), "p must hold real numbers"),
+    "p that is NaN": (lambda: perceptron.released(X, P * math.nan, KEYS, WORDS), r"p must lie in \[0, 1\]"),
+    "keys of one": (lambda: perceptron.released(X, P, KEYS[:1], WORDS), r"keys must be int64 \[2, 2\]"),
+    "words of one column": (
+        lambda: perceptron.released(X, P, KEYS, WORDS[:, :1]),
+        "words must hold the keys as uint32",
+    ),
+    "words of one row": (lambda: perceptron.released(X, P, KEYS, WORDS[:1]), "words must hold the keys as uint32"),
+    "words of other keys": (lambda: perceptron.released(X, P, KEYS, WORDS + 1), "words must hold the keys as uint32"),
+    "signed words": (lambda: perceptron.released(X, P, KEYS, -KEYS.numpy()), "words must hold the keys as uint32"),
+    "votes": (lambda: majority(WIDE[..., :4], Y), r"votes must be real numbers \[samples, 2, 5\]"),
+    "votes on classes": (lambda: majority(WIDE, (Y + 1) // 2), "labels must be −1 or"),
+    "no updates": (
+        lambda: Perceptron([1]).load_state_dict({**Perceptron([1]).state_dict(), "updates": torch.tensor(0.5)}),
+        r"state\['updates'\] must be a whole number",
+    ),
+    "another p": (
+        lambda: Perceptron([1]).load_state_dict({**Perceptron([1]).state_dict(), "p": torch.full((1, 1000), 2.0)}),
+        r"p must lie in \[0, 1\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), UNFIT.values(), ids=UNFIT.keys())
+def test_what_would_be_broadcast_or_leave_a_kernel_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def run(script, out, *more):
     config = script.parse(script.Config, "", [*SMALL, "--threads", "1", "--out", str(out), *more])
     script.run(config, script.experiment)
