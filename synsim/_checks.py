@@ -3,7 +3,10 @@
 import difflib
 import math
 import operator
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,22 @@ def finite(values: Mapping[str, Tensor], what: str, replicas: int | None) -> Non
                 "The network may have diverged; look at its weights and outputs.",
                 bad,
             )
+
+
+def warn(message: str) -> None:
+    """A UserWarning that points to the line of the user's, not to one of this package.
+
+    Args:
+        message: what holds not, why, and what to do.
+    """
+    depth, frame = 2, sys._getframe(1)
+    while frame is not None and frame.f_back is not None and _ours(frame):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, UserWarning, stacklevel=depth)
+
+
+def _ours(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__", "").partition(".")[0] in ("synsim", "torch", "contextlib")
 
 
 def require(condition: bool, message: str) -> None:

@@ -17,7 +17,7 @@ from synsim._doors import typed
 from synsim._rules import Home, Rule, network, per_replica, settable
 from synsim.kernels import LEAST_PROBABILITY, Constants
 from synsim.synapses import StochasticLayer, synapses
-from synsim.synapses.base import living
+from synsim.synapses.base import living, say_unheard
 
 BOUNDS = ("soft", "hard")
 _RANGES = {
@@ -189,6 +189,9 @@ class PresynapticSGD(Rule):
             },
         )
 
+    _looked = False
+    """Whether the layers were looked at, in the first step, for weights that are used without a release."""
+
     def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         found = {**settings, "bounds": choice(settings["bounds"], "bounds", BOUNDS)}
         found.update({name: flag(settings[name], name) for name in ("modulate_lr", "plastic", "train_bias")})
@@ -256,6 +259,9 @@ class PresynapticSGD(Rule):
                 loss = closure()
         penalty = penalty or {}
         self._check(penalty)
+        if not self._looked:
+            self._looked = True
+            say_unheard(synapses(self._net))
         homes = self._homes
         for index, group in enumerate(self.param_groups):
             constants: Constants | None = None

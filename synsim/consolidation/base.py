@@ -1,13 +1,12 @@
 """What is done with an importance: one interface, and what all of them check."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import Number, constant, require, tensor
+from synsim._checks import Number, constant, require, tensor, warn
 from synsim._doors import typed
 from synsim.networks import replicas_of
 
@@ -32,11 +31,11 @@ class Consolidation:
     def __init__(self) -> None:
         self._said: set[str] = set()
 
-    def _say(self, reason: str, message: str, depth: int = 0) -> None:
+    def _say(self, reason: str, message: str) -> None:
         # Once: after the tenth task of a run nobody wants to read it again.
         if reason not in self._said:
             self._said.add(reason)
-            warnings.warn(message, UserWarning, stacklevel=3 + depth)
+            warn(message)
 
     def _hold(self, net: nn.Module, kept: Mapping[str, Tensor]) -> None:
         # What is kept must belong to parameters of the same shape; that some of them are gone is said once.
@@ -56,7 +55,7 @@ class Consolidation:
             f"none of the protected parameters {gone} is in this network, which has {sorted(shapes)}. Give the network "
             "that was remembered, under the same names.",
         )
-        self._say("gone", f"the protected parameters {gone} are no longer in the network: they are not held.", 1)
+        self._say("gone", f"the protected parameters {gone} are no longer in the network: they are not held.")
 
     def grow(self, net: nn.Module) -> None:
         """Go on with a network some of whose layers have more units now; old entries come first along every axis.

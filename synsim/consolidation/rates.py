@@ -99,7 +99,7 @@ class _Rates(Consolidation):
         for reason, (replicas_idle, why) in reasons.items():
             if bool(replicas_idle.any()):
                 where = "" if replicas is None else f" in replicas {replicas_idle.nonzero().flatten().tolist()}"
-                self._say(reason, f"{self.name} holds no parameter{where}: {why}", 2)
+                self._say(reason, f"{self.name} holds no parameter{where}: {why}")
 
     def factors(self, net: nn.Module) -> dict[str, Tensor]:
         """The factors that follow from the importances.
@@ -212,7 +212,7 @@ class Modulation(_Rates):
         if free and bool((torch.as_tensor(strength, device="cpu") != 0).any()):
             zero = _count(self._importance, replicas_of(net)).sum() == 0
             why = ALL_ZERO if zero else "all importances are alike, and none has rank above another. Use scale='max'."
-            self._say("idle", f"{self.name} slows no parameter down: {why}", 1)
+            self._say("idle", f"{self.name} slows no parameter down: {why}")
         return found
 
     def _scaled(self, replicas: int | None) -> dict[str, Tensor]:
@@ -305,7 +305,7 @@ class Freeze(_Rates):
                 f"the largest importance is {top:g}, below threshold={self.threshold}. Lower the threshold, or freeze "
                 "a share; release probabilities come close to 1 only where PresynapticSGD has moved them."
             )
-        self._say("idle", f"{self.name} holds no parameter: {why}", 1)
+        self._say("idle", f"{self.name} holds no parameter: {why}")
 
 
 class Mask(_Rates):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from synsim._checks import require
+from synsim._checks import require, warn
 from synsim._kept import INTERNAL, kept
 from synsim.curvature.capture import simple
 from synsim.curvature.means import parameters_of
@@ -155,10 +155,9 @@ def way_of(case: Case, closed: Sums, batched: Sums) -> Way:
             _refuse(case)
         ways[key] = way
     if way.kind == "single":
-        warnings.warn(
+        warn(
             f"gradients are taken one example at a time, which is slow: {way.why} "
             "If it takes too long, measure on fewer examples (images=...).",
-            stacklevel=4,
         )
     return way
 

@@ -4,12 +4,11 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from synsim._checks import require
+from synsim._checks import require, warn
 from synsim._files import regular
 from synsim.data import stored
 from synsim.data.find import roots
@@ -155,4 +154,4 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def _report(message: str) -> None:
-    warnings.warn(message, stacklevel=5)
+    warn(message)

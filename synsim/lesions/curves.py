@@ -14,6 +14,7 @@ from synsim.lesions.copies import Copies, bytes_per_copy, can_widen, copied
 from synsim.lesions.orders import ORDERS, Order, lesion_ranks, lesion_scores, staying
 from synsim.meters import accuracy
 from synsim.meters.coverage import say_reliable, say_shared
+from synsim.meters.passes import look_for_bypassed
 from synsim.networks import replicas_of
 
 FRACTIONS = tuple(k / 10 for k in range(10))
@@ -76,6 +77,7 @@ def lesion_curves(
     edges = [len(wanted) * k // parts for k in range(parts + 1)]
     say_reliable(net, "lesions silence the synapses of stochastic layers, and all else stays.")
     say_shared(net, "a lesion silences it in one of them.")
+    look_for_bypassed(net, images, seed, head)
     source, found = copied(net), []
     for start, stop in itertools.pairwise(edges):
         masks = [staying(ranks[name], share, replicas) for name, share in wanted[start:stop]]

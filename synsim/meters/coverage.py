@@ -1,21 +1,23 @@
 """What a meter of synapses sees of a network, and what it has to say that it does not see."""
 
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from synsim._checks import warn
 from synsim._kept import kept
-from synsim.inputs import Images, has_replicas, logits_of
+from synsim.inputs import Images, has_replicas, logits_of, tensor_of
+from synsim.networks import MultiHead
 from synsim.synapses import StochasticLayer, evaluation, synapses
 
 GAINS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
@@ -74,7 +76,7 @@ def say_left_out(names: list[str], what: str) -> None:
     """
     if names:
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        warnings.warn(f"{what} Left out: {', '.join(names[:4])}{more}.", UserWarning, stacklevel=4)
+        warn(f"{what} Left out: {', '.join(names[:4])}{more}.")
 
 
 def say_reliable(net: nn.Module, what: str) -> None:
@@ -102,12 +104,65 @@ def say_shared(net: nn.Module, what: str) -> None:
         owners.setdefault(id(layer if held is None else held), []).append(name)
     for names in owners.values():
         if len(names) > 1:
-            warnings.warn(
+            warn(
                 f"the stochastic layers {', '.join(map(repr, names))} share one weight, each with release "
                 f"probabilities of its own: {what}",
-                UserWarning,
-                stacklevel=4,
             )
+
+
+BYPASSED = (
+    "{layers} of the network drew no mask in these passes, but the weights reach its output: something uses them "
+    "without calling the layer, so that these synapses never fail. nn.MultiheadAttention does so with out_proj, and "
+    "nn.TransformerEncoderLayer with its linear layers in evaluation mode without gradients "
+    "(torch.backends.mha.set_fastpath_enabled(False) turns that off)."
+)
+
+
+def say_bypassed(net: nn.Module, images: Images, head: int | None) -> None:
+    """One warning that names the stochastic layers whose weights were used without a release, after passes in a view.
+
+    A layer that drew nothing may rest, as the heads of other tasks do; one that does not is found by its weight,
+    without which the output changes.
+
+    Args:
+        net: the network, in the view and the mode of its passes, which are over.
+        images: the images.
+        head: index of the head, or None.
+    """
+    resting = {
+        other
+        for module in net.modules()
+        if isinstance(module, MultiHead) and head is not None
+        for index, branch in enumerate(module.heads)
+        if index != head
+        for other in branch.modules()
+    }
+    names = [name for name, layer in synapses(net).items() if layer not in resting and _unasked(layer)]
+    if not names:
+        return
+    x = shown(net, images, PROBES[0])
+    before = logits_of(net, x, head)
+    if not torch.equal(before, logits_of(net, x, head)):
+        return  # with noise of its own no change tells anything
+    bypassed = [name for name in names if not torch.equal(before, _with_others(net, name, x, head))]
+    if bypassed:
+        layers = ("layer " if len(bypassed) == 1 else "layers ") + ", ".join(map(repr, bypassed))
+        warn(BYPASSED.format(layers=layers))
+
+
+def _unasked(layer: StochasticLayer) -> bool:
+    view = layer.stream.here.view
+    fails = view is not None and not view.address.mean and not view.asked
+    return fails and bool((layer.p < 1).any())
+
+
+def _with_others(net: nn.Module, name: str, x: Tensor, head: int | None) -> Tensor:
+    # The output with other parameters in one layer; no multiple of its own, which a normalisation would hide.
+    others = {
+        f"{name}.{part}" if name else part: torch.linspace(-1, 2, p.numel()).reshape(p.shape).to(p)
+        for part, p in synapses(net)[name].named_parameters()
+    }
+    return tensor_of(functional_call(net, others, (x,), {} if head is None else {"head": head}))
 
 
 class Probe:

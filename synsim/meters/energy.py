@@ -1,6 +1,5 @@
 """Energy that a network spends, under several named models."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from synsim._checks import require
+from synsim._checks import require, warn
 from synsim._doors import typed
 from synsim._kept import kept
 from synsim.inputs import Images, as_images, logits_of
@@ -143,11 +142,9 @@ def _activity(
             heard.count = 0
             found.clear()
     if others:
-        warnings.warn(
+        warn(
             f"the activity is that of rectified units (ReLU); this network also has units with {', '.join(others)}, "
             "which are left out.",
-            UserWarning,
-            stacklevel=3,
         )
     total = total / count
     return total if replicas is not None else total[0]

@@ -11,6 +11,7 @@ from synsim._doors import typed
 from synsim._kept import kept
 from synsim.inputs import Images, as_images, labelled, logits_of, output_replicas
 from synsim.losses import class_logits
+from synsim.meters.coverage import say_bypassed, shown
 from synsim.synapses import evaluation, synapses
 
 CHUNK = 1000
@@ -65,6 +66,20 @@ def passes(
                     part = slice(low, min(stop, low + size))
                     address.at(sample, low // block, low)
                     yield sample, part, logits_of(net, images[part], head)
+        say_bypassed(net, images, head)
+
+
+def look_for_bypassed(net: nn.Module, images: Images, seed: int, head: int | None) -> None:
+    """Warn of stochastic layers that something goes around, for meters whose passes are not those of the network.
+
+    Args:
+        net: the network.
+        images: the images.
+        seed: of the masks.
+        head: index of the head, or None.
+    """
+    for _ in passes(net, shown(net, images, 2), samples=1, block=None, seed=seed, head=head):
+        pass
 
 
 @typed

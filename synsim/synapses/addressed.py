@@ -51,13 +51,17 @@ class View:
     Args:
         address: where the numbers of this thread come from.
         tied: whether it holds for one pass alone, whose repetition in a backward pass it is or will be tied to.
+
+    Attributes:
+        asked: whether the module has drawn at this address.
     """
 
-    __slots__ = ("address", "counts", "tied")
+    __slots__ = ("address", "asked", "counts", "tied")
 
     def __init__(self, address: Address, tied: bool = False) -> None:
         self.address, self.tied = address, tied
         self.counts: Tensor | None = None
+        self.asked = False
 
 
 class Here(local):
@@ -205,9 +209,10 @@ class Addressed(nn.Module):
         return max(self.stream.draw - 1, 0) if address.draw is None else address.draw
 
     def _next(self) -> int:
-        draw = self.address.draw
-        if draw is not None:
-            return draw
+        view = self.stream.here.view
+        if view is not None and view.address.draw is not None:
+            view.asked = True
+            return view.address.draw
         if torch.is_grad_enabled() and recomputation.suspected():
             # Drawn past `forward`, where no door stands.
             return recomputation.number(self)

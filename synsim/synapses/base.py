@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import kernels, streams
-from synsim._checks import available_device, require, whole
+from synsim._checks import available_device, require, warn, whole
 from synsim._doors import typed
 from synsim.kernels import LEAST_PROBABILITY, reference
 from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
@@ -387,6 +387,31 @@ def synapses(net: nn.Module) -> dict[str, StochasticLayer]:
         Module name -> layer, in the order of `named_modules`; "" if the network is itself such a layer.
     """
     return {name: module for name, module in net.named_modules() if isinstance(module, StochasticLayer)}
+
+
+UNHEARD = (
+    "{layers} of the network drew no mask while others did, yet the weights have gradients: something uses them "
+    "without calling the layer, as nn.MultiheadAttention uses the weight of out_proj. These synapses never fail."
+)
+
+
+def say_unheard(layers: Mapping[str, StochasticLayer]) -> None:
+    """One warning that names the layers whose weights have gradients though nothing was ever drawn for them.
+
+    Args:
+        layers: of a network after a backward pass, by name. Where none of them drew, the pass was made in a view, or
+            the gradients by hand.
+    """
+    silent = {name: layer for name, layer in layers.items() if not layer.draws}
+    names = [name for name, layer in silent.items() if _used(layer) and bool((layer.p < 1).any())]
+    if names and len(silent) < len(layers):
+        found = ("layer " if len(names) == 1 else "layers ") + ", ".join(map(repr, names))
+        warn(UNHEARD.format(layers=found))
+
+
+def _used(layer: StochasticLayer) -> bool:
+    weight = layer._parameters.get("weight")
+    return weight is not None and weight.grad is not None
 
 
 def living() -> list[StochasticLayer]:

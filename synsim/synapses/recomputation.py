@@ -218,6 +218,8 @@ def _held(module: "Addressed", address: "Address") -> Iterator[None]:
         yield
     finally:
         here.view = before
+        if before is not None:
+            before.asked = before.asked or view.asked
         if view.counts is not None and _backward() == -1:
             module._note(view.counts)
 

@@ -1,7 +1,6 @@
 """The loop over tasks: R replicas at once, measurements per epoch, checkpoints, resume."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,10 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from synsim._checks import require, whole
+from synsim._checks import require, warn, whole
 from synsim._doors import typed
 from synsim.meters import accuracy
 from synsim.networks import replicas_of
+from synsim.synapses import synapses
+from synsim.synapses.base import say_unheard
 from synsim.tasks import Task, batches
 from synsim.training.history import Failure, History, check_names
 from synsim.training.plan import Plan, check_optimiser, plan, vector
@@ -94,6 +95,7 @@ class _Run:
         self.alive = torch.ones(lead, dtype=torch.bool, device="cpu")
         self.held = Held(net, optimiser)
         self.elapsed = 0.0
+        self.looked = False
         self.built: dict[str, Tensor] = {}
         self.groups = [] if store is None else groups_of(optimiser, self.built, "built")
         self.built = {name: value.clone() for name, value in self.built.items()}
@@ -248,11 +250,9 @@ def fit(
     check_optimiser(net, optimiser)
     schedule = None if scheduler is None else Schedule(scheduler, optimiser, schedule_every)
     if store is not None and schedule is None and hasattr(optimiser.step, "_wrapped_by_lr_sched"):
-        warnings.warn(
+        warn(
             "a scheduler of torch is attached to this optimiser. fit neither steps it nor keeps its counters in "
             "checkpoints: give it as fit(scheduler=...).",
-            UserWarning,
-            stacklevel=3,
         )
     listeners = _Listeners(penalty, protection, objective, schedule, stop or getattr(store, "stopping", None))
     names = [[task.name for task in part] for part in (todo.tasks, todo.test)]
@@ -348,6 +348,9 @@ def _epoch(run: _Run, task: Task, index: int, epoch: int, span: tuple[int, int],
         x, y = task.batch(rows[0] if alone else rows)
         losses, right = forward_backward(run.net, run.optimiser, x, y, task.head, run.objective)
         run.guard(losses, task.name, epoch, step)
+        if not run.looked:
+            run.looked = True
+            say_unheard(synapses(run.net))
         again = partial(_losses, run.net, run.optimiser, x, y, task.head, run.objective)
         if run.protection is None:
             apply_step(run.net, run.optimiser, run.penalty, again)

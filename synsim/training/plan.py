@@ -1,6 +1,5 @@
 """What a call of `fit` is asked to do: tasks, steps and seeds, checked before anything moves."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim._checks import require, tensor, whole
+from synsim._checks import require, tensor, warn, whole
 from synsim.networks import replicas_of
 from synsim.tasks import Task
 from synsim.training.step import needs_closure
@@ -125,11 +124,9 @@ def check_optimiser(net: nn.Module, optimiser: Optimizer) -> None:
         f"this {type(optimiser).__name__} holds none of the parameters of this network. Build it with this network's.",
     )
     if left:
-        warnings.warn(
+        warn(
             f"the optimiser does not hold {', '.join(left[:5])}{' …' if len(left) > 5 else ''}: they stay as they are, "
             "while their gradients add up. Call requires_grad_(False) on them, or add them to the optimiser.",
-            UserWarning,
-            stacklevel=4,
         )
     require(
         not needs_closure(optimiser) or replicas_of(net) in (None, 1),

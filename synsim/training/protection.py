@@ -1,6 +1,5 @@
 """Learning under protection: importances observed or measured, and the consolidation that they feed."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim._checks import NotFiniteError, finite, require
+from synsim._checks import NotFiniteError, finite, require, warn
 from synsim._doors import typed
 from synsim._kept import kept
 from synsim.bgd import BGD
@@ -300,13 +299,11 @@ class Protection:
         for task in tasks:
             own = set(torch.unique(task.train.labels).tolist())
             if seen and not own & seen:
-                warnings.warn(
+                warn(
                     "every task has classes of its own on one shared output layer (class-incremental learning). "
                     "Protecting parameters, as EWC, SI and MAS do, cannot work there: old classes are never contrasted "
                     "with new ones (van de Ven, Tuytelaars & Tolias 2022, Nature Machine Intelligence 4, 1185). "
                     "Use tasks with separate heads (heads='separate') or a shared label (heads='shared').",
-                    UserWarning,
-                    stacklevel=4,
                 )
                 return
             seen |= own

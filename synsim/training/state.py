@@ -1,6 +1,5 @@
 """The whole state of a training run as tensors and JSON, so that it can go on to the same bits."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim._checks import require
+from synsim._checks import require, warn
 from synsim.training.trees import decode, encode
 
 
@@ -113,11 +112,9 @@ def changes(optimiser: Optimizer, tensors: Mapping[str, Tensor], built: list[Any
                 found.setdefault(index, set()).add(name)
                 words.append(f"{name} of group {index} (was {before}, is {now})")
     if words:
-        warnings.warn(
+        warn(
             f"the run that is resumed was begun with other constants: {', '.join(words)}. It goes on with those given "
             "now, and ends elsewhere than a run that was not interrupted.",
-            UserWarning,
-            stacklevel=5,
         )
     return found
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from synsim._checks import require
+from synsim._checks import require, warn
 
 TARGETS = ("numpy", "cython", "cpp_standalone")
 
@@ -62,7 +62,7 @@ def chosen(target: str | None) -> str:
         return target or "cython"
     if target is not None:
         raise RuntimeError(f'target={target!r} needs a C++ compiler: {problem}. Install it, or take target="numpy".')
-    warnings.warn(f"Brian2 runs on its NumPy target, which is slower: {problem}.", stacklevel=3)
+    warn(f"Brian2 runs on its NumPy target, which is slower: {problem}.")
     return "numpy"
 
 
