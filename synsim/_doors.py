@@ -20,6 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ROWS = (Tensor, np.ndarray)
+SEQUENCES = (Sequence, tuple, list)
 SHOWN = 80
 """Characters of a value that a message shows."""
 
@@ -44,9 +45,8 @@ def typed(function: Callable[P, T]) -> Callable[P, T]:
     def door(*args: P.args, **kwargs: P.kwargs) -> T:
         names, hints = _promises(function)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            # Most values are of the very type that the annotation names, which is told without looking further.
-            if name in hints and (type(value) is not hints[name] or (type(value) is Tensor and not _dense(value))):
-                _hold(value, hints[name], name)
+            if name in hints:
+                hints[name].hold(value, name)
         return function(*args, **kwargs)
 
     return door
@@ -59,28 +59,52 @@ def check_fields(record: Any) -> None:
         record: an instance.
     """
     kind: Any = type(record)
-    hints = _hints(kind)
-    for field in fields(record):
-        _hold(getattr(record, field.name), hints.get(field.name, Any), field.name)
+    for name, promise in _fields(kind).items():
+        promise.hold(getattr(record, name), name)
+
+
+class _Promise:
+    # An annotation, and what most values that keep it are: of just these types, or instances of these classes.
+    __slots__ = ("classes", "exact", "hint")
+
+    def __init__(self, hint: Any) -> None:
+        self.hint = hint
+        of = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        self.exact = {kind for kind in (bool, int, float, NoneType) if kind in of}
+        self.exact |= {int} if float in of else set()
+        self.classes = tuple(filter(_ordinary, of))
+
+    def hold(self, value: object, name: str) -> None:
+        if type(value) in self.exact or isinstance(value, self.classes) or _fits(value, self.hint):
+            return
+        raise ArgumentError(f"{name} must be {_described(self.hint)}, got {shown(value)}.")
+
+
+def _ordinary(kind: Any) -> bool:
+    # Whether an instance is all that is asked for.
+    if kind in _SIMPLE or kind in SEQUENCES or not isinstance(kind, type) or get_origin(kind) is not None:
+        return False
+    return not getattr(kind, "_is_protocol", False) and not issubclass(Tensor, kind) and not issubclass(kind, Tensor)
 
 
 @cache
-def _promises(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _fields(kind: Any) -> dict[str, _Promise]:
+    hints = _hints(kind)
+    return {field.name: _Promise(hints[field.name]) for field in fields(kind) if field.name in hints}
+
+
+@cache
+def _promises(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, _Promise]]:
     parameters = signature(function).parameters.values()
     named = [one.name for one in parameters if one.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)]
     places = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     hints = _hints(function)
-    return tuple(places), {name: hints[name] for name in named if name in hints}
+    return tuple(places), {name: _Promise(hints[name]) for name in named if hints.get(name, Any) is not Any}
 
 
 @cache
 def _hints(of: Any) -> dict[str, Any]:
     return get_type_hints(of)
-
-
-def _hold(value: object, hint: Any, name: str) -> None:
-    if not _fits(value, hint):
-        raise ArgumentError(f"{name} must be {_described(hint)}, got {shown(value)}.")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -107,7 +131,7 @@ def _fits_type(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
     if issubclass(kind, Mapping) and isinstance(value, kind):
         of = inner or (Any, Any)
         return all(_fits(key, of[0]) and _fits(each, of[1]) for key, each in value.items())
-    if kind in (Sequence, tuple, list):
+    if kind in SEQUENCES:
         return _row(value) and _fits_rows(value, inner[0] if inner else Any)
     return isinstance(value, kind)
 

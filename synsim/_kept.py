@@ -16,6 +16,8 @@ Restore = Callable[[], None]
 
 INTERNAL = frozenset(nn.Module().__dict__) - {"training"}
 """Where torch itself keeps parameters, buffers, modules and hooks."""
+FIXED = frozenset({bool, int, float, str, type(None), tuple, torch.dtype})
+"""Types without anything inside that a forward pass could write: of most attributes."""
 DEEP = 4
 """Containers within containers that are looked into."""
 
@@ -73,18 +75,21 @@ def kept_generators() -> Iterator[None]:
 
 
 def _module(module: nn.Module) -> Restore:
-    own = {name: value for name, value in module.__dict__.items() if name not in INTERNAL}
+    own, size = {name: value for name, value in module.__dict__.items() if name not in INTERNAL}, len(module.__dict__)
     buffers, parameters = dict(module._buffers), dict(module._parameters)
     # The layers of this package move no buffer in a pass, and theirs are as large as their weights.
     watched = [] if hasattr(module, "address") else list(buffers.values())
-    undo = [one for value in (*own.values(), *watched) if (one := _content(value, DEEP)) is not None]
+    parts = [value for value in (*own.values(), *watched) if type(value) not in FIXED]
+    undo = [one for value in parts if (one := _content(value, DEEP)) is not None]
 
     def restore() -> None:
         for one in undo:
             one()
-        for name in [name for name in module.__dict__ if name not in INTERNAL and name not in own]:
-            del module.__dict__[name]
-        module.__dict__.update(own)
+        now = module.__dict__
+        now.update(own)
+        if len(now) != size:
+            for name in [name for name in now if name not in INTERNAL and name not in own]:
+                del now[name]
         for held, before in ((module._buffers, buffers), (module._parameters, parameters)):
             if len(held) != len(before) or any(held.get(name) is not value for name, value in before.items()):
                 held.clear()

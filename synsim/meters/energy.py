@@ -1,6 +1,7 @@
 """Energy that a network spends, under several named models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -111,6 +112,20 @@ class _Rectified(TorchFunctionMode):
         self._note, self.count = note, 0
         self.others: set[str] = set()
 
+    @contextmanager
+    def modules(self, net: nn.Module) -> Iterator[None]:
+        # The same without a look at every function: for networks that rectify by modules alone.
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
+            self._note(self.count, output)
+            self.count += 1
+
+        handles = [one.register_forward_hook(hook, prepend=True) for one in net.modules() if isinstance(one, nn.ReLU)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
@@ -127,7 +142,7 @@ def _activity(
     net: nn.Module, x: Tensor | Images, samples: int, block: int | None, seed: int, head: int | None
 ) -> Tensor:
     replicas, images = replicas_of(net), as_images(net, x)
-    lead, others = _with_replicas(net, images, seed, head)
+    lead, others, modules = _with_replicas(net, images, seed, head)
     found: list[Tensor] = []
 
     def add(index: int, output: Tensor) -> None:
@@ -135,7 +150,8 @@ def _activity(
         found.append(rows.expand(replicas or 1))
 
     total, count = torch.zeros(replicas or 1, dtype=torch.float64, device="cpu"), 0
-    with eager(), _Rectified(add) as heard:
+    heard = _Rectified(add)
+    with eager(), heard.modules(net) if modules else heard:
         for _, part, _ in passes(net, images, samples=samples, block=block, seed=seed, head=head):
             total = total.to(found[0].device) + torch.stack(found).sum(0)
             count += part.stop - part.start
@@ -150,16 +166,26 @@ def _activity(
     return total if replicas is not None else total[0]
 
 
-def _with_replicas(net: nn.Module, images: Images, seed: int, head: int | None) -> tuple[list[bool], list[str]]:
-    # Whether each rectified output has an axis of replicas, one that is as long whatever is shown; other activations.
+def _with_replicas(net: nn.Module, images: Images, seed: int, head: int | None) -> tuple[list[bool], list[str], bool]:
+    # Whether each rectified output has an axis of replicas, one that is as long whatever is shown; other activations;
+    # and whether all that rectifies is certain to be a module.
     shapes: list[list[torch.Size]] = []
+    calls: list[object] = []
+    called = _Rectified(lambda index, output: calls.append(None))
     with torch.no_grad(), evaluation(net, seed), kept(net), eager():
         net.eval()
         for times in PROBES:
             shapes.append([])
-            with _Rectified(lambda index, output: shapes[-1].append(output.shape)) as heard:
+            with called.modules(net), _Rectified(lambda index, output: shapes[-1].append(output.shape)) as heard:
                 logits_of(net, shown(net, images, times), head)
     require(bool(shapes[0]), "expected a network with ReLU units, got none: no hidden activity can be measured.")
     replicas = replicas_of(net)
     lead = [all(len(one) > 1 and one[0] == replicas for one in pair) for pair in zip(*shapes, strict=True)]
-    return lead, sorted(heard.others)
+    modules = len(calls) == sum(map(len, shapes)) and not any(map(_foreign, net.modules()))
+    return lead, sorted(heard.others), modules
+
+
+def _foreign(module: nn.Module) -> bool:
+    # Whether a module runs code of the user's, which may rectify in some passes and not in others.
+    known = type(module).__module__.partition(".")[0] in ("torch", __name__.partition(".")[0])
+    return not known or bool(module._forward_hooks or module._forward_pre_hooks)

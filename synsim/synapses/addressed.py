@@ -76,10 +76,11 @@ class Stream:
     Apart from the module, whose own attributes are slow to set.
     """
 
-    __slots__ = ("arrays", "counts", "draw", "here", "reliable")
+    __slots__ = ("arrays", "counts", "draw", "here", "keys", "reliable")
 
     def __init__(self) -> None:
         self.draw = 0
+        self.keys: dict[tuple[str, torch.device], tuple[Tensor, np.ndarray]] = {}
         self.counts: Tensor | None = None
         self.arrays = kernels.Arrays()
         self.reliable = False
@@ -95,7 +96,7 @@ class Stream:
         return twin
 
     def __getstate__(self) -> dict[str, object]:
-        # Views of memory stay behind: a copy's tensors lie elsewhere.
+        # Views of memory and keys on a device stay behind: a copy's tensors lie elsewhere.
         return {"draw": self.draw, "counts": self.counts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -124,15 +125,10 @@ class Addressed(nn.Module):
         super().__init__()
         self.replicas = None if replicas is None else whole(replicas, "replicas")
         self.stream = Stream()
-        self._keys: dict[tuple[str, torch.device], tuple[Tensor, np.ndarray]] = {}
         self._name = ""
         # Replicas of a module built by hand differ, as those of a seeded one do.
         first = secrets.randbits(62)
         self._seeds = tuple(first + r for r in range(self.replicas or 1))
-
-    def __getstate__(self) -> dict[str, object]:
-        # Keys lie on a device, which a loaded module need not; they are made again.
-        return {**self.__dict__, "_keys": {}}
 
     @typed
     def seed(self, seeds: Sequence[int], name: str) -> None:
@@ -151,7 +147,6 @@ class Addressed(nn.Module):
         here = self.stream.here
         self._seeds, self._name, self.stream = seeds, name, Stream()
         self.stream.here = here
-        self._keys = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -234,14 +229,14 @@ class Addressed(nn.Module):
         return draw
 
     def _key_on(self, purpose: str, device: torch.device) -> tuple[Tensor, np.ndarray]:
-        at = (purpose, device)
-        found = self._keys.get(at)
+        at, known = (purpose, device), self.stream.keys
+        found = known.get(at)
         if found is None:
             # Meters make up purposes as they go; without a bound the cache would grow with them.
-            if len(self._keys) > 16:
-                self._keys.clear()
+            if len(known) > 16:
+                known.clear()
             keys = streams.keys(purpose, self._seeds, self.family + self._name)
-            found = self._keys[at] = (keys.to(device), keys.numpy().astype(np.uint32))
+            found = known[at] = (keys.to(device), keys.numpy().astype(np.uint32))
         return found
 
     def get_extra_state(self) -> Tensor:

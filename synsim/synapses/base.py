@@ -270,7 +270,7 @@ class StochasticLayer(Addressed):
         view = stream.here.view
         address = PLAIN if view is None else view.address
         at = address.purpose, weight.device
-        keys, words = self._keys.get(at) or self._key_on(*at)
+        keys, words = stream.keys.get(at) or self._key_on(*at)
         strength, count = kernels.release(
             weight, p, keys, words, self.sites, address.example, self._next(), stream.arrays
         )
