@@ -298,9 +298,12 @@ def tensor(value: object, what: str, like: Tensor | None = None) -> Tensor:
         The tensor.
 
     Raises:
-        ValueError: if the value holds no numbers, or rows of different lengths.
+        ValueError: if the value holds no numbers, or rows of different lengths, or is a tensor that is not dense or has
+            no values.
     """
     if isinstance(value, Tensor):
+        held = value.layout is torch.strided and not value.is_meta
+        require(held, f"{what} must be dense and have values, got {_described(value)}.")
         return value
     try:
         found = _gathered(value)

@@ -60,7 +60,7 @@ def test_the_ends_of_the_stream_have_no_neighbours():
 
 
 def test_a_replica_draws_the_same_alone():
-    stream = tasks.Transition(1, 3, 500, 5_000, 1, 1_000)
+    stream = tasks.Transition(1, 3, 500, 5_000, 2, 1_000)
     both = stream(SEEDS, 0)
     assert torch.equal(both[1:], stream(SEEDS[1:], 0))
     assert not torch.equal(both, stream(SEEDS, 0, independent=True))

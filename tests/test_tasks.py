@@ -1,5 +1,6 @@
 """Tasks at their doors: nothing is left out unsaid, and no index, label, scale or number of an order is guessed."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,6 +74,12 @@ def test_seeds_of_pixel_orders_come_in_any_form(seed):
     assert torch.equal(rows.train.orders[1], wanted.train.orders)
 
 
+def made_task():
+    return tasks.single(made(4))[0]
+
+
+DRIFT = tasks.Transition(0, 2, 12, 12, 1, 4)
+
 REFUSED = {
     "one class": (lambda: tasks.split(made(1)), "1 classes do not make pairs.*two at least"),
     "no pairs": (lambda: tasks.split(made(4), pairs=[]), "pairs must name the classes of at least one task"),
@@ -95,7 +102,7 @@ REFUSED = {
     "half a data set": (lambda: tasks.split(SimpleNamespace(name="a", classes=2)), "no x_train, y_train"),
     "no seeds": (lambda: tasks.permuted(made(4), seeds=[]), "seeds must be .*got none"),
     "seeds of floats": (lambda: tasks.permuted(made(4), seeds=[1.5]), "seeds must be"),
-    "no tasks": (lambda: tasks.permuted(made(4), tasks=0), "tasks must be a whole number of at least 1"),
+    "no tasks": (lambda: tasks.permuted(made(4), tasks=0), "tasks must be a whole number from 1 to 10000"),
     "tasks of a float": (lambda: tasks.continuous(made(4), tasks=2.5), "tasks must be a whole number"),
     "an order": (lambda: tasks.by_class(made(4), order=[0, 4]), r"classes must lie between 0 and 3, got \[4\]"),
     "an order of floats": (lambda: tasks.by_class(made(4), order=[0.5]), "order must be"),
@@ -109,7 +116,33 @@ REFUSED = {
         lambda: tasks.independent_order([0], 0, -1, 5),
         "epoch must be .*from 0 to 4294967295, got -1",
     ),
-    "a start": (lambda: next(tasks.batches(torch.zeros(1, 6).long(), 2, -1)), "start must be .* at least 0, got -1"),
+    "a start": (lambda: next(tasks.batches(torch.zeros(1, 6).long(), 2, -1)), "start must be .* from 0 to 3, got -1"),
+    "a start behind the last": (
+        lambda: next(tasks.batches(torch.zeros(1, 6).long(), 2, 4)),
+        "start must be .*0 to 3, got 4",
+    ),
+    "an order of fractions": (lambda: next(tasks.batches(torch.rand(1, 6), 2)), "the order must hold whole numbers"),
+    "an order below 0": (lambda: next(tasks.batches(torch.full((1, 6), -1), 2)), "counted from 0, got -1"),
+    "an order of nothing": (lambda: tasks.epoch_order([0], 0, 0, 0), "count must be a whole number from 1 to"),
+    "an order without end": (
+        lambda: tasks.epoch_order([0], 0, 0, 2**31),
+        "count must be .* to 268435456, got 2147483648",
+    ),
+    "tasks without end": (lambda: tasks.permuted(made(4), tasks=2**31), "tasks must be .* to 10000, got 2147483648"),
+    "epochs without end": (lambda: tasks.continuous(made(4), epochs=10**30), "count · epochs must not exceed 2⁵³"),
+    "a head": (lambda: replace(made_task(), head=2**63), "head must be a whole number from 0 to 2147483647"),
+    "a stream": (
+        lambda: replace(made_task(), stream=[-1, -2]),
+        r"stream must be None, or have a count .*got list \[-1",
+    ),
+    "a stream without count": (lambda: replace(made_task(), stream=print), "stream must be None, or have a count"),
+    "an epoch behind the last": (lambda: DRIFT([0], 1), "epoch must be a whole number from 0 to 0, got 1"),
+    "a draw below 0": (lambda: DRIFT.shares(torch.tensor([-1])), "at must hold draws from 0 to 12, got"),
+    "a draw behind the last": (lambda: DRIFT.shares(torch.tensor([13])), "at must hold draws from 0 to 12, got"),
+    "complex draws": (
+        lambda: DRIFT.shares(torch.ones(2, dtype=torch.complex64)),
+        "at must hold draws from 0 to 12, got",
+    ),
     "an order without rows": (lambda: next(tasks.batches(torch.arange(6), 2)), r"must be \[R, N\].*got \[6\]"),
 }
 
@@ -138,6 +171,10 @@ INDICES = {
     "bytes": (torch.tensor([0, 1]).byte(), "index must hold whole numbers"),
     "text": ("0", "index must be a tensor, a NumPy array or a list"),
     "nothing": (None, "index must be a tensor, a NumPy array or a list"),
+    "one example": (3, r"index must be \[B\] or \[.*B\], got a torch.int64 tensor of shape \[\]"),
+    "three axes": (torch.zeros(1, 2, 2).long(), r"index must be \[B\] or \[.*B\], got"),
+    "sparse": (torch.eye(3).long().to_sparse(), r"index must be a dense tensor, got .*to_dense\(\)"),
+    "without values": (torch.empty(3, dtype=torch.int64, device="meta"), "index must be a dense tensor, got"),
 }
 
 
@@ -191,7 +228,10 @@ def test_features_are_examples_as_they_are():
         ({"scale": torch.tensor(float("inf"))}, "scale must hold 1 or 3 finite numbers"),
         ({"offset": torch.tensor(float("nan"))}, "offset must hold 1 or 3 finite numbers"),
         ({"offset": torch.zeros(2)}, "offset must hold 1 or 3 finite numbers"),
-        ({"orders": torch.arange(2).reshape(1, 2)}, r"orders must be whole numbers \[T, 3\] or \[R, T, 3\]"),
+        ({"orders": torch.arange(2).reshape(1, 2)}, r"orders must be .* \[T, 3\] or \[R, T, 3\]"),
+        ({"orders": torch.arange(3).reshape(1, 3) + 1}, "orders must hold the places of pixels, from 0 to 2"),
+        ({"orders": torch.arange(3).reshape(1, 3) * 1.0}, "orders must be whole numbers"),
+        ({"offset": torch.zeros(1, device="meta")}, "offset must be dense and have values"),
         ({"orders": torch.arange(3).reshape(1, 3), "scale": torch.ones(3)}, "scale must hold 1 finite numbers"),
     ],
 )
@@ -206,7 +246,7 @@ def test_a_task_checks_its_labels():
         Task("mine", examples, examples, 2)
     with pytest.raises(ValueError, match=r"the test part must hold labels from 0 to 2.*from -1 to 2"):
         Task("mine", examples, Examples(**(PARTS | {"labels": Y.where(Y != 1, -1)})), 3)
-    with pytest.raises(ValueError, match="classes must be a whole number of at least 1, got 0"):
+    with pytest.raises(ValueError, match="classes must be a whole number from 1 to 2147483647, got 0"):
         Task("mine", examples, examples, 0)
 
 

@@ -89,6 +89,11 @@ class Dataset:
             f"{self.name}: expected a mean and a positive sd for each of {channels} channels, "
             f"got mean={self.mean}, sd={self.sd}.{hint}",
         )
+        require(
+            all(0 <= value <= 1 for value in self.mean) and max(self.sd) <= 1,
+            f"{self.name}: mean and sd must lie from 0 to 1, as those of pixels divided by levels={self.levels} do, "
+            f"got mean={self.mean}, sd={self.sd}. Divide them by levels.",
+        )
 
     def _check_part(self, part: str, x: Tensor, y: Tensor) -> None:
         where = f"{self.name}: the {part}"

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from synsim._checks import require, warn
+from synsim._doors import typed
 from synsim._files import regular
 from synsim.data import stored
 from synsim.data.find import roots
@@ -21,6 +22,7 @@ RECORDED = "checksums.sha256"
 """Beside the files of an archive, their checksums when they were unpacked, as `sha256sum --check` reads them."""
 
 
+@typed
 def fetch(
     name: str, root: str | Path | None = None, *, mirrors: Sequence[str] | None = None, progress: bool = True
 ) -> Path:

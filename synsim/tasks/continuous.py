@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from synsim import streams
-from synsim._checks import number, whole
-from synsim._doors import check_fields, typed
+from synsim._checks import number, require, whole
+from synsim._doors import check_fields, shown, typed
 from synsim.tasks.examples import Data
 from synsim.tasks.scenarios import Task, joint, permuted
+
+EXACT = 2**53
+"""Up to which floats hold every whole number."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class Transition:
             whole(getattr(self, name), name)
         whole(self.phase, "phase", 0, self.tasks - 1)
         whole(self.ramp, "ramp", 0, (self.count * self.epochs + 1) // 2)
+        for product, what in (
+            (self.count * self.epochs, "count · epochs"),
+            (self.tasks * self.images, "tasks · images"),
+        ):
+            require(
+                product <= EXACT, f"{what} must not exceed 2⁵³, up to which a share of them is exact, got {product:,}."
+            )
 
     @typed
     def shares(self, at: Tensor) -> Tensor:
@@ -54,7 +64,15 @@ class Transition:
         Returns:
             Like `at`, float64: negative for the task before (its absolute value is the probability), positive for the
             one after.
+
+        Raises:
+            ValueError: if a draw is none of the phase.
         """
+        real = not at.is_complex() and at.dtype != torch.bool
+        require(
+            real and (at.numel() == 0 or (float(at.min()) >= 0 and float(at.max()) <= self.count * self.epochs)),
+            f"at must hold draws from 0 to {self.count * self.epochs}, got {shown(at)} with others.",
+        )
         at, length = at.double(), self.count * self.epochs
         found = torch.zeros_like(at)
         if self.ramp and self.phase > 0:
@@ -74,7 +92,7 @@ class Transition:
         Returns:
             int64 [R, count].
         """
-        epoch = whole(epoch, "epoch", 0)
+        epoch = whole(epoch, "epoch", 0, self.epochs - 1)
         label = f"continuous/{'independent/' if independent else ''}{self.phase}"
         drawn = [
             streams.uniform(streams.keys("order", seeds, f"{label}/{what}"), self.count, epoch)

@@ -81,9 +81,11 @@ class Examples:
         orders = self.orders
         if orders is not None:
             require(
-                orders.ndim in (2, 3) and orders.shape[-1] == pixels and not orders.is_floating_point(),
-                f"orders must be whole numbers [T, {pixels}] or [R, T, {pixels}], got {shown(orders)}.",
+                orders.ndim in (2, 3) and orders.shape[-1] == pixels and orders.dtype == torch.int64,
+                f"orders must be whole numbers (int64) [T, {pixels}] or [R, T, {pixels}], got {shown(orders)}.",
             )
+            inside = not orders.numel() or (int(orders.min()) >= 0 and int(orders.max()) < pixels)
+            require(inside, f"orders must hold the places of pixels, from 0 to {pixels - 1}, got others.")
         entries = (1,) if orders is not None else (1, self.images.shape[1])
         for name, value in (("offset", self.offset), ("scale", self.scale)):
             require(
@@ -126,11 +128,11 @@ class Examples:
             ValueError: if the index is not of whole numbers, or one lies outside.
         """
         where = index if isinstance(index, Tensor) else tensor(index, "index")
+        if where.dtype not in INDICES or where.ndim not in (1, 2) or where.layout is not torch.strided or where.is_meta:
+            self._refuse(where)
         return self._taken(where.to(self.images.device))
 
     def _taken(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        if index.dtype not in INDICES:
-            self._refuse(index)
         try:
             return self._pixels(index), self.labels[self._image(index)]
         except (IndexError, RuntimeError, ValueError):
@@ -142,6 +144,8 @@ class Examples:
         whole = index.dtype in INDICES
         remedy = "the places where a mask is true are mask.nonzero().flatten()." if index.dtype == torch.bool else ""
         require(whole, f"index must hold whole numbers (int64), got {shown(index)}. {remedy or 'Use index.long().'}")
+        held = index.layout is torch.strided and not index.is_meta
+        require(held, f"index must be a dense tensor, got {shown(index)}. Use index.to_dense().")
         replicas = () if self.orders is None or self.orders.ndim == 2 else self.orders.shape[:1]
         fits = index.ndim == 1 or (index.ndim == 2 and (not replicas or index.shape[:1] == replicas))
         require(fits, f"index must be [B] or [{replicas[0] if replicas else 'R'}, B], got {shown(index)}.")

@@ -10,6 +10,9 @@ from synsim import streams
 from synsim._checks import require, whole
 from synsim._doors import typed
 
+LARGEST = 2**28
+"""Places in the orders of an epoch, over all seeds: what a machine's memory holds several times."""
+
 
 class Stream(Protocol):
     """Which examples are shown in an epoch, and in which order, where that is not each one once."""
@@ -67,13 +70,17 @@ def batches(order: Tensor, size: int, start: int = 0) -> Iterator[Tensor]:
         [R, size].
 
     Raises:
-        ValueError: if there are fewer examples than fill one batch, or the order has other axes.
+        ValueError: if there are fewer examples than fill one batch, or the order is none of examples.
     """
-    size, start = whole(size, "batch"), whole(start, "start", 0)
+    size = whole(size, "batch")
     require(order.ndim == 2, f"the order must be [R, N], one row per replica, got {list(order.shape)}.")
+    places = order.dtype in (torch.int64, torch.int32)
+    require(places, f"the order must hold whole numbers (int64), the places of examples, got {order.dtype}.")
+    lowest = int(order.min()) if order.numel() else 0
+    require(lowest >= 0, f"the order must hold the places of examples, counted from 0, got {lowest}.")
     steps = order.shape[1] // size
     require(steps > 0, f"a batch of {size} needs as many examples, got {order.shape[1]}. Choose a smaller batch.")
-    for step in range(start, steps):
+    for step in range(whole(start, "start", 0, steps), steps):
         yield order[:, step * size : (step + 1) * size]
 
 
@@ -94,4 +101,5 @@ def pixel_orders(seeds: Sequence[int], task: int, pixels: int) -> Tensor:
 
 def _permutation(seeds: Sequence[int], label: str, count: int, epoch: int) -> Tensor:
     draw = whole(epoch, "epoch", 0, streams.WORD)
-    return streams.permutation(streams.keys("order", seeds, label), whole(count, "count", 0), draw=draw)
+    count = whole(count, "count", 1, LARGEST // max(1, len(seeds)))
+    return streams.permutation(streams.keys("order", seeds, label), count, draw=draw)

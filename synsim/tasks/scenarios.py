@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from synsim._checks import Labels, available_device, choice, class_labels, is_whole, labels, require, tensor, whole
-from synsim._doors import check_fields, typed
+from synsim._doors import check_fields, shown, typed
 from synsim.tasks.examples import Data, Examples, scaling
 from synsim.tasks.order import Stream, epoch_order, independent_order, pixel_orders
 
 HEADS = ("shared", "separate", "incremental")
+TASKS, LARGEST = 10_000, 2**31 - 1
+"""Permuted tasks that are made, and classes and output layers that are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +42,14 @@ class Task:
     def __post_init__(self) -> None:
         """Check the labels against the number of classes."""
         check_fields(self)
-        whole(self.classes, "classes")
+        whole(self.classes, "classes", 1, LARGEST)
         if self.head is not None:
-            whole(self.head, "head", 0)
+            whole(self.head, "head", 0, LARGEST)
+        require(
+            self.stream is None or (callable(self.stream) and is_whole(getattr(self.stream, "count", None))),
+            "stream must be None, or have a count of examples per epoch and be callable for their places (see "
+            f"synsim.tasks.Transition), got {shown(self.stream)}.",
+        )
         for part, examples in (("train", self.train), ("test", self.test)):
             labels(examples.labels, self.classes, f"task {self.name!r}: the {part} part", ignored=True)
 
@@ -259,7 +266,7 @@ def permuted(
     Raises:
         ValueError: if the images have colours.
     """
-    tasks = whole(tasks, "tasks")
+    tasks = whole(tasks, "tasks", 1, TASKS)
     train, test = _both(data, pixels, True, device, dtype)
     require(len(data.mean) == 1, "permuted tasks need grey images: a permutation would mix the channels' scales.")
     count = train.images[0].numel()

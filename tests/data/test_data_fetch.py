@@ -355,9 +355,9 @@ def test_progress_is_shown_or_not(server, folder, capsys, progress):
     assert shown.out == ""
 
 
-@pytest.mark.parametrize("mirrors", [[], "http://127.0.0.1/"])
+@pytest.mark.parametrize("mirrors", [[], "http://127.0.0.1/", [None], range(2)])
 def test_mirrors_that_are_no_list_are_refused(tmp_path, mirrors):
-    with pytest.raises(ValueError, match="mirrors must be a list of base addresses"):
+    with pytest.raises(ValueError, match=r"mirrors must be a (list of base addresses|sequence of text)"):
         fetch("mnist", tmp_path, mirrors=mirrors)
 
 

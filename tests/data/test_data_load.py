@@ -295,6 +295,10 @@ RIGHT = {
         ({"sd": (0.0,)}, "a mean and a positive sd for each of 1 channels"),
         ({"sd": (float("inf"),)}, "a mean and a positive sd for each of 1 channels"),
         ({"mean": (float("nan"),)}, "a mean and a positive sd for each of 1 channels"),
+        ({"mean": (-1.0,)}, "mean and sd must lie from 0 to 1, .*Divide them by levels"),
+        ({"mean": (33.3,), "sd": (78.6,)}, "mean and sd must lie from 0 to 1, .*Divide them by levels"),
+        ({"x_train": torch.empty(2, 3, 3, device="meta")}, "train images must be dense and have values, got .* meta"),
+        ({"y_test": torch.eye(2).to_sparse()}, "test labels must be dense and have values, got .*sparse_coo"),
         ({"mean": "0.5"}, "mean must be a tensor, a NumPy array or a list of numbers"),
     ],
 )
