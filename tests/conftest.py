@@ -2,7 +2,17 @@
 
 import os
 
+import pytest
 import torch
+from forked import Parent
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the scripts that tests start
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def parent(tmp_path_factory):
+    """Programs that start at once (see `forked`)."""
+    made = Parent(tmp_path_factory.mktemp("parent"))
+    yield made
+    made.close()

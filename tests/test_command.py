@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from synsim.training.command import RunConfig, option, parse, resolved
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def script(name, *arguments):
-    line = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), *arguments]
-    return subprocess.run(line, capture_output=True, text=True, timeout=250, check=False)
+@pytest.fixture
+def script(parent):
+    return lambda name, *arguments: parent.run([str(ROOT / "experiments" / f"{name}.py"), *arguments], seconds=250)
 
 
 def test_defaults_and_lists():
@@ -119,14 +118,14 @@ def test_numbers_of_numpy_are_seeds_and_one_seed_is_a_list():
 
 
 @pytest.mark.parametrize("name", ["demo", "energy", "lifelong"])
-def test_help_names_the_common_options(name):
+def test_help_names_the_common_options(name, script):
     done = script(name, "--help")
     assert done.returncode == 0, done.stderr
     for name in ("data", "data-dir", "seeds", "device", "threads", "out", "resume", "epochs"):
         assert f"--{name}" in done.stdout
 
 
-def test_missing_data_says_where_and_how(tmp_path):
+def test_missing_data_says_where_and_how(script, tmp_path):
     done = script("lifelong", "--data", "mnist", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -134,7 +133,7 @@ def test_missing_data_says_where_and_how(tmp_path):
         assert part in done.stderr
 
 
-def test_demo_in_short(tmp_path):
+def test_demo_in_short(script, tmp_path):
     out = tmp_path / "demo"
     done = script("demo", "--epochs", "2", "--seeds", "1", "2", "--quiet", "--out", str(out), "--threads", "1")
     assert done.returncode == 0, done.stderr
