@@ -77,7 +77,6 @@ def lesion_curves(
     edges = [len(wanted) * k // parts for k in range(parts + 1)]
     say_reliable(net, "lesions silence the synapses of stochastic layers, and all else stays.")
     say_shared(net, "a lesion silences it in one of them.")
-    look_for_bypassed(net, images, seed, head)
     source, found = copied(net), []
     for start, stop in itertools.pairwise(edges):
         masks = [staying(ranks[name], share, replicas) for name, share in wanted[start:stop]]
@@ -85,6 +84,7 @@ def lesion_curves(
         labels = y if y is None or y.ndim != 2 or replicas is None else y.repeat(stop - start, 1)
         measured = accuracy(copies, images, labels, samples=samples, block=block, seed=seed, head=head)
         found.append(measured.reshape(stop - start, -1))
+    look_for_bypassed(net, images, seed, head)
     # [orders · F, R] -> one curve per order.
     curves = torch.cat(found).reshape(len(ranks), len(shares), -1).transpose(1, 2)
     return shares, {
