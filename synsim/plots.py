@@ -405,7 +405,7 @@ def histogram(ax: Axes, centres: ArrayLike, shares: ArrayLike, label: str, numbe
 
     Args:
         ax: axes to draw into.
-        centres: of the bins [K], equally spaced.
+        centres: of the bins [K], equally spaced; one alone is 1 wide.
         shares: [R, K].
         label: for the legend.
         number: of the colour.
@@ -414,13 +414,13 @@ def histogram(ax: Axes, centres: ArrayLike, shares: ArrayLike, label: str, numbe
         The axes.
 
     Raises:
-        ValueError: if there are not two bins at least, or there is not one share of every replica for each.
+        ValueError: if there is no bin, or there is not one share of every replica for each.
     """
     at, values, number = array(centres, "centres", 1), array(shares, "shares", 2), whole(number, "number", 0)
-    require(len(at) > 1 and bool(np.isfinite(at).all()), f"centres must be two finite numbers at least, got {at}.")
+    require(len(at) > 0 and bool(np.isfinite(at).all()), f"centres must be finite numbers, one at least, got {at}.")
     _require_places(at, values, "shares", "bin")
     mean = statistics.summary(values).mean
-    half = (at[1] - at[0]) / 2
+    half = (at[1] - at[0]) / 2 if len(at) > 1 else 0.5
     edges = np.append(at - half, at[-1] + half)
     colour = COLOURS[number % len(COLOURS)]
     ax.stairs(mean, edges, color=colour, fill=True, alpha=0.35)

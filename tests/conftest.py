@@ -1,6 +1,7 @@
 """One thread: the tensors of the tests are small, and beside another busy process two threads wait for each other."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,3 +17,12 @@ def parent(tmp_path_factory):
     made = Parent(tmp_path_factory.mktemp("parent"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The experiments and analysis scripts can be imported; what they save is not pressed onto the disk."""
+    root = Path(__file__).resolve().parent.parent
+    monkeypatch.syspath_prepend(str(root / "experiments"))
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)

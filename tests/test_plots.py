@@ -41,7 +41,7 @@ REFUSED = {
     "no place": (lambda: plots.bracket(AX, np.inf, 1, 1, "a"), r"left must lie in \(-1e300, 1e300\), got inf"),
     "no columns": (lambda: plots.legend_over(MADE, AX, columns=0), "columns must be a whole number from 1"),
     "another page": (lambda: plots.letter(AX, "a", 1e300), r"up, in points, must lie in \[-1e4, 1e4\]"),
-    "one bin": (lambda: plots.histogram(AX, [0.5], [[1.0]], "a"), "centres must be two finite numbers at least"),
+    "no bin": (lambda: plots.histogram(AX, [], [[]], "a"), "centres must be finite numbers, one at least"),
     "bins": (lambda: plots.histogram(AX, [0, 1], [[1.0]], "a"), r"shares must hold one value per bin, \[R, 2\]"),
     "a row of two axes": (lambda: tables.row("a", "b", [[1.0]]), "values must have one axis"),
     "sparse values": (
@@ -85,3 +85,9 @@ def test_everything_that_holds_numbers_is_drawn():
         plots.histogram(rest[3], [0.5, 1.5], given, "a")
         assert tables.row("a", "b", list(given[0]))["mean"] == pytest.approx(0.15, abs=1e-3)
         made.clear()
+
+
+def test_a_histogram_of_one_bin_is_one_wide():
+    ax = plots.figure()[1][0]
+    plots.histogram(ax, [0.0], [[100.0]], "none is important")
+    assert [patch.get_data().edges.tolist() for patch in ax.patches] == [[-0.5, 0.5]] * 2

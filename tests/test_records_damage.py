@@ -22,7 +22,7 @@ from synsim import records
 from synsim.records import dataset, files
 
 CONFIG = {"lr": 0.05}
-FLIPS = 200
+FLIPS = 60
 
 
 def version(number: int) -> xarray.Dataset:

@@ -1,0 +1,139 @@
+"""What experiments can be asked for: other parts on resuming, tests with correction, importances of any kind."""
+
+import importlib
+import itertools
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from small_runs import COMMON, run
+
+from synsim import importance, records
+from synsim.report.runs import Run
+
+pytestmark = pytest.mark.usefixtures("scripts")
+
+
+def test_a_run_can_be_resumed_with_other_methods(tmp_path, monkeypatch):
+    short = ["--hidden", "20", "--epochs", "1", "--scenario", "permuted", "--tasks", "2", "--seeds", "1", "2"]
+    whole = ["--variants", "full", "neither", "ghost (code)"]
+    run("ablation", tmp_path / "once", *short, *whole)
+    run("ablation", tmp_path / "twice", *short, "--variants", "no freezing", "full")
+    trained = records.open(tmp_path / "twice").run["wall_seconds"]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *whole, "--resume"])
+    run("ablation", tmp_path / "twice", *short, *whole, "--resume")
+    once, twice = (records.open(tmp_path / name) for name in ("once", "twice"))
+    assert once.dataset.accuracy.identical(twice.dataset.accuracy)
+    assert once.summary == twice.summary
+    assert twice.config["variants"] == whole[1:]
+    assert twice.run["wall_seconds"] > trained
+    assert shlex.split(Run("twice", "ablation", twice).command()) == ["python", "experiments/ablation.py", *whole]
+
+
+def test_a_run_of_energy_can_be_resumed_with_more_parts(tmp_path):
+    run("energy", tmp_path / "once", "--parts", "main", "start")
+    run("energy", tmp_path / "twice", "--parts", "main", "--methods", "plastic")
+    run("energy", tmp_path / "twice", "--parts", "main", "start", "--resume")
+    once, twice = (records.open(tmp_path / name) for name in ("once", "twice"))
+    clocks = ["seconds", "start_seconds"]
+    assert once.dataset.drop_vars(clocks).equals(twice.dataset.drop_vars(clocks))
+    assert once.summary == twice.summary
+
+
+def test_the_cells_that_the_combinations_leave_out():
+    script = importlib.import_module("combinations")
+    cells = itertools.product(script.KINDS, importance.available(), script.GRIDS)
+    found = {(kind, name, how): script.left_out(kind, name, how) for kind, name, how in cells}
+    left = [cell for cell, why in found.items() if why is not None]
+    assert sorted(name for _, name, _ in left) == ["release-probability"] * 4 + ["uniform"] * 6
+    assert all(kind == "plain" for kind, name, _ in left if name == "release-probability")
+    assert all(how != "penalty" for _, name, how in left if name == "uniform")
+
+
+def check_tests(rows: dict[tuple[str, str], str], pairs: dict[tuple[str, str], list[np.ndarray]]) -> None:
+    """Paired tests of a table against SciPy's, Holm's correction step by step and Hedges' g by its definition."""
+    p = {key: stats.ttest_rel(*pair).pvalue for key, pair in pairs.items()}
+    floor = 0.0
+    for rank, key in enumerate(sorted(p, key=lambda key: p[key])):
+        floor = max(floor, min(1.0, p[key] * (len(p) - rank)))
+        gap = np.subtract(*pairs[key])
+        df = len(gap) - 1
+        g = math.gamma(df / 2) / (math.sqrt(df / 2) * math.gamma((df - 1) / 2)) * gap.mean() / gap.std(ddof=1)
+        assert f"p = {p[key]:.2g} (Holm {floor:.2g}), g = {g:.2g}" in rows[key], key
+
+
+def metrics(out: Path) -> dict[tuple[str, str], str]:
+    """(method, the metric up to a semicolon) -> the whole metric."""
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    return {(row["method"], row["metric"].split(";")[0]): row["metric"] for row in rows}
+
+
+def test_networks_with_more_sites_are_tested_with_correction_and_effect_size(tmp_path):
+    run("sites", tmp_path, "--seeds", "1", "2", "3")
+    data = records.open(tmp_path).dataset
+    bits = 1000 * data.information / data.energy
+    pairs = {}
+    for model in ("fixed", "plastic"):
+        first = bits.sel(model=model, scope="batch", sites=1).values
+        for scope, sites in (("batch", 2), ("sample", 1), ("sample", 2)):
+            key = (f"{model}, mask per {scope}, N = {sites}", "10⁻³ bits per energy")
+            pairs[key] = [bits.sel(model=model, scope=scope, sites=sites).values, first]
+    check_tests(metrics(tmp_path), pairs)
+
+
+def test_rules_are_tested_with_correction_over_both_parts(tmp_path):
+    run("bounds", tmp_path, "--seeds", "2", "3", "4")
+    data = records.open(tmp_path).dataset
+    units = {"lifelong": "accuracy over all tasks, %, difference", "energy": "10⁻³ bits per energy, difference"}
+    pairs = {
+        (f"soft − hard, {label} constants", text): [
+            data[f"{part}_score"].sel(rule=rule, constants=label).values for rule in ("soft", "hard")
+        ]
+        for part, text in units.items()
+        for label in ("published", "own")
+    }
+    check_tests(metrics(tmp_path), pairs)
+
+
+@pytest.mark.parametrize("how", ["freeze", "mask"])
+def test_a_network_that_freezes_or_masks_by_an_importance_can_learn_after_the_first_task(how, tmp_path):
+    sys.modules.pop("lifelong", None)
+    script = importlib.import_module("lifelong")
+    given = ["--methods", "magnitude", "--consolidation", how, "--hidden", "20", "--epochs", "4", "--seeds", "1"]
+    given += ["--ewc-rate", "0.01", "--ewc-optimiser", "adam"]
+    config = script.parse(script.Config, "", [*COMMON, *given, "--out", str(tmp_path)])
+    assert script.settings(config, "magnitude") == (0.5,)
+    script.run(config, script.experiment)
+    data = records.open(tmp_path).dataset
+    second = data.accuracy.isel(model=0, replica=0, after_task=1, test_task=1)
+    assert float(second) > 0.75
+
+
+def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
+    run("lesions", tmp_path, "--orders", "p", "weight", "release-probability", "magnitude", "mas", "fisher-batched")
+    curves = records.open(tmp_path).dataset.lesion_accuracy
+    assert not bool(curves.isnull().any())
+    for order, twin in (("p", "release-probability"), ("weight", "magnitude")):
+        np.testing.assert_array_equal(curves.sel(order=order).values, curves.sel(order=twin).values)
+    assert not np.array_equal(curves.sel(order="mas").values, curves.sel(order="p").values)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("lesions", ["--orders", "si"], "invalid choice"),
+        ("lesions", ["--orders", "uniform"], "invalid choice"),
+        ("fisher_variants", ["--preset", "full"], "preset must be one of quick, paper"),
+        ("combinations", ["--selection", "3"], "a strength must be chosen on other seeds"),
+        ("importances", ["--methods", "ewc2"], "invalid choice"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name, arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(name, tmp_path / "run", *arguments)
+    assert message in capsys.readouterr().err
