@@ -177,7 +177,7 @@ def test_what_netcdf_would_change_is_refused(tmp_path: Path) -> None:
 
 
 DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16)
-DTYPES += (torch.bfloat16, torch.float32, torch.float64)
+DTYPES += (torch.bfloat16, torch.float32, torch.float64, torch.complex64)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -255,6 +255,71 @@ def test_meta_that_json_would_change_is_refused(tmp_path: Path, meta, error, mes
     with pytest.raises(error, match=message):
         run.save_checkpoint({}, meta)
     assert run.load_checkpoint()[1] == {"task": 3}
+
+
+@pytest.mark.parametrize("meta", [np.array([0.5]), [1], None, "text", torch.int32])
+def test_meta_that_is_no_mapping_is_refused_and_leaves_the_old_checkpoint(tmp_path: Path, meta) -> None:
+    run = complete(tmp_path)
+    with pytest.raises(TypeError, match="meta must be a dict, by name, got"):
+        run.save_checkpoint({}, meta)
+    assert run.load_checkpoint()[1] == {"task": 3}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ([("a", torch.zeros(1))], "tensors must be a dict, by name, got list"),
+        ({0: torch.zeros(1)}, "tensors has the key 0; keys must be text"),
+        ({"__metadata__": torch.zeros(1)}, "tensors has the key '__metadata__', which the file can't hold"),
+        ({"\ud800": torch.zeros(1)}, "which the file can't hold. Give it another name"),
+        ({"a": torch.eye(3).to_sparse()}, r"tensors\['a'\] must be dense and have values, got .*sparse_coo"),
+        ({"a": torch.empty(3, device="meta")}, r"tensors\['a'\] must be dense and have values, got .*meta"),
+    ],
+)
+def test_tensors_that_the_file_cannot_hold_are_refused_and_leave_the_old_checkpoint(
+    tmp_path: Path, tensors, message
+) -> None:
+    run = complete(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=message):
+        run.save_checkpoint(tensors, {})
+    assert run.load_checkpoint()[1] == {"task": 3}
+
+
+A = ("x", np.arange(3.0))
+UNFIT = {
+    "a slash": (xarray.Dataset({"energy/atp": A}), "the variable named 'energy/atp' can't be kept in a record"),
+    "an empty name": (xarray.Dataset({"": A}), "the variable named '' can't be kept"),
+    "a point": (xarray.Dataset({".": A}), r"the variable named '\.' can't be kept"),
+    "a number": (xarray.Dataset({3: A}), "the variable named 3 can't be kept .*: a name must be printable text"),
+    "a line break": (xarray.Dataset({"a\nb": A}), r"the variable named 'a\\nb' can't be kept"),
+    "a zero byte": (xarray.Dataset({"a\0b": A}), "the variable named .* can't be kept"),
+    "half a pair": (xarray.Dataset({"\ud800": A}), "the variable named .* can't be kept"),
+    "an axis": (xarray.Dataset({"v": ("a/b", np.arange(3.0))}), "the axis named 'a/b' can't be kept"),
+    "an axis by number": (xarray.Dataset({"v": ((3,), np.arange(3.0))}), "the axis named 3 can't be kept"),
+    "an attribute": (xarray.Dataset({"v": A}, attrs={"": 1}), "the attribute named '' can't be kept"),
+    "an attribute of HDF5": (xarray.Dataset(attrs={"NAME": "a"}), "the attribute named 'NAME' can't be kept"),
+    "an attribute of a variable": (xarray.Dataset({"v": (*A, {3: 1})}), "the attribute of 'v' named 3 can't be kept"),
+    "text with a zero byte": (
+        xarray.Dataset({"v": ("x", ["a\0b"])}),
+        "variable v holds the text .* which NetCDF can't",
+    ),
+    "text with half a pair": (
+        xarray.Dataset({"v": ("x", ["\ud800"])}),
+        "variable v holds the text .* which NetCDF can't",
+    ),
+    "such text in an attribute": (xarray.Dataset(attrs={"n": "a\0b"}), "attribute n holds the text"),
+    "an attribute of two axes": (xarray.Dataset(attrs={"m": np.eye(2)}), r"attribute m has the shape \(2, 2\)"),
+}
+
+
+@pytest.mark.parametrize(("dataset", "message"), UNFIT.values(), ids=UNFIT.keys())
+def test_names_and_texts_that_netcdf_cannot_hold_are_refused_and_leave_the_old_record(
+    tmp_path: Path, dataset, message
+) -> None:
+    run = complete(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=message):
+        run.save_record(dataset)
+    assert records.sha256(records.open(tmp_path).dataset) == records.sha256(example())
 
 
 def test_only_tensors_among_the_tensors(tmp_path: Path) -> None:
@@ -525,7 +590,7 @@ def test_nothing_is_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_records_know_nothing_else_of_synsim() -> None:
     for source in Path(records.__file__).parent.glob("*.py"):
         for module in re.findall(r"^\s*(?:from|import) (synsim\S*)", source.read_text(), re.M):
-            ground = module in ("synsim", "synsim._doors")
+            ground = module in ("synsim", "synsim._checks", "synsim._doors")
             assert ground or module.startswith("synsim.records"), source
 
 

@@ -55,6 +55,27 @@ def test_the_error_that_one_side_lacks_is_taken_from_the_other():
         assert report.of_value(5 + gap, math.nan, 1, Published(5.0, 0.1, 10)) == wanted
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: report.of_value(1.0, -0.5, 3, Published(1.0)), "sem must be a standard error, 0 or more, got -0.5"),
+        (lambda: report.of_value(1.0, 0.5, -1, Published(1.0)), "n must be a whole number of at least 0, got -1"),
+        (lambda: report.of_value(1.0, 0.5, 3, Published(1.0, -1.0)), "the published sem must be a standard error"),
+        (lambda: report.of_value(1.0, 0.5, 3, Published(1.0, None, 0)), "the published n must be .* at least 1, got 0"),
+        (lambda: report.of_pair(2.0, "larger"), "p must lie between 0 and 1, or be NaN"),
+        (lambda: report.Limit("a", ("b",), "=", 0.5, "c"), "sign must be one of <, >, got '='"),
+        (lambda: report.Limit("a", ("b",), "<", math.nan, "c"), r"limit must lie in \(-inf, inf\), got nan"),
+        (lambda: report.Value("a", ("b",), Published(1.0), -1), "digits must be a whole number from 0 to 20, got -1"),
+        (lambda: Heading(0, "a"), "level must be a whole number from 1 to 6, got 0"),
+        (lambda: Table("", ("a", "b"), (("c",),)), r"as many cells as the head, 2, got \[1\]"),
+        (lambda: Table("", ("a",), (("c",),), (Heading(1, "a"),) * 2), "a link for each of 1 rows or none, got 2"),
+    ],
+)
+def test_what_makes_no_claim_and_no_table_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_the_rule_holds_for_equal_truths_as_often_as_it_should():
     # Both sides draw three runs from one distribution: t with 4 degrees of freedom beyond 2 in 11.6 % of the cases.
     rng, within = np.random.default_rng(5), 0

@@ -16,10 +16,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from synsim._checks import require
+from synsim._doors import ArgumentError, shown
 from synsim.records.errors import DamagedRecordError, RunMismatchError
-from synsim.records.files import canonical, contents, plain
+from synsim.records.files import canonical, contents, plain, writable
 
-KEY = "synsim"
+KEY, RESERVED = "synsim", "__metadata__"
+"""The text of ours in the metadata of the file, and the name under which these stand beside the tensors."""
 LARGEST_HEADER = 2**27
 
 
@@ -45,14 +48,16 @@ def write(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], path: Path, ru
         run: what `run.json` holds.
 
     Raises:
-        TypeError: if a value is not a tensor.
+        ArgumentError: if tensors or meta are no mapping.
+        TypeError: if a value is not a tensor, or a name no text.
+        ValueError: if the file can't hold a tensor or a name.
         OSError: if it can't be written.
     """
+    for given, what in ((tensors, "tensors"), (meta, "meta")):
+        if not isinstance(given, Mapping):
+            raise ArgumentError(f"{what} must be a dict, by name, got {shown(given)}.")
     for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"tensors[{name!r}] is a {type(tensor).__name__}, not a tensor; put other things into meta."
-            )
+        _require_holdable(name, tensor)
     # A copy each, since safetensors refuses tensors that share memory, and views of larger ones.
     values = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
@@ -64,6 +69,21 @@ def write(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], path: Path, ru
         safetensors.torch.save_file(values, path, metadata={KEY: text})
     except safetensors.SafetensorError as error:  # it hides the errors of the system
         raise OSError(f"{path.name} can't be written ({error}); is the disk full?") from error
+
+
+def _require_holdable(name: object, tensor: object) -> None:
+    if not isinstance(name, str):
+        raise ArgumentError(f"tensors has the key {name!r}; keys must be text. Use str(key) and convert on reading.")
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"tensors[{name!r}] is a {type(tensor).__name__}, not a tensor; put other things into meta.")
+    require(
+        name != RESERVED and writable(name),
+        f"tensors has the key {name!r}, which the file can't hold. Give it another name.",
+    )
+    require(
+        tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized,
+        f"tensors[{name!r}] must be dense and have values, got {shown(tensor)}. Use to_dense(), or dequantize().",
+    )
 
 
 def read(path: Path, run: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import xarray
 
+from synsim._checks import require
 from synsim._doors import typed
 from synsim.records.errors import DamagedRecordError
-from synsim.records.files import canonical
+from synsim.records.files import canonical, writable
 
 ATTRIBUTE = "sha256"
 """Attribute of the dataset that holds its own digest; left out of what is digested."""
@@ -23,6 +24,12 @@ ROOM = 2**24
 """Bytes that a file may unpack to whatever its size. Nothing in a record is packed: beyond these, more than EXPANSION
 times the size of the file is refused before it is unpacked."""
 EXPANSION = 4
+
+RESERVED = (
+    "CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST", "_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid",
+    "_nc3_strict",
+)  # fmt: skip
+"""Attributes by which NetCDF builds upon HDF5."""
 
 _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
@@ -54,12 +61,16 @@ def write(dataset: xarray.Dataset, path: Path) -> None:
     Raises:
         ValueError: if NetCDF can't hold something in it.
     """
+    _require_names(dataset)
     dataset = dataset.compute().drop_encoding()
     dataset = dataset.assign_attrs({ATTRIBUTE: sha256(dataset)})
     # Without a fill value, NaN is stored as it is and integers are never masked.
     encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
     # By way of the memory, since HDF5 reports a full disk in ways of its own, and some only when Python ends.
-    data = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    try:
+        data = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:  # each layer below has its own
+        raise ValueError(f"NetCDF can't hold this dataset ({error}). Use plain dtypes and attributes.") from error
     before, after = _digests(dataset), _digests(_decode(data))
     lost = sorted(name for name in before if before[name] != after.get(name))
     if lost:
@@ -67,6 +78,31 @@ def write(dataset: xarray.Dataset, path: Path) -> None:
             f"NetCDF changes these parts of the dataset: {', '.join(lost)}. Use plain dtypes and attributes."
         )
     path.write_bytes(data)
+
+
+def is_name(name: object) -> bool:
+    """Whether a record can hold a variable, an axis or an attribute of this name.
+
+    Args:
+        name: any object.
+
+    Returns:
+        True for printable text that is not empty, without "/", and no single point.
+    """
+    return isinstance(name, str) and bool(name.strip()) and name.isprintable() and "/" not in name and name != "."
+
+
+def _require_names(dataset: xarray.Dataset) -> None:
+    names = [("variable", name) for name in dataset.variables] + [("axis", name) for name in dataset.dims]
+    names += [("attribute", name) for name in dataset.attrs]
+    for variable, one in dataset.variables.items():
+        names += [(f"attribute of {variable!r}", name) for name in one.attrs]
+    for what, name in names:
+        require(
+            is_name(name) and name not in RESERVED,
+            f"the {what} named {name!r} can't be kept in a record: a name must be printable text, not empty, without "
+            f"'/', and none of HDF5's own ({', '.join(RESERVED)}). Rename it.",
+        )
 
 
 @typed
@@ -192,6 +228,12 @@ def _values(array: np.ndarray[Any, Any], name: str) -> tuple[str, bytes]:
         items = array.ravel().tolist()
         if not all(isinstance(item, str) for item in items):
             raise TypeError(f"{name} holds objects other than text; records take bool, integer, float and text.")
+        unfit = next((item for item in items if "\0" in item or not writable(item)), None)
+        require(
+            unfit is None,
+            f"{name} holds the text {unfit!r}, which NetCDF can't hold: no zero bytes, no halves of surrogate pairs. "
+            "Take them out.",
+        )
         return "text", canonical(items).encode()
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}; records take bool, integer, float and text.")
@@ -208,6 +250,8 @@ def _attributes(attributes: dict[Any, Any]) -> dict[str, list[str]]:
         array = np.asarray(value)
         if array.dtype.kind == "b":
             raise TypeError(f"attribute {name} is bool; NetCDF has no such attribute. Use 0 and 1, or text.")
+        if array.ndim > 1:
+            raise TypeError(f"attribute {name} has the shape {array.shape}; NetCDF keeps rows. Make it a variable.")
         kind, data = _values(array.ravel(), f"attribute {name}")
         result[str(name)] = [kind, data.hex()]
     return result

@@ -127,6 +127,22 @@ def canonical(value: object, indent: int | None = None) -> str:
     return json.dumps(plain(value), sort_keys=True, allow_nan=False, indent=indent, separators=separators)
 
 
+def writable(text: str) -> bool:
+    """Whether text can be written to a file.
+
+    Args:
+        text: any text.
+
+    Returns:
+        False for half of a surrogate pair, which Python makes of undecodable bytes.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def plain(value: object, where: str = "the value") -> Any:
     """The value in JSON's own types.
 

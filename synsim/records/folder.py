@@ -77,8 +77,12 @@ class RunFolder:
         """Replace the checkpoint, at once, and note the time spent so far.
 
         Args:
-            tensors: by name; of any shape, dtype (bool, integers, floats), device and stride.
+            tensors: by name; of any shape, dtype (bool, integers, floats, complex), device and stride.
             meta: everything else, as JSON can hold it: text keys; numbers, text, lists, dicts; no NaN.
+
+        Raises:
+            TypeError: if a value is not a tensor, a name no text, or the meta no mapping.
+            ValueError: if the file can't hold a tensor, a name or something in the meta.
         """
         self.start()
         with replacing(self.path / CHECKPOINT) as temporary:
@@ -101,6 +105,10 @@ class RunFolder:
         Args:
             data: variables and coordinates of bool, integer, float or text. In the file, it gets an attribute
                 `sha256`.
+
+        Raises:
+            TypeError: if something is of another type.
+            ValueError: if NetCDF can't hold a name or a value.
         """
         with self._listed(RECORD) as temporary:
             dataset.write(data, temporary)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from synsim._checks import require, whole
 from synsim._doors import check_fields
 
 
@@ -19,6 +20,7 @@ class Heading:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        whole(self.level, "level", 1, 6)
 
     def anchor(self) -> str:
         """The name by which the page links to it.
@@ -76,6 +78,10 @@ class Table:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        odd = [len(row) for row in self.rows if len(row) != len(self.head)]
+        require(not odd, f"every row must have as many cells as the head, {len(self.head)}, got {odd}.")
+        rows, links = len(self.rows), len(self.links)
+        require(links in (0, rows), f"expected a link for each of {rows} rows or none, got {links}.")
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from synsim._checks import choice, whole, within
 from synsim._doors import check_fields
 from synsim.report.verdict import Published
 
 Key = tuple[str, ...]
 """Names a measurement of a run, such as ("final", "presynaptic"); see `readers`."""
+
+DIGITS = 20
+"""After the point, at most."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Value:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        whole(self.digits, "digits", 0, DIGITS)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Difference:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        whole(self.digits, "digits", 0, DIGITS)
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ class Limit:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        choice(self.sign, "sign", ("<", ">"))
+        within(self.limit, "limit", "(-inf, inf)")
 
 
 @dataclass(frozen=True)

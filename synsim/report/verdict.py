@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from synsim._checks import require, whole
 from synsim._doors import typed
 
 WITHIN = "within 2 s.e."
@@ -75,7 +76,15 @@ def combined_error(sem: float, n: int, published: Published) -> float:
 
     Returns:
         The combined error; NaN if neither side has one.
+
+    Raises:
+        ValueError: if a number of runs or an error is negative.
     """
+    whole(n, "n", 0)
+    whole(published.n, "the published n")
+    for value, name in ((sem, "sem"), (published.sem, "the published sem")):
+        known = value is not None and not math.isnan(value)
+        require(not known or 0 <= value < math.inf, f"{name} must be a standard error, 0 or more, got {value!r}.")
     theirs = math.nan if published.sem is None else published.sem
     if math.isnan(theirs):
         theirs = sem * math.sqrt(n / published.n)
@@ -96,10 +105,13 @@ def of_value(mean: float, sem: float, n: int, published: Published) -> str:
 
     Returns:
         The verdict.
+
+    Raises:
+        ValueError: if a number of runs or an error is negative.
     """
+    error = combined_error(sem, n, published)
     if n == 0 or not math.isfinite(mean):
         return FAILED
-    error = combined_error(sem, n, published)
     if math.isnan(error):
         return NO_ERROR
     return WITHIN if abs(mean - published.mean) <= FACTOR * error else DIFFERS
@@ -131,7 +143,11 @@ def of_pair(p: float, published: str) -> str:
 
     Returns:
         The verdict.
+
+    Raises:
+        ValueError: if p does not lie between 0 and 1.
     """
+    require(math.isnan(p) or 0 <= p <= 1, f"p must lie between 0 and 1, or be NaN for no test, got {p!r}.")
     if not published:
         return OURS
     if math.isnan(p):

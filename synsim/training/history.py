@@ -10,6 +10,7 @@ import xarray
 from torch import Tensor
 
 from synsim._doors import check_fields, typed
+from synsim.records.dataset import is_name
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def check_names(probes: Iterable[str], after_task: Iterable[str] = ()) -> None:
     kinds = [("probe", name) for name in probes] + [("after_task", name) for name in after_task]
     names = [name for _, name in kinds]
     for kind, name in kinds:
-        if not isinstance(name, str) or not name.strip() or not name.isprintable() or "/" in name or name == ".":
+        if not is_name(name):
             raise ValueError(
                 f"{kind} {name!r} can't be kept in a record: a name must be printable text, not empty and without '/'."
                 " Rename it."
