@@ -58,9 +58,9 @@ def test_the_error_that_one_side_lacks_is_taken_from_the_other():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: report.of_value(1.0, -0.5, 3, Published(1.0)), "sem must be a standard error, 0 or more, got -0.5"),
+        (lambda: report.of_value(1.0, -0.5, 3, Published(1.0)), "sem must be an error, 0 or more, got -0.5"),
         (lambda: report.of_value(1.0, 0.5, -1, Published(1.0)), "n must be a whole number of at least 0, got -1"),
-        (lambda: report.of_value(1.0, 0.5, 3, Published(1.0, -1.0)), "the published sem must be a standard error"),
+        (lambda: report.of_value(1.0, 0.5, 3, Published(1.0, -1.0)), "the published sem must be an error"),
         (lambda: report.of_value(1.0, 0.5, 3, Published(1.0, None, 0)), "the published n must be .* at least 1, got 0"),
         (lambda: report.of_pair(2.0, "larger"), "p must lie between 0 and 1, or be NaN"),
         (lambda: report.Limit("a", ("b",), "=", 0.5, "c"), "sign must be one of <, >, got '='"),

@@ -83,8 +83,8 @@ def combined_error(sem: float, n: int, published: Published) -> float:
     whole(n, "n", 0)
     whole(published.n, "the published n")
     for value, name in ((sem, "sem"), (published.sem, "the published sem")):
-        known = value is not None and not math.isnan(value)
-        require(not known or 0 <= value < math.inf, f"{name} must be a standard error, 0 or more, got {value!r}.")
+        known = math.nan if value is None else value
+        require(math.isnan(known) or 0 <= known < math.inf, f"{name} must be an error, 0 or more, got {value!r}.")
     theirs = math.nan if published.sem is None else published.sem
     if math.isnan(theirs):
         theirs = sem * math.sqrt(n / published.n)
