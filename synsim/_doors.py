@@ -19,6 +19,7 @@ from torch import Tensor, nn
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_compiling = torch.compiler.is_compiling
 ROWS = (Tensor, np.ndarray)
 SEQUENCES = (Sequence, tuple, list)
 SHOWN = 80
@@ -43,6 +44,9 @@ def typed(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def door(*args: P.args, **kwargs: P.kwargs) -> T:
+        if _compiling():
+            # A compiler would trace the checks, and warns of what is cached among them.
+            return function(*args, **kwargs)
         names, hints = _promises(function)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in hints:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim._checks import constant
+from synsim._names import named_parameters
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, synapses
 from synsim.synapses.base import living
@@ -184,7 +185,7 @@ class Rule(Optimizer):
 
     def _found(self, parameters: Sequence[Tensor], given: Mapping[int, str], group: Mapping[str, Any]) -> list[Home]:
         # Where parameters belong; names are those of the network, then those given, then made up.
-        known = {id(parameter): name for name, parameter in self._net.named_parameters()}
+        known = {id(parameter): name for name, parameter in named_parameters(self._net)}
         owners = _owners(self._net, parameters)
         homes: list[Home] = []
         taken = set(self._named)
@@ -207,7 +208,7 @@ class Rule(Optimizer):
 
     def _rename(self) -> None:
         # A head may become a part of the network after it was added here.
-        for name, parameter in self._net.named_parameters():
+        for name, parameter in named_parameters(self._net):
             home = self._homes.get(id(parameter))
             if home is not None and home.name != name and name not in self._named:
                 self._homes[id(parameter)] = self._named[name] = Home(name, parameter, home.layer)
@@ -267,7 +268,7 @@ def settable(value: Any) -> Any:
 def _listed(params: Any) -> tuple[dict[int, str], list[Any]]:
     # Names (by identity) where they were given, and the parameters.
     if isinstance(params, nn.Module):
-        params = list(params.named_parameters())
+        params = list(named_parameters(params))
     if isinstance(params, Tensor):
         return {}, [params]
     if isinstance(params, set | frozenset) or not isinstance(params, Iterable):

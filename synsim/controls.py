@@ -170,10 +170,11 @@ class ControlLinear(BernoulliLinear):
         x = x if factor is None else x * factor
         if self.address.mean or transformed():
             return product(x, self.transmitted(), self.bias)
-        strength, count = self.draw()
+        weight = self._stored()
+        strength, count = self.draw(weight)
         if not torch.is_grad_enabled():
             return product(x, strength, self.bias)
-        return transmit(x, self.weight, self.bias, strength, self.divisor(), count, self.sites)
+        return transmit(x, weight, self.bias, strength, self.divisor(), count, self.sites)
 
     def transmitted(self) -> Tensor:
         """Strengths of one pass: draw a mask, or take the one that the view prescribes.
@@ -181,18 +182,19 @@ class ControlLinear(BernoulliLinear):
         Returns:
             Strengths transmitted, shaped like `weight`; a function of `weight` for autograd.
         """
-        if self.divide == "p" or transformed():
-            return super().transmitted()
         if self.address.mean:
             return self.expected_strength
-        strength, count = self.draw()
-        return release(self.weight, strength, self.divisor(), count, self.sites)
+        if self.divide == "p" or transformed():
+            return super().transmitted()
+        weight = self._stored()
+        strength, count = self.draw(weight)
+        return release(weight, strength, self.divisor(), count, self.sites)
 
     def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass, or take those that the view prescribes.
 
         Args:
-            weight: the layer's weight, where it has been made already (parametrizations); None: as it is.
+            weight: the layer's weight, where it is at hand; None: as it is.
 
         Returns:
             Strengths transmitted, apart from autograd, and counts of releases (uint8), both like `weight`.
@@ -206,8 +208,9 @@ class ControlLinear(BernoulliLinear):
         strength.mul_(self.p)
         return strength if self.divide == "nothing" else strength.div_(self.divisor()), count
 
-    def _plain(self, examples: int) -> Tensor:
-        return self.scales(examples).reshape(examples, *self.weight.shape) * self.weight
+    def _plain(self, examples: int, x: Tensor | None = None) -> Tensor:
+        weight = self._stored()
+        return self.scales(examples).reshape(examples, *weight.shape) * weight
 
     @typed
     def scales(self, examples: int = 1) -> Tensor:

@@ -7,7 +7,7 @@ from synsim import kernels
 from synsim._checks import require
 from synsim._doors import typed
 from synsim.kernels import reference
-from synsim.synapses.addressed import Addressed, transformed
+from synsim.synapses.addressed import Addressed, examples_of, rows_of, transformed
 
 
 class StreamDropout(Addressed):
@@ -67,13 +67,18 @@ class StreamDropout(Addressed):
         if self.replicas is not None and (x.ndim < 2 or x.shape[0] != self.replicas):
             raise ValueError(f"dropout expects inputs of shape [{self.replicas}, B, ...], got {list(x.shape)}.")
         keys, words = self._key_on(address.purpose, x.device)
-        # A unit is a synapse of strength 1 that releases with probability 1 − p.
-        one = torch.ones(x.shape, dtype=x.dtype, device=x.device)
+        axis = 0 if self.replicas is None else 1
+        inside = transformed()
+        count = examples_of(x, x.shape[axis]) if inside else x.shape[axis]
+        # A unit is a synapse of strength 1 that releases with probability 1 − p, in a type that can tell it from 1.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        one = torch.ones((*x.shape[:axis], count, *x.shape[axis + 1 :]), dtype=dtype, device=x.device)
         keep = torch.full_like(one, 1 - self.p)
-        if transformed():
-            return x * reference.release(one, keep, keys, 1, address.example, self._latest())[0]
+        if inside:
+            factor, _ = reference.release(one, keep, keys, 1, address.example, self._latest())
+            return x * factor.index_select(axis, rows_of(x, x.shape[axis])).to(x.dtype)
         factor, _ = kernels.release(one, keep, keys, words, 1, address.example, self._next())
-        return x * factor
+        return x * factor.to(x.dtype)
 
     def extra_repr(self) -> str:
         """What `print(module)` shows inside the brackets.

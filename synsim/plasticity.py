@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from synsim import kernels
 from synsim._checks import Number, choice, flag, number, require, tensor
 from synsim._doors import typed
+from synsim._names import by_own_name
 from synsim._rules import Home, Rule, network, per_replica, settable
 from synsim.kernels import LEAST_PROBABILITY, Constants
 from synsim.synapses import StochasticLayer, synapses
@@ -257,8 +258,7 @@ class PresynapticSGD(Rule):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        penalty = penalty or {}
-        self._check(penalty)
+        penalty = self._checked(penalty or {})
         if not self._looked:
             self._looked = True
             say_unheard(synapses(self._net))
@@ -308,7 +308,9 @@ class PresynapticSGD(Rule):
         # The values are kept, so that none of their identities can pass to another object.
         return _Table(now, values, device, Constants(table, bool(group["plastic"]), group["bounds"] == "hard"))
 
-    def _check(self, penalty: Mapping[str, Tensor]) -> None:
+    def _checked(self, penalty: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if not penalty.keys() <= self._named.keys():
+            penalty = by_own_name(self._net, penalty)
         for name, pull in penalty.items():
             if name not in self._named:
                 self._rename()
@@ -321,6 +323,7 @@ class PresynapticSGD(Rule):
             shape = home.parameter.shape
             if pull.shape != shape:
                 raise ValueError(f"the penalty of {name!r} must have shape {list(shape)}, got {list(pull.shape)}.")
+        return penalty
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from synsim._checks import Number, constant, require, tensor, warn
 from synsim._doors import typed
+from synsim._names import by_own_name, named_parameters
 from synsim.networks import replicas_of
 
 ALL_ZERO = (
@@ -39,7 +40,7 @@ class Consolidation:
 
     def _hold(self, net: nn.Module, kept: Mapping[str, Tensor]) -> None:
         # What is kept must belong to parameters of the same shape; that some of them are gone is said once.
-        shapes = {name: parameter.shape for name, parameter in net.named_parameters()}
+        shapes = {name: parameter.shape for name, parameter in named_parameters(net)}
         for name in kept.keys() & shapes.keys():
             require(
                 kept[name].shape == shapes[name],
@@ -156,9 +157,9 @@ def checked(net: nn.Module, importance: Mapping[str, Any]) -> dict[str, Tensor]:
         isinstance(importance, Mapping),
         f"the importance must be a dict from parameter names to tensors, got {type(importance).__name__}.",
     )
-    parameters = dict(net.named_parameters())
+    parameters = dict(named_parameters(net))
     found = {}
-    for name, given in importance.items():
+    for name, given in by_own_name(net, importance).items():
         if name not in parameters:
             raise ValueError(
                 f"the importance names parameter {name!r}, which this network has not; expected names among "

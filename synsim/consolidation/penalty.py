@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from synsim._checks import Number, choice, number, require
 from synsim._doors import typed
+from synsim._names import named_parameters
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import ALL_ZERO, Consolidation, bounded, checked, grown, parts_of, per_replica, shaped
 from synsim.networks import replicas_of
@@ -85,7 +86,7 @@ class Penalty(Consolidation):
         new = checked(net, importance)
         per_replica(self.strength, "strength", net)
         self._hold(net, self.importance)
-        parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
+        parameters = {name: parameter.detach() for name, parameter in named_parameters(net)}
         kept = {part: {name: value for name, value in values.items() if name in parameters}
                 for part, values in self._kept.items()}  # fmt: skip
         add = self.accumulation.add
@@ -122,7 +123,7 @@ class Penalty(Consolidation):
         Args:
             net: the network, its larger layers in place, under the same names.
         """
-        parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
+        parameters = {name: parameter.detach() for name, parameter in named_parameters(net)}
         for part, values in self._kept.items():
             for name in values.keys() & parameters.keys():
                 fill = parameters[name] if part == "anchor" else 0.0
@@ -146,7 +147,7 @@ class Penalty(Consolidation):
             self._scaled = self._prepared(net, self.importance)
             self._pull = self._prepared(net, self._kept["pull"])
         found = {}
-        for name, parameter in net.named_parameters():
+        for name, parameter in named_parameters(net):
             scale = self._scaled.get(name)
             if scale is None:
                 continue
@@ -171,7 +172,7 @@ class Penalty(Consolidation):
         first = next(net.parameters(), None)
         device = None if first is None else first.device
         total = torch.zeros(replicas or 1, dtype=torch.float64, device=device)
-        for name, parameter in net.named_parameters():
+        for name, parameter in named_parameters(net):
             if name not in self.importance:
                 continue
             kept = {part: values[name].double() for part, values in self._kept.items() if name in values}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from synsim._checks import Number, choice, require, within
 from synsim._doors import typed
+from synsim._names import named_parameters
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import (
     ALL_ZERO,
@@ -58,7 +59,7 @@ class _Rates(Consolidation):
         """
         new = checked(net, importance)
         self._hold(net, {**self._importance, **self._rate})
-        types = {name: parameter.dtype for name, parameter in net.named_parameters()}
+        types = {name: parameter.dtype for name, parameter in named_parameters(net)}
         importances, rates = self._importance, self._rate
         self._rate = {name: value for name, value in rates.items() if name in types}
         self._importance = self.accumulation.add(
@@ -133,7 +134,7 @@ class _Rates(Consolidation):
         Args:
             net: the network, its larger layers in place, under the same names.
         """
-        parameters = dict(net.named_parameters())
+        parameters = dict(named_parameters(net))
         for values, fill in ((self._importance, 0.0), (self._rate, 1.0)):
             for name in values.keys() & parameters.keys():
                 values[name] = grown(values[name], name, parameters[name], fill)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from synsim._names import named_modules
 from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer
 
 Layer = nn.Linear | nn.Conv2d | BernoulliLinear | BernoulliConv2d
@@ -84,7 +85,7 @@ def _listening(net: nn.Module, hear: Callable[[str, Tensor, Tensor], Tensor | No
 
         return heard
 
-    layers = {name: module for name, module in net.named_modules() if type(module) in KNOWN}
+    layers = {name: module for name, module in named_modules(net) if type(module) in KNOWN}
     handles = [
         module.register_forward_hook(hook(name), prepend=True, with_kwargs=True) for name, module in layers.items()
     ]
@@ -116,7 +117,7 @@ def simple(
     Raises:
         ValueError: if the graph hides parameters.
     """
-    modules = dict(net.named_modules())
+    modules = dict(named_modules(net))
     calls: Counter[str] = Counter()
     starts: list[Node | None] = []
     ends: set[Node | None] = set()
@@ -139,7 +140,7 @@ def simple(
     around = _reached([out.grad_fn, *starts], ends - {None}) & counted
     owners: Counter[int] = Counter()
     known = True
-    for name, module in net.named_modules(remove_duplicate=False):
+    for name, module in named_modules(net, remove_duplicate=False):
         own = {key: id(p) for key, p in module.named_parameters(recurse=False) if id(p) in counted}
         closed = type(module) in KNOWN and calls[name] <= 1 and getattr(module, "padding_mode", "zeros") == "zeros"
         known = known and (not own or (closed and own.keys() <= {"weight", "bias"}))

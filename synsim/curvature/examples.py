@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 
 from synsim._checks import finite, require
 from synsim._kept import kept
+from synsim._names import named_modules, named_parameters
 from synsim.curvature.capture import Layer, capture, mask_of
 from synsim.curvature.means import parameters_of
 from synsim.curvature.measuring import Measurement
@@ -163,7 +164,7 @@ def _add_closed(
     budget: int,
     scratch: dict[torch.Size, Tensor],
 ) -> None:
-    modules = cast(dict[str, Layer], dict(net.named_modules()))
+    modules = cast(dict[str, Layer], dict(named_modules(net)))
     with capture(net) as tape:
         with torch.enable_grad():
             logits = logits_of(net, x, head)
@@ -214,7 +215,7 @@ def _add_batched(
     sums: dict[str, Tensor], net: nn.Module, x: Tensor, chosen: Sequence[Term], score: Score, power: str,
     head: int | None, axis: int,
 ) -> None:  # fmt: skip
-    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    names = {id(parameter): name for name, parameter in named_parameters(net)}
     # Each place that holds a parameter, once: torch itself loses a parameter whose module has two names.
     places = {
         _join(owner, own): names[id(parameter)]
@@ -223,7 +224,7 @@ def _add_batched(
         if names[id(parameter)] in sums
     }
     inputs = {} if head is None else {"head": head}
-    parameters = {name: parameter.detach() for name, parameter in net.named_parameters() if name in sums}
+    parameters = {name: parameter.detach() for name, parameter in named_parameters(net) if name in sums}
     replicas = output_replicas(net) is not None
     for term in chosen:
         where = 1 if replicas and term.labels.ndim > 1 else 0

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from synsim._checks import require
 from synsim._doors import typed
+from synsim._names import named_parameters
 from synsim.curvature.measuring import Measurement
 from synsim.inputs import Images, logits_of, output_replicas, rows_of
 from synsim.losses import replica_cross_entropy
@@ -27,7 +28,7 @@ def parameters_of(net: nn.Module) -> dict[str, Tensor]:
     Raises:
         ValueError: if there are none, or replicas share one, so that its gradient would mix them.
     """
-    wanted: dict[str, Tensor] = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    wanted: dict[str, Tensor] = {name: p for name, p in named_parameters(net) if p.requires_grad}
     require(bool(wanted), "the network has no parameter that requires a gradient.")
     if replicas_of(net) is not None:
         own = {id(parameter) for layer in synapses(net).values() for parameter in layer.parameters(recurse=False)}

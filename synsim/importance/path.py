@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from synsim._checks import finite, require, whole
 from synsim._doors import typed
+from synsim._names import named_parameters
 from synsim.curvature import wide
 from synsim.importance.base import Importance, Step, Tensors
 from synsim.networks import replicas_of
@@ -76,7 +77,7 @@ class Accumulated(Importance):
             net: the network at the start of the task, after any re-initialisation.
         """
         self._net = net
-        self._first = {name: p.detach().clone() for name, p in net.named_parameters() if p.requires_grad}
+        self._first = {name: p.detach().clone() for name, p in named_parameters(net) if p.requires_grad}
         self._sum = {name: torch.zeros_like(wide(value)) for name, value in self._first.items()}
 
     @typed
@@ -140,7 +141,7 @@ class Accumulated(Importance):
         """
         require(self._net is not None, f"{self.name}: call start before value.")
         assert self._net is not None
-        parameters = dict(self._net.named_parameters())
+        parameters = dict(named_parameters(self._net))
         sums, found = self.sums, {}
         finite(sums, f"{self.name}: gradients on the way", replicas_of(self._net))
         for name, total in sums.items():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from synsim._checks import require
 from synsim._doors import typed
+from synsim._names import named_parameters
 from synsim.importance.base import Importance
 from synsim.synapses import synapses
 
@@ -35,13 +36,20 @@ class ReleaseProbability(Importance):
             Parameter name -> p, shaped like the parameter.
 
         Raises:
-            ValueError: if the network has no stochastic layer.
+            ValueError: if the network has no stochastic layer, or one whose weight is computed from other parameters.
         """
         layers = {id(layer.weight): layer for layer in synapses(net).values()}
         require(bool(layers), "release-probability needs a network with stochastic layers, got none.")
+        for name, layer in synapses(net).items():
+            require(
+                "weight" in layer._parameters,
+                f"the weight of layer {name!r} is computed from other parameters, which have no release probabilities. "
+                "Make it permanent first (torch.nn.utils.parametrize.remove_parametrizations, "
+                "torch.nn.utils.prune.remove).",
+            )
         return {
             name: layers[id(parameter)].p.clone() if id(parameter) in layers else torch.zeros_like(parameter.detach())
-            for name, parameter in net.named_parameters()
+            for name, parameter in named_parameters(net)
             if parameter.requires_grad
         }
 
@@ -64,7 +72,7 @@ class Magnitude(Importance):
         Returns:
             Parameter name -> |w|, shaped like the parameter.
         """
-        return {name: p.detach().abs() for name, p in net.named_parameters() if p.requires_grad}
+        return {name: p.detach().abs() for name, p in named_parameters(net) if p.requires_grad}
 
 
 class Uniform(Importance):
@@ -88,4 +96,4 @@ class Uniform(Importance):
         Returns:
             Parameter name -> 1, shaped like the parameter.
         """
-        return {name: torch.ones_like(p.detach()) for name, p in net.named_parameters() if p.requires_grad}
+        return {name: torch.ones_like(p.detach()) for name, p in named_parameters(net) if p.requires_grad}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from synsim import streams
 from synsim._checks import require, tensor
 from synsim._doors import typed
+from synsim._names import by_own_name
 from synsim.synapses import StochasticLayer, synapses
 
 ORDERS = ("p", "weight", "p*weight", "random")
@@ -32,7 +33,8 @@ def lesion_scores(net: nn.Module, order: Order, seed: int = 0) -> dict[str, Tens
     layers = synapses(net)
     require(bool(layers), "expected a network with stochastic layers, got none.")
     if isinstance(order, Mapping):
-        return {name: _given(order, name, layer) for name, layer in layers.items()}
+        given = by_own_name(net, order)
+        return {name: _given(given, name, layer) for name, layer in layers.items()}
     require(order in ORDERS, f"order must be one of {', '.join(ORDERS)} or a dict of importances, got {order!r}.")
     if order == "random":
         return {name: _random(layer, f"{seed}/{name}") for name, layer in layers.items()}

@@ -16,6 +16,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from synsim._checks import warn
 from synsim._kept import kept
+from synsim._names import named_parameters
 from synsim.inputs import Images, has_replicas, logits_of, tensor_of
 from synsim.networks import MultiHead
 from synsim.synapses import StochasticLayer, evaluation, synapses
@@ -57,7 +58,7 @@ def plain_strengths(net: nn.Module) -> tuple[list[Tensor], list[str]]:
                 if "weight" in name and id(parameter) not in seen:
                     strengths.append(parameter.detach())
                     seen.add(id(parameter))
-    return strengths, [name for name, p in net.named_parameters() if p.ndim > 1 and id(p) not in seen]
+    return strengths, [name for name, p in named_parameters(net) if p.ndim > 1 and id(p) not in seen]
 
 
 def _refresh(module: nn.Module) -> None:
@@ -227,7 +228,7 @@ def _weights(net: nn.Module) -> dict[str, nn.Parameter]:
     gains = {parameter for module in net.modules() if isinstance(module, GAINS) for parameter in module.parameters()}
     return {
         name: parameter
-        for name, parameter in net.named_parameters()
+        for name, parameter in named_parameters(net)
         if parameter.ndim > 1
         and parameter.is_floating_point()
         and parameter not in gains

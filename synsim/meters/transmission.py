@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from synsim import _checks
 from synsim._doors import typed
+from synsim._names import named_modules
 from synsim.inputs import Images, as_images
 from synsim.meters.coverage import Probe, eager, input_of, probe, say_left_out
 from synsim.meters.passes import passes, stochastic
@@ -71,7 +72,7 @@ def transmission(
         ValueError: if the network has no synapses, an input of a layer is negative, or a facilitated release
             probability saturates.
     """
-    layers: dict[str, Layer] = {name: one for name, one in net.named_modules() if isinstance(one, Layer)}
+    layers: dict[str, Layer] = {name: one for name, one in named_modules(net) if isinstance(one, Layer)}
     _checks.require(bool(layers), "expected a network with synapses, got none.")
     samples = samples if stochastic(net) else min(samples, 1)
     x = as_images(net, x)

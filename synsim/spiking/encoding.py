@@ -62,9 +62,8 @@ class Encoder(Addressed):
         require(fits, f"an encoder expects images of shape {allowed}, got {list(x.shape)}. Flatten them first.")
         require(x.shape[-2] > 0, f"expected at least one image, got a tensor of shape {list(x.shape)}.")
         require(x.is_floating_point(), f"images must hold floats, got {x.dtype}. Scale them to [0, 1] first.")
-        if not transformed():
-            inside = bool(((x >= 0) & (x <= 1)).all())
-            require(inside, f'pixels must lie in [0, 1], got {_range(x)}. Take images with pixels="unit".')
+        if not transformed() and not bool(((x >= 0) & (x <= 1)).all()):
+            raise ValueError(f'pixels must lie in [0, 1], got {_range(x)}. Take images with pixels="unit".')
         return self.encode(x)
 
     @typed
@@ -339,4 +338,5 @@ def _drawn(p: Tensor, key: Tensor, example: Tensor, draw: int, steps: int) -> Te
 
 
 def _range(x: Tensor) -> str:
+    x = x.detach()
     return f"values from {float(x.min()):g} to {float(x.max()):g}" if x.numel() else "none"

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -215,7 +216,7 @@ class SpikingMLP(nn.Module):
                 module.address = address
 
     def _synapses(self) -> list[BernoulliLinear]:
-        return [layer for layer in self.layers if isinstance(layer, BernoulliLinear)]
+        return cast(list[BernoulliLinear], list(self.layers))
 
     def _encoder(self) -> Encoder:
         if self.encoder is None:

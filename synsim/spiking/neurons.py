@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 
 from synsim._checks import require
@@ -235,7 +236,7 @@ def lif(
         *chosen.constants(),
         membrane,
     )
-    spikes, v, last, left = Fused.apply(current, state.v, state.left, settings)  # type: ignore[no-untyped-call]
+    spikes, v, last, left = _fused(current, state.v, state.left, settings)
     return spikes, v if membrane else None, State(last, left)
 
 
@@ -264,7 +265,7 @@ def leaky(current: Tensor, parameters: Leaky, dt: float, *, start: Tensor | None
     # A neuron that never fires.
     settings = (factor, math.inf, False, 0, False, 1, 1.0, 0.0, True)
     left = torch.zeros_like(first, dtype=torch.int32)
-    return cast(Tensor, Fused.apply(current, first, left, settings)[1])  # type: ignore[no-untyped-call]
+    return cast(Tensor, _fused(current, first, left, settings)[1])
 
 
 def check_time_axis(x: Tensor, what: str) -> None:
@@ -290,6 +291,20 @@ def _steps(
         spikes.append(fired)
         membranes.append(state.v)
     return torch.stack(spikes, -3), torch.stack(membranes, -3) if membrane else None, state
+
+
+def _fused(*inputs: Any) -> Any:
+    # A compiler can't trace these loops, and goes on after them.
+    return _apart(*inputs) if torch.compiler.is_compiling() else Fused.apply(*inputs)  # type: ignore[no-untyped-call]
+
+
+@_disable_dynamo
+def _apart(*inputs: Any) -> Any:
+    return Fused.apply(*inputs)  # type: ignore[no-untyped-call]
+
+
+_apart._torchdynamo_disable = True  # type: ignore[attr-defined]
+_apart._torchdynamo_disable_msg = "the loops over time of spiking neurons are compiled already"  # type: ignore[attr-defined]
 
 
 class Fused(torch.autograd.Function):

@@ -15,6 +15,7 @@ from torch._compile import _disable_dynamo
 from synsim import kernels, streams
 from synsim._checks import require, whole
 from synsim._doors import check_fields, typed
+from synsim._names import named_modules
 from synsim.synapses import recomputation
 from synsim.synapses.door import door as _door
 
@@ -278,7 +279,7 @@ def addressed(net: nn.Module) -> dict[str, Addressed]:
     Returns:
         Module name -> module, in the order of `named_modules`.
     """
-    return {name: module for name, module in net.named_modules() if isinstance(module, Addressed)}
+    return {name: module for name, module in named_modules(net) if isinstance(module, Addressed)}
 
 
 def transformed() -> bool:
@@ -309,13 +310,29 @@ def rows_of(x: Tensor, count: int) -> Tensor:
     Returns:
         int64 [count].
     """
-    functorch = torch._C._functorch  # type: ignore[attr-defined,unused-ignore]
-    index, inner = torch.arange(count, device=x.device), _bare(x)
-    if count != 1 or not functorch.is_batchedtensor(inner):
+    size = examples_of(x, count)
+    index = torch.arange(count, device=x.device)
+    if size == count:
         return index
-    size = functorch.get_unwrapped(inner).shape[functorch.maybe_get_bdim(inner)]
+    functorch = torch._C._functorch  # type: ignore[attr-defined,unused-ignore]
     places = _bare(torch.arange(size, device=x.device))
-    return index + functorch._add_batch_dim(places, 0, functorch.maybe_get_level(inner))
+    return index + functorch._add_batch_dim(places, 0, functorch.maybe_get_level(_bare(x)))
+
+
+def examples_of(x: Tensor, count: int) -> int:
+    """How many examples there are: those that a tensor shows, and inside `vmap` over single examples all of them.
+
+    Args:
+        x: a tensor whose examples are meant.
+        count: how many examples it shows.
+
+    Returns:
+        Their number.
+    """
+    functorch, inner = torch._C._functorch, _bare(x)  # type: ignore[attr-defined,unused-ignore]
+    if count != 1 or not functorch.is_batchedtensor(inner):
+        return count
+    return int(functorch.get_unwrapped(inner).shape[functorch.maybe_get_bdim(inner)])
 
 
 def _bare(x: Tensor) -> Tensor:

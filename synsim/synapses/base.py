@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from synsim import kernels, streams
 from synsim._checks import available_device, require, warn, whole
 from synsim._doors import typed
+from synsim._names import named_modules
 from synsim.kernels import LEAST_PROBABILITY, reference
 from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
 from synsim.synapses.addressed import LAST_SEED as LAST_SEED
-from synsim.synapses.addressed import PLAIN, Addressed
+from synsim.synapses.addressed import PLAIN, Addressed, rows_of
 from synsim.synapses.addressed import Address as Address
 from synsim.synapses.addressed import transformed as transformed
 from synsim.synapses.release import release
@@ -57,9 +58,11 @@ class StochasticLayer(Addressed):
             options: of the class.
         """
         super().__init_subclass__(**options)
-        if "direct" not in vars(cls):
-            base = StochasticLayer
-            cls.direct = cls.expected_strength is base.expected_strength and cls.transmitted is base.transmitted
+        if "direct" in vars(cls):
+            return
+        # A class that changes neither is what the one before it is; parametrizations make such classes.
+        before = next(base for base in cls.__mro__[1:] if issubclass(base, StochasticLayer))
+        cls.direct = before.direct if _transmits_as(cls, before) else _transmits_as(cls, StochasticLayer)
 
     def __new__(cls, *args: Any, **options: Any) -> Self:  # noqa: D102
         # Copies and pickles come by here too.
@@ -240,18 +243,19 @@ class StochasticLayer(Addressed):
         if transformed():
             return self._plain(1)[0]
         if type(self).expected_strength is not StochasticLayer.expected_strength:
-            _, count = self.draw()
             expected = self.expected_strength
+            _, count = self.draw(expected)
             return expected if count is None else expected * reference.scale_of(count, self.p, self.sites)
         weight = self._stored()
-        strength, count = self.draw() if weight.is_leaf else self.draw(weight)
+        strength, count = self.draw(weight)
         return weight if count is None else release(weight, strength, self.p, count, self.sites)
 
     def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass in batch scope, or take those that the view prescribes.
 
         Args:
-            weight: the layer's weight, where it has been made already (parametrizations); None: as it is.
+            weight: the layer's weight, where it is at hand: one that is computed (parametrizations) is asked for once
+                a pass. None: as it is.
 
         Returns:
             Strengths transmitted, apart from autograd, and counts of releases (uint8), both like `weight`; None in
@@ -280,10 +284,12 @@ class StochasticLayer(Addressed):
             self._note(count)
         return strength, count
 
-    def _plain(self, examples: int) -> Tensor:
-        # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer.
+    def _plain(self, examples: int, x: Tensor | None = None) -> Tensor:
+        # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer. With inputs
+        # that have masks of their own, those of the examples that they are.
         expected = self.expected_strength
-        return self.scales(examples).reshape(examples, *expected.shape) * expected
+        scales = self.scales(examples) if x is None else self._scales_of(rows_of(x, examples))
+        return scales.reshape(examples, *expected.shape) * expected
 
     @typed
     def scales(self, examples: int = 1) -> Tensor:
@@ -295,12 +301,15 @@ class StochasticLayer(Addressed):
         Returns:
             [examples, R, *shape]; R = 1 without replicas.
         """
+        return self._scales_of(torch.arange(examples, device=self.p.device))
+
+    def _scales_of(self, rows: Tensor) -> Tensor:
+        # Those of given examples, counted from the address' own.
         address, p = self.address, self._flat(self.p.detach())
         keys, _ = self._key(address.purpose)
-        index = address.example + torch.arange(examples, device=p.device)
-        count = reference.count_releases(p, keys, self.sites, index, self._latest())
+        count = reference.count_releases(p, keys, self.sites, address.example + rows, self._latest())
         shape = self.p.shape if self.replicas is None else self.p.shape[1:]
-        return reference.scale_of(count, p, self.sites).reshape(examples, -1, *shape)
+        return reference.scale_of(count, p, self.sites).reshape(len(rows), -1, *shape)
 
     def extra_repr(self) -> str:
         """What `print(layer)` shows inside the brackets.
@@ -376,6 +385,10 @@ def solved(weight: Tensor, function: Callable[[], Tensor], value: Tensor, steps:
     return False
 
 
+def _transmits_as(one: type[StochasticLayer], other: type[StochasticLayer]) -> bool:
+    return one.expected_strength is other.expected_strength and one.transmitted is other.transmitted
+
+
 @typed
 def synapses(net: nn.Module) -> dict[str, StochasticLayer]:
     """Every stochastic layer of a network by its module name.
@@ -386,7 +399,7 @@ def synapses(net: nn.Module) -> dict[str, StochasticLayer]:
     Returns:
         Module name -> layer, in the order of `named_modules`; "" if the network is itself such a layer.
     """
-    return {name: module for name, module in net.named_modules() if isinstance(module, StochasticLayer)}
+    return {name: module for name, module in named_modules(net) if isinstance(module, StochasticLayer)}
 
 
 UNHEARD = (

@@ -125,7 +125,7 @@ class BernoulliConv2d(StochasticLayer):
         replicas = self.replicas or 1
         inputs = x if x.ndim == 5 else x.unsqueeze(0).expand(replicas, *x.shape)
         if transformed():
-            strength = self._plain(inputs.shape[1])
+            strength = self._plain(inputs.shape[1], x)
             strength = strength.reshape(inputs.shape[1], replicas, *strength.shape[-4:])
             out = torch.stack([self._one_each(inputs[r], strength[:, r]) for r in range(replicas)])
         else:

@@ -101,7 +101,7 @@ class BernoulliLinear(StochasticLayer):
         if mean or not self.direct or transformed():
             return product(x, self.transmitted(), self.bias)
         weight, bias = self._stored(), self._offsets()
-        strength, count = self.draw() if weight.is_leaf else self.draw(weight)
+        strength, count = self.draw(weight)
         if not torch.is_grad_enabled():
             return product(x, strength, bias)
         p = self._buffers.get("p")
@@ -244,7 +244,7 @@ class BernoulliLinear(StochasticLayer):
     def _per_example(self, x: Tensor, steps: int) -> Tensor:
         if transformed():
             lead = x if self.replicas is None or x.ndim == 3 else x.unsqueeze(0).expand(self.replicas, -1, -1)
-            strength = self._plain(x.shape[-2] // steps)
+            strength = self._plain(x.shape[-2] // steps, x)
             out = torch.einsum("...bi,b...oi->...bo", lead, strength.repeat(steps, *[1] * (strength.ndim - 1)))
         else:
             weight, p = self._leading()

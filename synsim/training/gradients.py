@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from synsim._kept import kept
+from synsim._names import named_parameters
 from synsim.curvature import measured
 from synsim.curvature.means import gradients, parameters_of
 from synsim.dropout import StreamDropout
@@ -79,7 +80,7 @@ def gradients_at_hand(net: nn.Module) -> dict[str, Tensor]:
     Returns:
         Name of a trained parameter -> its gradient, where it has one.
     """
-    return {name: p.grad for name, p in net.named_parameters() if p.requires_grad and p.grad is not None}
+    return {name: p.grad for name, p in named_parameters(net) if p.requires_grad and p.grad is not None}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from synsim._checks import require, warn, whole
 from synsim._doors import typed
+from synsim._names import named_parameters
 from synsim.meters import accuracy
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
@@ -108,7 +109,7 @@ class _Run:
         suits(self.schedule, meta.get("schedule"))
         changed = changes(self.optimiser, tensors, meta.get("built", []))
         unpack(self.net, self.optimiser, tensors, meta["numbers"], meta.get("groups"), changed)
-        for name, parameter in self.net.named_parameters() if "trained" in meta else ():
+        for name, parameter in named_parameters(self.net) if "trained" in meta else ():
             parameter.requires_grad_(name in meta["trained"])
         if self.schedule is not None:
             self.schedule.load(meta["schedule"], tensors)
@@ -129,7 +130,7 @@ class _Run:
         meta = {
             "numbers": numbers,
             "groups": groups_of(self.optimiser, tensors),
-            "trained": [name for name, parameter in self.net.named_parameters() if parameter.requires_grad],
+            "trained": [name for name, parameter in named_parameters(self.net) if parameter.requires_grad],
             "built": self.groups,
             "failures": [asdict(failure) for failure in self.history.failures],
             "task": task,

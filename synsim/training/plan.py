@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim._checks import require, tensor, warn, whole
+from synsim._names import named_parameters
 from synsim.networks import replicas_of
 from synsim.tasks import Task
 from synsim.training.step import needs_closure
@@ -115,7 +116,7 @@ def check_optimiser(net: nn.Module, optimiser: Optimizer) -> None:
     Raises:
         ValueError: if it holds none of the trained parameters, or needs a closure for several replicas.
     """
-    trained = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+    trained = {name: parameter for name, parameter in named_parameters(net) if parameter.requires_grad}
     require(bool(trained), "no parameter of the network requires a gradient: there is nothing to train.")
     held = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
     left = [name for name, parameter in trained.items() if id(parameter) not in held]

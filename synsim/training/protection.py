@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from synsim._checks import NotFiniteError, finite, require, warn
 from synsim._doors import typed
 from synsim._kept import kept
+from synsim._names import named_parameters
 from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
 from synsim.importance import Importance, Step
@@ -86,7 +87,7 @@ class Protection:
         self._begin(net)
 
     def _begin(self, net: nn.Module) -> None:
-        self._begun = {name for name, p in net.named_parameters() if p.requires_grad}
+        self._begun = {name for name, p in named_parameters(net) if p.requires_grad}
         for one in self._accumulated.values():
             one.start(net)
 
@@ -113,7 +114,7 @@ class Protection:
         if not self._accumulated and not rates:
             apply_step(net, optimiser, self._penalty(net), again)
             return
-        parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        parameters = {name: p for name, p in named_parameters(net) if p.requires_grad}
         if self._accumulated and not self._begun.issuperset(parameters):
             self._refuse_late(parameters.keys() - self._begun, task)
         gradient = gradients_at_hand(net)
@@ -253,7 +254,7 @@ class Protection:
                 if one.accumulated:
                     one.start(net)
                 one.load_state_dict(state)
-        self._begun = {name for name, p in net.named_parameters() if p.requires_grad}
+        self._begun = {name for name, p in named_parameters(net) if p.requires_grad}
         if self.consolidation is not None:
             self.consolidation.load_state_dict(part("consolidation"))
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim._checks import require, warn
+from synsim._names import own_name
 from synsim.training.trees import decode, encode
 
 
@@ -21,7 +22,7 @@ def pack(net: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[
     Returns:
         Tensors by name, and the optimiser's plain numbers.
     """
-    tensors = {f"net/{name}": value.detach() for name, value in net.state_dict().items()}
+    tensors = {f"net/{own_name(net, name)}": value.detach() for name, value in net.state_dict().items()}
     state = optimiser.state_dict()
     numbers: dict[str, Any] = {}
     for index, entry in state["state"].items():
@@ -72,7 +73,10 @@ def unpack(
     Raises:
         ValueError: if the optimiser has other groups than the one that was saved.
     """
-    net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net/")})
+    # A run may go on with a network that is wrapped now, or no longer (torch.compile).
+    names = {own_name(net, name): name for name in net.state_dict()}
+    parts = {name[4:]: value for name, value in tensors.items() if name.startswith("net/")}
+    net.load_state_dict({names.get(name, name): value for name, value in parts.items()})
     state: dict[Any, dict[str, Any]] = {}
     saved = {name[10:]: value for name, value in tensors.items() if name.startswith("optimiser/")}
     for name, value in [*saved.items(), *numbers.items()]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from synsim._names import by_own_name, named_parameters
 from synsim.bgd import BGD
 from synsim.losses import class_logits, replica_cross_entropy
 from synsim.networks import replicas_of
@@ -85,8 +86,8 @@ def apply_step(
     elif isinstance(optimiser, PresynapticSGD):
         optimiser.step(penalty=penalty())
     else:
-        extra = penalty()
-        for name, parameter in net.named_parameters():
+        extra = by_own_name(net, penalty())
+        for name, parameter in named_parameters(net):
             if name in extra and parameter.grad is not None:
                 parameter.grad = parameter.grad + extra[name]
         optimiser.step()
@@ -170,7 +171,7 @@ def what_failed(net: nn.Module, losses: Tensor, replica: int) -> str:
     """
     if not bool(losses[replica].isfinite()):
         return "loss"
-    for name, parameter in net.named_parameters():
+    for name, parameter in named_parameters(net):
         if parameter.grad is not None and not bool(_slice(parameter.grad, replica, net).isfinite().all()):
             return f"gradient of {name!r}"
     return "sum of gradients"

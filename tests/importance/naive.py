@@ -125,12 +125,17 @@ def _sliced(net, outputs, places, slices=100, seed=0):
     return {key: value / len(along) for key, value in total.items()}
 
 
+def trained(net):
+    """Parameters by the names that they have in the network itself, compiled or not."""
+    return {name.removeprefix("_orig_mod."): w for name, w in net.named_parameters() if w.requires_grad}
+
+
 def zeros(net):
-    return {name: torch.zeros_like(w, requires_grad=False) for name, w in net.named_parameters() if w.requires_grad}
+    return {name: torch.zeros_like(w, requires_grad=False) for name, w in trained(net).items()}
 
 
 def gradient(net, number):
-    wanted = {name: w for name, w in net.named_parameters() if w.requires_grad}
+    wanted = trained(net)
     found = torch.autograd.grad(number, list(wanted.values()), retain_graph=True, allow_unused=True)
     return {n: torch.zeros_like(w) if g is None else g for (n, w), g in zip(wanted.items(), found, strict=True)}
 
