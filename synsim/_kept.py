@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 Restore = Callable[[], None]
+
+TURN = RLock()
+"""Whose turn it is to measure. The mode of a network, the random generators and settings of torch belong to all
+threads: two that change them and put them back by turns would measure in each other's state, and leave it behind."""
 
 INTERNAL = frozenset(nn.Module().__dict__) - {"training"}
 """Where torch itself keeps parameters, buffers, modules and hooks."""
@@ -45,6 +50,11 @@ def kept(net: nn.Module) -> Iterator[None]:
             raise ValueError(
                 f"parameter {name!r} of the network has no shape before its first pass. Run one batch through it first."
             )
+    with TURN:
+        yield from _kept(net)
+
+
+def _kept(net: nn.Module) -> Iterator[None]:
     undo = [_module(module) for module in net.modules()]
     devices = {parameter.device for parameter in net.parameters() if parameter.device.type == "cuda"}
     cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
@@ -65,13 +75,14 @@ def kept_generators() -> Iterator[None]:
     Yields:
         Nothing.
     """
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        random.setstate(before[2])
+    with TURN:
+        before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+        try:
+            yield
+        finally:
+            torch.set_rng_state(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+            random.setstate(before[2])
 
 
 def _module(module: nn.Module) -> Restore:

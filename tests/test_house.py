@@ -26,7 +26,7 @@ ALLOWED = {
     "streams": {"_checks"},
     "losses": {"_checks"},
     "kernels": {"streams", "_checks"},
-    "synapses": {"kernels", "streams", "_checks", "_names"},
+    "synapses": {"kernels", "streams", "_checks", "_kept", "_names"},
     "networks": {"dropout", "streams", "synapses", "_checks"},
     "_rules": {"networks", "synapses", "_checks", "_names"},
     "plasticity": {"kernels", "networks", "synapses", "_checks", "_rules", "_names"},

@@ -10,7 +10,7 @@ from torch import nn
 
 from synsim._checks import require, whole
 from synsim._doors import typed
-from synsim._kept import kept
+from synsim._kept import TURN, kept
 from synsim.synapses import Address, addressed, evaluation, expected
 from synsim.synapses.views import Passes
 
@@ -86,9 +86,10 @@ def measured(
     """
     require(view in VIEWS, f"view must be one of {', '.join(VIEWS)}, got {view!r}.")
     samples, block = whole(samples, "samples"), whole(block, "block")
-    _refuse_mixing(net)
-    free = any(layer.address == Address() for layer in addressed(net).values())
     with ExitStack() as stack:
+        stack.enter_context(TURN)  # before anything is asked that another thread may have changed for its own
+        _refuse_mixing(net)
+        free = any(layer.address == Address() for layer in addressed(net).values())
         stack.enter_context(_ordinary(net))
         stack.enter_context(kept(net))
         net.eval()

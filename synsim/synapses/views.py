@@ -3,19 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import RLock
-from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from synsim import streams
 from synsim._checks import is_whole, require, whole
 from synsim._doors import typed
+from synsim._kept import TURN
 from synsim.synapses.addressed import Address, View, addressed
 from synsim.synapses.base import synapses
-
-_locks: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
-_guard = RLock()
 
 
 @typed
@@ -108,8 +104,8 @@ def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
 def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
     """Streams of their own for measuring, which leave those of training as they are.
 
-    A view that is already in force (`expected`, `frozen`) stays in force. One thread at a time measures a network: its
-    mode (training or evaluation) is the same for all.
+    A view that is already in force (`expected`, `frozen`) stays in force. One thread at a time measures: the mode of a
+    network (training or evaluation) is the same for all of them.
 
     Args:
         net: any module with stochastic layers.
@@ -119,14 +115,12 @@ def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
         A handle that sets the number of the pass and of the block.
     """
     seed = whole(seed, "seed", 0)
-    with _guard:
-        lock = _locks.setdefault(net, RLock())
 
     def measure(address: Address, draws: int) -> Address:
         plain = address == Address()
         return Address(purpose=f"eval/{seed}", draw=0) if plain else address
 
-    with lock, _addresses(net, measure):
+    with TURN, _addresses(net, measure):
         yield Passes(net)
 
 
