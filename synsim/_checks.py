@@ -3,6 +3,7 @@
 import difflib
 import math
 import operator
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,11 @@ from torch import Tensor
 
 Number = float | int | Tensor | Sequence[float] | NDArray[Any]
 Labels = Tensor | Sequence[int] | NDArray[Any]
+
+MOST_REPLICAS = 2**20
+"""Replicas in one network: each has a seed of its own, kept in a tuple."""
+LARGEST = 2**63 - 1
+"""Largest whole number of 64 bits."""
 
 IGNORED = -100
 """Label that torch's cross-entropy leaves out."""
@@ -93,7 +99,7 @@ def whole(value: object, what: str, least: int = 1, most: int | None = None) -> 
         value: the number given: any integer of Python, NumPy or torch (0-d), but no bool.
         what: its name in the message.
         least: smallest number allowed.
-        most: largest number allowed, or None.
+        most: largest number allowed; None: what 64 bits hold.
 
     Returns:
         The number as an int.
@@ -102,10 +108,44 @@ def whole(value: object, what: str, least: int = 1, most: int | None = None) -> 
         ValueError: if it isn't a whole number, or out of bounds.
     """
     number = _index(value)
-    if number is None or number < least or (most is not None and number > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if number is None or number < least or number > (LARGEST if most is None else most):
+        small = most is None and (number is None or number < least)
+        bounds = f"of at least {least}" if small else f"from {least} to {LARGEST if most is None else most}"
         raise ValueError(f"{what} must be a whole number {bounds}, got {value!r}.")
     return number
+
+
+def index(value: object, what: str) -> int:
+    """A whole number from 0 on, told at once: for what is asked at every step.
+
+    Args:
+        value: the number given.
+        what: its name in the message.
+
+    Returns:
+        The number as an int.
+
+    Raises:
+        ValueError: if it isn't a whole number, or negative.
+    """
+    return value if type(value) is int and 0 <= value <= LARGEST else whole(value, what, 0)
+
+
+def affordable(size: int, what: str) -> None:
+    """Refuse what would take more memory than this machine has, before any is taken.
+
+    Args:
+        size: bytes.
+        what: what would take them, for the message.
+
+    Raises:
+        ValueError: if it is more than all of the machine's memory.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    require(
+        size <= there,
+        f"{what} would take {size / 2**30:.3g} GiB of memory, this machine has {there / 2**30:.3g}. Use smaller sizes.",
+    )
 
 
 def is_whole(value: object) -> bool:
@@ -318,6 +358,43 @@ def tensor(value: object, what: str, like: Tensor | None = None) -> Tensor:
     return found.to(like.device, like.dtype if floats else None)
 
 
+def dense(value: Tensor, what: str) -> Tensor:
+    """Refuse tensors that hold no values, or hold them sparsely.
+
+    Args:
+        value: any tensor.
+        what: its name in the message.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: if it lies on the meta device or is sparse.
+    """
+    require(not value.is_meta, f"{what} must be a tensor with values, got one on the meta device.")
+    require(value.layout == torch.strided, f"{what} must be dense, got {value.layout}. Convert it: {what}.to_dense().")
+    return value
+
+
+def numeric(value: Tensor, what: str) -> Tensor:
+    """Refuse tensors that do not hold real, finite numbers.
+
+    Args:
+        value: any tensor.
+        what: its name in the message.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: if it is sparse or on the meta device, or holds bools, complex numbers, NaN or infinity.
+    """
+    fits = dense(value, what).dtype != torch.bool and not value.is_complex()
+    require(fits, f"{what} must hold real numbers, got {value.dtype}.")
+    require(bool(value.isfinite().all()), f"{what} must be finite, got NaN or infinite values.")
+    return value
+
+
 def _gathered(value: object) -> Tensor:
     if isinstance(value, list | tuple) and value and all(isinstance(each, Tensor) for each in value):
         return torch.stack(tuple(value)).detach()
@@ -470,6 +547,7 @@ def class_labels(y: Labels, what: str) -> Tensor:
             "Number them: numpy.unique(names, return_inverse=True)[1]."
         )
     given = tensor(y, what)
+    dense(given, what)
     if given.numel() == 0:
         return given.long()
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:

@@ -3,10 +3,12 @@
 Numbers of NumPy are numbers here, and so are tensors that hold one; True is no number, and "False" is no False.
 """
 
+import dis
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
 from functools import cache, wraps
-from inspect import Parameter, signature
+from inspect import Parameter, isfunction, signature
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -22,6 +24,9 @@ T = TypeVar("T")
 _compiling = torch.compiler.is_compiling
 ROWS = (Tensor, np.ndarray)
 SEQUENCES = (Sequence, tuple, list)
+ARRAYS = (np.ndarray, list, tuple)
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_HOUSE = str(Path(__file__).parent)
 SHOWN = 80
 """Characters of a value that a message shows."""
 
@@ -31,9 +36,9 @@ class ArgumentError(TypeError, ValueError):
 
 
 def typed(function: Callable[P, T]) -> Callable[P, T]:
-    """Hold the arguments of a function against its annotations.
+    """Hold the arguments of a function against its annotations, and explain what fails all the same.
 
-    It costs some microseconds per call: not for what runs once per training step.
+    It costs some microseconds per call: not for what runs once per training step, see `explained`.
 
     Args:
         function: with annotations.
@@ -51,9 +56,57 @@ def typed(function: Callable[P, T]) -> Callable[P, T]:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in hints:
                 hints[name].hold(value, name)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            explain(function, args, kwargs, error)
+            raise
 
     return door
+
+
+def explained(function: Callable[P, T]) -> Callable[P, T]:
+    """Look at the arguments of a function once it has failed: what passes pays nothing for it.
+
+    An error from inside (no attribute 'ndim', no such operation for sparse tensors) becomes an `ArgumentError` where
+    an argument is not of the kind that its annotation names, or a tensor that torch cannot work with here; any other
+    error stays what it is.
+
+    Args:
+        function: with annotations.
+
+    Returns:
+        The same function.
+    """
+
+    @wraps(function)
+    def door(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            explain(function, args, kwargs, error)
+            raise
+
+    return door
+
+
+def held(value: T, kind: type[T], name: str) -> T:
+    """Refuse an object of another class: for what runs at every step, and does not fail by itself.
+
+    Args:
+        value: the argument.
+        kind: the class that it must be of.
+        name: of the argument.
+
+    Returns:
+        The value.
+
+    Raises:
+        ArgumentError: if it is not of that class.
+    """
+    if not isinstance(value, kind):
+        raise ArgumentError(_wrong(value, kind, name))
+    return value
 
 
 def check_fields(record: Any) -> None:
@@ -81,7 +134,7 @@ class _Promise:
     def hold(self, value: object, name: str) -> None:
         if type(value) in self.exact or isinstance(value, self.classes) or _fits(value, self.hint):
             return
-        raise ArgumentError(f"{name} must be {_described(self.hint)}, got {shown(value)}.")
+        raise ArgumentError(_wrong(value, self.hint, name))
 
 
 def _ordinary(kind: Any) -> bool:
@@ -89,6 +142,75 @@ def _ordinary(kind: Any) -> bool:
     if kind in _SIMPLE or kind in SEQUENCES or not isinstance(kind, type) or get_origin(kind) is not None:
         return False
     return not getattr(kind, "_is_protocol", False) and not issubclass(Tensor, kind) and not issubclass(kind, Tensor)
+
+
+def explain(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception) -> None:
+    """Raise an `ArgumentError` if an argument is to blame for an error.
+
+    Args:
+        function: what failed, with annotations.
+        args: its positional arguments.
+        kwargs: its others.
+        error: what it raised.
+
+    Raises:
+        ArgumentError: if an argument is not of the kind that its annotation names, or a tensor is of no use here.
+        MemoryError: if the error says that memory ran out.
+    """
+    if isinstance(error, ArgumentError) or _in_words(error):
+        return
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        raise MemoryError(f"{function.__qualname__} asks for more memory than there is ({error}). Use smaller sizes.")
+    try:
+        names, promises = _promises(function)
+    except Exception:  # annotations of others, which may name anything
+        return
+    given = (*zip(names, args, strict=False), *kwargs.items())
+    for name, value in given:
+        if name in promises and not _fits(value, promises[name].hint):
+            raise ArgumentError(_wrong(value, promises[name].hint, name)) from error
+    if not isinstance(error, RuntimeError | TypeError | IndexError):
+        return
+    for name, value in given:
+        for tensor in _tensors(value):
+            use = _of_no_use(tensor, str(error))
+            if use:
+                raise ArgumentError(f"{name} must be {use}, got {shown(tensor)}.") from error
+
+
+def _in_words(error: Exception) -> bool:
+    # Where synsim itself raises a ValueError, it has said what is wrong, and what to do.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not isinstance(error, ValueError):
+        return False
+    code = trace.tb_frame.f_code
+    return code.co_filename.startswith(_HOUSE) and code.co_code[trace.tb_lasti] == _RAISE
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        return [each for each in value.values() if isinstance(each, Tensor)]
+    return [each for each in value if isinstance(each, Tensor)] if isinstance(value, list | tuple) else []
+
+
+def _of_no_use(tensor: Tensor, said: str) -> str:
+    # What a tensor would have to be for an operation that torch has refused; "" if it is not to blame.
+    if tensor.is_meta:
+        return "a tensor with values (on the CPU or a GPU)"
+    if tensor.layout != torch.strided:
+        return "a dense tensor (convert it by to_dense())"
+    refused = re.search(r"not implemented for '(\w+)'", said)
+    if refused and getattr(torch, _TYPES.get(refused[1], refused[1].lower()), None) == tensor.dtype:
+        return "a tensor of another type (convert it, for instance by float())"
+    return ""
+
+
+_TYPES = {"ComplexFloat": "complex64", "ComplexDouble": "complex128", "Byte": "uint8", "Char": "int8"}
+"""Names of types in torch's errors, where they are not those of its constants in lower case."""
 
 
 @cache
@@ -111,6 +233,11 @@ def _hints(of: Any) -> dict[str, Any]:
     return get_type_hints(of)
 
 
+def _wrong(value: object, hint: Any, name: str) -> str:
+    remedy = " Make a tensor of it first: torch.as_tensor(...)." if hint is Tensor and isinstance(value, ARRAYS) else ""
+    return f"{name} must be {_described(hint)}, got {shown(value)}.{remedy}"
+
+
 def _fits(value: Any, hint: Any) -> bool:
     if isinstance(hint, TypeVar):
         hint = hint.__bound__ or Any
@@ -130,14 +257,23 @@ def _fits_type(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
         return _SIMPLE[kind](value)
     if isinstance(value, Tensor) and not _dense(value):
         return False
-    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+    if not isinstance(kind, type):
         return True
+    if getattr(kind, "_is_protocol", False):
+        return all(hasattr(value, name) for name in _members(kind))
     if issubclass(kind, Mapping) and isinstance(value, kind):
         of = inner or (Any, Any)
         return all(_fits(key, of[0]) and _fits(each, of[1]) for key, each in value.items())
     if kind in SEQUENCES:
         return _row(value) and _fits_rows(value, inner[0] if inner else Any)
     return isinstance(value, kind)
+
+
+@cache
+def _members(protocol: type) -> tuple[str, ...]:
+    made = {name for name, value in vars(protocol).items() if isfunction(value) or isinstance(value, property)}
+    made |= vars(protocol).get("__annotations__", {}).keys()
+    return tuple(sorted(made - {"__init__", "__subclasshook__"}))
 
 
 def _fits_rows(value: Any, hint: Any) -> bool:
@@ -212,6 +348,8 @@ def _described(hint: Any) -> str:
         return _WORDS[kind]
     if isinstance(kind, type) and issubclass(kind, Mapping | Sequence | Set | Iterable) and inner:
         return f"a {kind.__name__.lower()} of {', '.join(_described(each) for each in inner if each is not ...)}"
+    if getattr(kind, "_is_protocol", False):
+        return f"an object with {', '.join(_members(kind))}"
     name = getattr(kind, "__name__", str(kind))
     return f"an {name}" if name[:1] in "AEIOU" else f"a {name}"
 

@@ -12,17 +12,10 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from synsim._checks import whole
+from synsim import _philox
+from synsim._checks import affordable, require, whole
 from synsim._doors import typed
-
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-WEYL = (0x9E3779B9, 0xBB67AE85)
-ROUNDS = 10
-WORD = 0xFFFFFFFF
-
-TILE = 128
-"""Synapses that share one tile of release bits: 16 lanes of 8 numbers with 16 bits each."""
-LANES = 16
+from synsim._philox import WORD as WORD
 
 
 @typed
@@ -57,6 +50,7 @@ def keys(purpose: str, seeds: Sequence[int], name: str = "") -> Tensor:
     return torch.tensor([key(purpose, seed, name) for seed in seeds], dtype=torch.int64, device="cpu").reshape(-1, 2)
 
 
+@typed
 def philox(counter: Sequence[Tensor], words: Sequence[Tensor | int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox 4x32-10 in plain torch: the reference that the fused kernels are held against.
 
@@ -66,20 +60,36 @@ def philox(counter: Sequence[Tensor], words: Sequence[Tensor | int]) -> tuple[Te
 
     Returns:
         Four int64 tensors of random 32-bit words.
+
+    Raises:
+        ValueError: if there are not four counters and two words, or one does not fit into 32 bits.
     """
-    c0, c1, c2, c3 = counter
-    k0, k1 = words
-    for _ in range(ROUNDS):
-        # int64 products wrap modulo 2**64, which leaves both 32-bit halves right once the sign is masked away.
-        first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((second >> 32) & WORD) ^ c1 ^ k0,
-            second & WORD,
-            ((first >> 32) & WORD) ^ c3 ^ k1,
-            first & WORD,
-        )
-        k0, k1 = (k0 + WEYL[0]) & WORD, (k1 + WEYL[1]) & WORD
-    return c0, c1, c2, c3
+    require(
+        len(counter) == 4 and len(words) == 2,
+        f"expected four counters and two words of a key, got {len(counter)} and {len(words)}.",
+    )
+    for what, each in (*(("counter", one) for one in counter), *(("words", one) for one in words)):
+        if isinstance(each, Tensor):
+            _check_words(each, what)
+        else:
+            whole(each, what, 0, WORD)
+    return _philox.philox(counter, words)
+
+
+def _check_words(given: Tensor, what: str) -> None:
+    fits = not (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool)
+    if fits and given.numel():
+        fits = int(given.min()) >= 0 and int(given.max()) <= WORD
+    shape = list(given.shape)
+    require(fits, f"{what} must hold whole numbers from 0 to 2**32 - 1, got {given.dtype} of shape {shape}.")
+
+
+def _check_keys(keys: Tensor) -> None:
+    require(
+        keys.ndim == 2 and keys.shape[1] == 2,
+        f"keys must be of shape [R, 2], as streams.keys makes them, got {list(keys.shape)}.",
+    )
+    _check_words(keys, "keys")
 
 
 @typed
@@ -98,17 +108,16 @@ def release_bits(keys: Tensor, count: int, *, site: int, example: Tensor, draw: 
 
     Returns:
         int64 [E, R, count], each entry in [0, 65536).
+
+    Raises:
+        ValueError: if keys, count, site, example or draw do not fit.
     """
-    device = keys.device
-    blocks = -(-count // TILE) * LANES
-    block = torch.arange(blocks, device=device)
-    where = example.to(device).reshape(-1, 1, 1)
-    counter = (block, block.new_tensor(site), where, block.new_tensor(draw))
-    words = philox(counter, (keys[:, 0].reshape(-1, 1), keys[:, 1].reshape(-1, 1)))
-    halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
-    shape = (where.shape[0], keys.shape[0], blocks)
-    slots = [half.expand(shape).reshape(*shape[:2], blocks // LANES, LANES) for half in halves]
-    return torch.stack(slots, dim=-2).reshape(*shape[:2], -1)[..., :count]
+    _check_keys(keys)
+    _check_words(example, "example")
+    count, site, draw = whole(count, "count", 0), whole(site, "site", 0, WORD), whole(draw, "draw", 0, WORD)
+    require(example.ndim == 1, f"example must be of shape [E], got {list(example.shape)}.")
+    affordable(200 * example.numel() * keys.shape[0] * count, f"release bits of {count} synapses")
+    return _philox.release_bits(keys, count, site=site, example=example, draw=draw)
 
 
 @typed
@@ -124,9 +133,11 @@ def integers(keys: Tensor, count: int, draw: int = 0) -> Tensor:
         int64 [R, count], each entry in [0, 2**32).
     """
     count, draw = whole(count, "count", 0), whole(draw, "draw", 0, WORD)
+    _check_keys(keys)
+    affordable(200 * keys.shape[0] * count, f"{count} random numbers")
     block = torch.arange(-(-count // 4), device=keys.device)
     zero = block.new_tensor(0)
-    words = philox((block, zero, zero, block.new_tensor(draw)), (keys[:, :1], keys[:, 1:]))
+    words = _philox.philox((block, zero, zero, block.new_tensor(draw)), (keys[:, :1], keys[:, 1:]))
     return torch.stack(words, dim=-1).reshape(keys.shape[0], -1)[:, :count]
 
 

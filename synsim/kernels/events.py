@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require
+from synsim._philox import philox
 from synsim.kernels import fit, pool
 from synsim.kernels.compiling import Later
 from synsim.kernels.reference import wide
-from synsim.streams import philox
 
 cpu_events = Later("synsim.kernels.cpu_events")
 BYTES = 1 << 25

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synsim._philox import release_bits
 from synsim.kernels import fit, pool
 from synsim.kernels.compiling import Later
-from synsim.streams import release_bits
 
 __all__ = ["normals", "on_device", "reference", "table"]
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from synsim._philox import release_bits
 from synsim.kernels.constants import Constants
-from synsim.streams import release_bits
 
 
 def count_releases(p: Tensor, keys: Tensor, sites: int, example: Tensor, draw: int) -> Tensor:

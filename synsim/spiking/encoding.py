@@ -10,9 +10,9 @@ from torch import Tensor
 from synsim import streams
 from synsim._checks import is_whole, require, whole
 from synsim._doors import typed
+from synsim._philox import philox
 from synsim.kernels import pool
 from synsim.spiking import cpu
-from synsim.streams import philox
 from synsim.synapses.addressed import Addressed, rows_of, transformed
 
 CURVES = ("linear", "logarithmic")
