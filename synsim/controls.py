@@ -10,11 +10,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import require, whole
-from synsim._doors import check_fields, typed
+from synsim._checks import choice, require, whole, within
+from synsim._doors import check_fields, explained, typed
 from synsim.networks import initialised, replicas_of
 from synsim.synapses import BernoulliLinear, synapses
-from synsim.synapses.base import transformed
+from synsim.synapses.base import strengths, transformed
 from synsim.synapses.release import product, release, transmit
 
 DIVISORS = ("p", "ghost", "nothing")
@@ -36,6 +36,10 @@ class Control:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        within(self.p, "p", "(0, 1]")
+        if self.ghost is not None:
+            within(self.ghost, "ghost", "(0, 1]")
+        choice(self.divide, "divide", DIVISORS)
 
 
 CONTROLS = {
@@ -149,7 +153,11 @@ class ControlLinear(BernoulliLinear):
 
         Args:
             value: E[W], shaped like `weight`.
+
+        Raises:
+            ValueError: if the value does not fit.
         """
+        strengths(value, self.weight)
         weight = value if self.divide == "p" else value * (self.divisor() / self.p)
         self.weight.copy_(torch.where(value == self.expected_strength, self.weight, weight))
 
@@ -167,6 +175,8 @@ class ControlLinear(BernoulliLinear):
         if self.divide == "p":
             return super().forward(x, steps, factor)
         self.check_input(x, self.in_features)
+        if type(steps) is not int or steps != 1 or factor is not None:
+            self._check_steps(x, steps, factor)
         x = x if factor is None else x * factor
         if self.address.mean or transformed():
             return product(x, self.transmitted(), self.bias)
@@ -190,6 +200,7 @@ class ControlLinear(BernoulliLinear):
         strength, count = self.draw(weight)
         return release(weight, strength, self.divisor(), count, self.sites)
 
+    @explained
     def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass, or take those that the view prescribes.
 
@@ -292,5 +303,10 @@ def learned(net: nn.Module) -> Tensor:
 
     Returns:
         [R, n] over all synapses; R = 1 without replicas.
+
+    Raises:
+        ValueError: if the network has no stochastic layer.
     """
-    return torch.cat([layer.learned.reshape(replicas_of(net) or 1, -1) for layer in synapses(net).values()], dim=1)
+    layers = synapses(net)
+    require(bool(layers), "expected a network with stochastic layers, got none: only they have probabilities.")
+    return torch.cat([layer.learned.reshape(replicas_of(net) or 1, -1) for layer in layers.values()], dim=1)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from synsim import kernels
 from synsim._checks import require
-from synsim._doors import typed
+from synsim._doors import shown, typed
 from synsim.kernels import reference
 from synsim.synapses.addressed import Addressed, examples_of, rows_of, transformed
 
@@ -48,7 +48,6 @@ class StreamDropout(Addressed):
         """
         return not self.training or self.p == 0 or super().idle()
 
-    @typed
     def forward(self, x: Tensor) -> Tensor:
         """Drop units out, if in training.
 
@@ -59,8 +58,10 @@ class StreamDropout(Addressed):
             A tensor like x.
 
         Raises:
-            ValueError: if x has no axis of R replicas where one is expected.
+            ValueError: if x is no dense tensor of floats, or has no axis of R replicas where one is expected.
         """
+        if not (isinstance(x, Tensor) and x.is_floating_point() and x.layout == torch.strided):
+            raise ValueError(f"dropout expects a dense tensor of floats, got {shown(x)}.")
         if self.idle():
             return x
         address = self.address

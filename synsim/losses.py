@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from synsim import _checks
+from synsim._doors import explained, shown
 
 
 def class_logits(logits: Tensor) -> Tensor:
@@ -17,13 +18,19 @@ def class_logits(logits: Tensor) -> Tensor:
 
     Returns:
         The same, or [..., 2] for C = 1.
+
+    Raises:
+        ValueError: if logits are no tensor with an axis of classes.
     """
+    if not isinstance(logits, Tensor) or logits.ndim == 0:
+        raise ValueError(f"logits must be a tensor [..., C], got {shown(logits)}.")
     if logits.shape[-1] != 1:
         return logits
     both: Tensor = F.pad(logits, (1, 0))
     return both
 
 
+@explained
 def replica_cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Tensor:
     """Mean cross-entropy of every replica, in nats.
 
@@ -40,8 +47,21 @@ def replica_cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Te
         A number, or [R]. Over tokens it is one mean, as of B · T examples.
 
     Raises:
-        ValueError: if the ranks or sizes do not fit, there are no examples, or labels are no whole numbers.
+        ValueError: if the ranks or sizes do not fit, there are no examples, or a label is no whole number or out of
+            range.
+        IndexError: from torch, for any other reason.
+        RuntimeError: from torch, for any other reason.
     """
+    try:
+        return _losses(logits, y, tokens)
+    except (IndexError, RuntimeError):
+        _checks.labels(y, max(2, logits.shape[-1]), ignored=True)
+        raise
+
+
+def _losses(logits: Tensor, y: Any, tokens: bool) -> Tensor:
+    if tokens is not False:
+        tokens = _checks.flag(tokens, "tokens")
     if logits.ndim not in (2, 3):
         raise ValueError(f"logits must be [B, C] or [R, B, C], got shape {list(logits.shape)}.")
     whole = isinstance(y, Tensor) and y.dtype == torch.int64
@@ -100,9 +120,5 @@ def cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Tensor:
         IndexError: from torch, for any other reason.
         RuntimeError: from torch, for any other reason.
     """
-    try:
-        losses = replica_cross_entropy(logits, y, tokens=tokens)
-        return losses.sum() if losses.ndim else losses
-    except (IndexError, RuntimeError):
-        _checks.labels(y, max(2, logits.shape[-1]), ignored=True)
-        raise
+    losses = replica_cross_entropy(logits, y, tokens=tokens)
+    return losses.sum() if losses.ndim else losses

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synsim import streams
 from synsim._checks import require, whole
-from synsim._doors import typed
+from synsim._doors import shown, typed
 from synsim.dropout import StreamDropout
 from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer, addressed, synapses
 from synsim.synapses.views import seeds_of
@@ -247,9 +247,8 @@ class MaxPool(nn.Module):
     @typed
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.size = whole(size, "size")
+        self.size = whole(size, "size", 1, 2**31 - 1)
 
-    @typed
     def forward(self, x: Tensor) -> Tensor:
         """The largest value of every pool.
 
@@ -258,7 +257,13 @@ class MaxPool(nn.Module):
 
         Returns:
             [B, C, H', W'] or [R, B, C, H', W'].
+
+        Raises:
+            ValueError: if x is no dense tensor of numbers of that rank.
         """
+        fits = isinstance(x, Tensor) and x.ndim in (3, 4, 5) and x.layout == torch.strided
+        if not fits or x.dtype == torch.bool or x.is_complex():
+            raise ValueError(f"x must be a dense tensor [B, C, H, W] or [R, B, C, H, W], got {shown(x)}.")
         if x.ndim < 5:
             return F.max_pool2d(x, self.size)
         # A convolution leaves the examples outermost in memory; in that order nothing is copied.
@@ -281,7 +286,6 @@ class MultiHead(nn.Module):
         self.trunk = trunk
         self.heads = nn.ModuleList(heads)
 
-    @typed
     def forward(self, x: Tensor, head: int) -> Tensor:
         """Logits of one head.
 
@@ -295,6 +299,8 @@ class MultiHead(nn.Module):
         Raises:
             ValueError: if there is no such head.
         """
+        if type(head) is not int:
+            head = whole(head, "head", 0)
         if not 0 <= head < len(self.heads):
             raise ValueError(f"head must lie between 0 and {len(self.heads) - 1}, got {head}.")
         out: Tensor = self.heads[head](self.trunk(x))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
 from synsim import kernels, streams
-from synsim._checks import require, whole
+from synsim._checks import MOST_REPLICAS, require, whole
 from synsim._doors import check_fields, typed
 from synsim._names import named_modules
 from synsim.synapses import recomputation
@@ -124,7 +124,7 @@ class Addressed(nn.Module):
     @typed
     def __init__(self, replicas: int | None) -> None:
         super().__init__()
-        self.replicas = None if replicas is None else whole(replicas, "replicas")
+        self.replicas = None if replicas is None else whole(replicas, "replicas", most=MOST_REPLICAS)
         self.stream = Stream()
         self._name = ""
         # Replicas of a module built by hand differ, as those of a seeded one do.
@@ -257,9 +257,16 @@ class Addressed(nn.Module):
             state: what `get_extra_state` returned.
 
         Raises:
-            ValueError: if the state is of a module with another number of replicas.
+            ValueError: if the state is of a module with another number of replicas, or is none.
         """
-        read = json.loads(bytes(state.cpu().tolist()).decode())
+        try:
+            read = json.loads(bytes(state.cpu().tolist()).decode())
+            read["seeds"], read["name"], read["draw"] = list(read["seeds"]), str(read["name"]), int(read["draw"])
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"expected what get_extra_state returns (uint8, JSON), got {state.dtype} of shape {list(state.shape)}. "
+                "Load the state_dict of such a network."
+            ) from error
         if len(read["seeds"]) != (self.replicas or 1):
             raise ValueError(
                 f"expected a state of {self.replicas or 1} replicas, got one of {len(read['seeds'])}. "

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from synsim import kernels, streams
-from synsim._checks import available_device, require, warn, whole
-from synsim._doors import typed
+from synsim._checks import affordable, available_device, require, warn, whole
+from synsim._doors import explained, shown, typed
 from synsim._names import named_modules
 from synsim.kernels import LEAST_PROBABILITY, reference
 from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
@@ -92,7 +92,9 @@ class StochasticLayer(Addressed):
         require(dtype.is_floating_point, f"dtype must be a float type, got {dtype}.")
         place = available_device(device)
         require(math.prod(shape) < TILES * 8, f"a layer of shape {list(shape)} has more synapses than addresses.")
-        lead = () if replicas is None else (replicas,)
+        lead = () if self.replicas is None else (self.replicas,)
+        if place.type == "cpu":  # weights, probabilities, and the counts of a mask
+            affordable(math.prod((*lead, *shape)) * (2 * dtype.itemsize + 1), f"a layer of shape {[*lead, *shape]}")
         self.weight = nn.Parameter(torch.empty(*lead, *shape, device=place, dtype=dtype))
         offsets = nn.Parameter(torch.empty(*lead, shape[0], device=place, dtype=dtype)) if bias else None
         self.register_parameter("bias", offsets)
@@ -155,8 +157,10 @@ class StochasticLayer(Addressed):
             value: w̄, shaped like `weight`.
 
         Raises:
-            ValueError: if the weight is computed from other parameters, or no weight found gives these strengths.
+            ValueError: if the weight is computed from other parameters, the value does not fit, or no weight found
+                gives these strengths.
         """
+        strengths(value, self.weight)
         where = f"layer {self._name or type(self).__name__!r}"
         require(
             self._parameters.get("weight") is not None,
@@ -197,11 +201,11 @@ class StochasticLayer(Addressed):
         Returns:
             bool like `weight`; with several sites the uint8 count of releases.
         """
-        address = self.address
+        address, example = self.address, whole(example, "example", 0)
         if address.mean:
             full = torch.full_like(self.p, self.sites, dtype=torch.uint8)
             return full.bool() if self.sites == 1 else full
-        where = address.example + (whole(example, "example", 0) if self.scope == "sample" else 0)
+        where = address.example + (example if self.scope == "sample" else 0)
         keys, _ = self._key(address.purpose)
         index = torch.tensor([where], device=self.p.device)
         count = reference.count_releases(self._flat(self.p), keys, self.sites, index, self._latest())[0]
@@ -250,6 +254,7 @@ class StochasticLayer(Addressed):
         strength, count = self.draw(weight)
         return weight if count is None else release(weight, strength, self.p, count, self.sites)
 
+    @explained
     def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass in batch scope, or take those that the view prescribes.
 
@@ -301,6 +306,8 @@ class StochasticLayer(Addressed):
         Returns:
             [examples, R, *shape]; R = 1 without replicas.
         """
+        examples = whole(examples, "examples")
+        affordable(40 * examples * self.p.numel(), f"masks of {examples} examples")
         return self._scales_of(torch.arange(examples, device=self.p.device))
 
     def _scales_of(self, rows: Tensor) -> Tensor:
@@ -320,6 +327,7 @@ class StochasticLayer(Addressed):
         shape = "×".join(str(n) for n in self.p.shape)
         return f"{shape}, sites={self.sites}, scope={self.scope!r}, bias={self.bias is not None}"
 
+    @explained
     def check_input(self, x: Tensor, width: int) -> None:
         """Refuse inputs of the wrong rank, width, type or place.
 
@@ -353,6 +361,25 @@ class StochasticLayer(Addressed):
                     else "Make a tensor of them first: torch.as_tensor(x, dtype=…)."
                 )
             )
+        if x.layout != torch.strided or (x.is_meta and not self.p.is_meta):
+            raise ValueError(f"layer {self._name or type(self).__name__!r} expects a dense tensor, got {shown(x)}.")
+
+
+def strengths(value: Tensor, weight: Tensor) -> None:
+    """Refuse strengths that do not fit a weight.
+
+    Args:
+        value: what is to be written.
+        weight: in its place.
+
+    Raises:
+        ValueError: if the value is no dense tensor of finite real numbers shaped like the weight.
+    """
+    fits = value.shape == weight.shape and value.layout == torch.strided and not (value.is_meta or value.is_complex())
+    require(
+        fits and value.dtype != torch.bool and bool(value.isfinite().all()),
+        f"value must be a dense tensor of finite numbers, of shape {list(weight.shape)}, got {shown(value)}.",
+    )
 
 
 def solved(weight: Tensor, function: Callable[[], Tensor], value: Tensor, steps: int = 60) -> bool:
@@ -439,7 +466,10 @@ def living() -> list[StochasticLayer]:
 def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas: int | None) -> Tensor:
     # Numbers are looked at where they are given: another default device may hold no values (meta).
     place = p.device if isinstance(p, Tensor) else torch.device("cpu")
-    given = torch.as_tensor(p, dtype=weight.dtype, device=place).detach()
+    try:
+        given = torch.as_tensor(p, dtype=weight.dtype, device=place).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"p must be a number, or numbers in a tensor, an array or a list, got {shown(p)}.") from error
     if given.ndim == 1 and replicas is not None:
         if given.shape[0] != replicas:
             raise ValueError(f"p must have one entry per replica ({replicas}), got {given.shape[0]}.")

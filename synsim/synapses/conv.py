@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from synsim._checks import is_whole, require, whole
+from synsim._checks import choice, is_whole, require, whole
+from synsim._doors import typed
 from synsim.synapses.base import StochasticLayer, transformed
 from synsim.synapses.chunked import transmit_chunks
 
@@ -44,6 +45,7 @@ class BernoulliConv2d(StochasticLayer):
 
     example_ndim = 3
 
+    @typed
     def __init__(
         self,
         in_channels: int,
@@ -81,7 +83,7 @@ class BernoulliConv2d(StochasticLayer):
         )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.stride, self.dilation = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1)
-        self.padding = padding if isinstance(padding, str) else _pair(padding, "padding", 0)
+        self.padding = _padding(padding, self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transmit.
@@ -138,6 +140,14 @@ class BernoulliConv2d(StochasticLayer):
         return out if self.replicas is not None else out[0]
 
 
+def _padding(value: Pair | str, stride: tuple[int, int]) -> tuple[int, int] | str:
+    if not isinstance(value, str):
+        return _pair(value, "padding", 0)
+    choice(value, "padding", ("same", "valid"))
+    require(value == "valid" or stride == (1, 1), f"padding='same' needs a stride of 1, got {stride}.")
+    return value
+
+
 def _pair(value: Pair, what: str, least: int) -> tuple[int, int]:
     pair = (value, value) if is_whole(value) else value
     require(
@@ -145,4 +155,5 @@ def _pair(value: Pair, what: str, least: int) -> tuple[int, int]:
         f"{what} must be a whole number or two of them, got {value!r}.",
     )
     height, width = pair  # type: ignore[misc]
-    return whole(height, what, least), whole(width, what, least)
+    # Torch counts places of a kernel in 32 bits.
+    return whole(height, what, least, 2**31 - 1), whole(width, what, least, 2**31 - 1)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch._compile import _disable_dynamo
 
+from synsim._doors import explain
 from synsim.synapses import recomputation
 from synsim.synapses.recomputation import _backward, _hooks, suspected
 
@@ -49,9 +50,13 @@ def door(forward: Callable[..., Any]) -> Callable[..., Any]:
             return _outside(forward, self, args, kwargs)
         if _modes() or _tracing() is not None:
             refuse_tracers(self)
-        if _hooks(True) is not None or _backward() != -1 if _graded() else suspected():
-            return recomputation.tied(forward, self, args, kwargs)
-        return forward(self, *args, **kwargs)
+        try:
+            if _hooks(True) is not None or _backward() != -1 if _graded() else suspected():
+                return recomputation.tied(forward, self, args, kwargs)
+            return forward(self, *args, **kwargs)
+        except Exception as error:
+            explain(forward, (self, *args), kwargs, error)
+            raise
 
     return enter
 

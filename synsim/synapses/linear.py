@@ -7,6 +7,7 @@ from torch import Tensor
 
 from synsim import kernels
 from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.kernels import events, normal, reference
 from synsim.synapses.addressed import rows_of
 from synsim.synapses.base import StochasticLayer, transformed
@@ -42,6 +43,7 @@ class BernoulliLinear(StochasticLayer):
     example_ndim = 1
     scopes = ("batch", "sample", "event", "event-gaussian")
 
+    @typed
     def __init__(
         self,
         in_features: int,
@@ -88,11 +90,8 @@ class BernoulliLinear(StochasticLayer):
             ValueError: if the inputs, the steps or the factors do not fit, or inputs are no spikes in the event scope.
         """
         self.check_input(x, self.in_features)
-        if steps != 1:
-            fits = 1 <= whole(steps, "steps") <= events.LAST_STEP and x.shape[-2] % steps == 0
-            require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
-        if factor is not None:
-            require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
+        if type(steps) is not int or steps != 1 or factor is not None:
+            self._check_steps(x, steps, factor)
         view = self.stream.here.view
         mean = view is not None and view.address.mean
         if self.scope != "batch" and not mean:
@@ -106,6 +105,13 @@ class BernoulliLinear(StochasticLayer):
             return product(x, strength, bias)
         p = self._buffers.get("p")
         return transmit(x, weight, bias, strength, self.p if p is None else p, count, self.sites)
+
+    @staticmethod
+    def _check_steps(x: Tensor, steps: int, factor: Tensor | None) -> None:
+        fits = whole(steps, "steps") <= events.LAST_STEP and x.shape[-2] % steps == 0
+        require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
+        if factor is not None:
+            require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
 
     def _exactly(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
         # Kernels know no mixed precision: under autocast they get and give what an ordinary layer would.
@@ -199,6 +205,7 @@ class BernoulliLinear(StochasticLayer):
         limit = reference.wide(p) * 65536.0
         return torch.stack([b.reshape(shape).transpose(1, 2).to(limit.dtype) < limit for b in bits]).sum(0)
 
+    @typed
     def draw_mask(self, example: int = 0, step: int = 0) -> Tensor:
         """The mask of one example in the latest draw, from its address and the present release probabilities.
 
@@ -223,6 +230,7 @@ class BernoulliLinear(StochasticLayer):
         found = torch.stack(counts).reshape(self.p.shape).to(torch.uint8)
         return found.bool() if self.sites == 1 else found
 
+    @typed
     def scales(self, examples: int = 1) -> Tensor:
         """Factors k / (N p) by which the latest draw scaled the expected strengths, from their address and present p.
 
