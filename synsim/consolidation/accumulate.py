@@ -52,8 +52,14 @@ class Accumulation:
             Parameter name -> importance.
 
         Raises:
-            ValueError: if the sum is too large for its type.
+            ValueError: if an importance does not fit, or the sum is too large for its type.
         """
+        for name, value in new.items():
+            fits = not value.is_complex() and value.shape == total.get(name, value).shape
+            require(
+                fits,
+                f"the importance of {name!r} must be real and shaped as before, got {value.dtype} {list(value.shape)}.",
+            )
         if not total or self.rule == "last":
             return {name: value.clone() for name, value in new.items()}
         decay = 1.0 if self.decay is None else self.decay

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import Number, constant, require, tensor, warn
-from synsim._doors import typed
+from synsim._doors import held, shown, typed
 from synsim._names import by_own_name, named_parameters
 from synsim.networks import replicas_of
 
@@ -86,7 +86,6 @@ class Consolidation:
             rule: the one that suits the importance, `Importance.accumulate`.
         """
 
-    @typed
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
         """Gradient of the penalty.
 
@@ -96,6 +95,7 @@ class Consolidation:
         Returns:
             Parameter name -> gradient; empty if there is no penalty.
         """
+        held(net, nn.Module, "net")
         return {}
 
     @typed
@@ -110,7 +110,6 @@ class Consolidation:
         """
         return torch.zeros(replicas_of(net) or (), device="cpu")
 
-    @typed
     def rate(self, net: nn.Module) -> dict[str, Tensor]:
         """Factors of the update, between 0 (frozen) and 1 (free).
 
@@ -120,6 +119,7 @@ class Consolidation:
         Returns:
             Parameter name -> factor, shaped like the parameter; empty if all are free.
         """
+        held(net, nn.Module, "net")
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -240,14 +240,19 @@ def parts_of(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> di
         Part -> parameter name -> a copy.
 
     Raises:
-        ValueError: if the state has other parts.
+        ValueError: if the state has other parts, or other than tensors of floats.
     """
     found: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, value in state.items():
-        part, _, name = key.partition("/")
+        part, _, name = key.partition("/") if isinstance(key, str) else ("", "", "")
         require(
             part in found and name != "",
             f"the state of a {kind!r} holds {', '.join(names)}, got {key!r}. Was it saved by another consolidation?",
+        )
+        fits = isinstance(value, Tensor) and value.is_floating_point()
+        require(
+            fits and value.layout == torch.strided and not value.is_meta,
+            f"the state of a {kind!r} holds dense tensors of floats, got {shown(value)} for {key!r}.",
         )
         found[part][name] = value.clone()
     return found

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import Number, choice, number, require
-from synsim._doors import typed
+from synsim._doors import explained, held, typed
 from synsim._names import named_parameters
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import ALL_ZERO, Consolidation, bounded, checked, grown, parts_of, per_replica, shaped
@@ -76,6 +76,7 @@ class Penalty(Consolidation):
         if self.anchors == "last":
             self.accumulation.prefer(rule)
 
+    @explained
     def remember(self, net: nn.Module, importance: Mapping[str, Any]) -> None:
         """Accumulate importances, and anchor the parameters where they are.
 
@@ -115,6 +116,7 @@ class Penalty(Consolidation):
             )
         return found
 
+    @explained
     def grow(self, net: nn.Module) -> None:
         """Go on with a network some of whose layers have more units now; old entries come first along every axis.
 
@@ -122,6 +124,9 @@ class Penalty(Consolidation):
 
         Args:
             net: the network, its larger layers in place, under the same names.
+
+        Raises:
+            ValueError: if it is another network.
         """
         parameters = {name: parameter.detach() for name, parameter in named_parameters(net)}
         for part, values in self._kept.items():
@@ -129,8 +134,8 @@ class Penalty(Consolidation):
                 fill = parameters[name] if part == "anchor" else 0.0
                 values[name] = grown(values[name], name, parameters[name], fill)
         self._scaled, self._pull = {}, {}
+        self._hold(net, self.importance)
 
-    @typed
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
         """Gradient of the penalty.
 
@@ -140,6 +145,7 @@ class Penalty(Consolidation):
         Returns:
             Parameter name -> gradient in the parameter's type; empty before the first task and for strength 0.
         """
+        held(net, nn.Module, "net")
         if not self.importance or (isinstance(self.strength, int | float) and self.strength == 0):
             return {}
         self._hold(net, self.importance)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import Number, choice, require, within
-from synsim._doors import typed
+from synsim._doors import explained, typed
 from synsim._names import named_parameters
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import (
@@ -39,6 +39,7 @@ class _Rates(Consolidation):
         """Accumulated importances; empty before the first task."""
         return self._importance
 
+    @typed
     def accumulate_by(self, rule: str) -> None:
         """Add tasks up by this rule, unless another one was asked for.
 
@@ -47,6 +48,7 @@ class _Rates(Consolidation):
         """
         self.accumulation.prefer(rule)
 
+    @explained
     def remember(self, net: nn.Module, importance: Mapping[str, Any]) -> None:
         """Accumulate importances, and set the factors.
 
@@ -113,6 +115,7 @@ class _Rates(Consolidation):
         """
         raise NotImplementedError
 
+    @explained
     def rate(self, net: nn.Module | None) -> dict[str, Tensor]:
         """Factors of the update.
 
@@ -126,6 +129,7 @@ class _Rates(Consolidation):
             self._hold(net, self._rate)
         return self._rate
 
+    @explained
     def grow(self, net: nn.Module) -> None:
         """Go on with a network some of whose layers have more units now; old entries come first along every axis.
 
@@ -133,11 +137,15 @@ class _Rates(Consolidation):
 
         Args:
             net: the network, its larger layers in place, under the same names.
+
+        Raises:
+            ValueError: if it is another network.
         """
         parameters = dict(named_parameters(net))
         for values, fill in ((self._importance, 0.0), (self._rate, 1.0)):
             for name in values.keys() & parameters.keys():
                 values[name] = grown(values[name], name, parameters[name], fill)
+        self._hold(net, {**self._importance, **self._rate})
 
     def state_dict(self) -> dict[str, Any]:
         """Importances and factors.
@@ -148,6 +156,7 @@ class _Rates(Consolidation):
         parts = {"importance": self._importance, "rate": self._rate}
         return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 
+    @typed
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state.
 

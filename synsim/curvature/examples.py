@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from synsim._checks import finite, require
+from synsim._checks import finite, number, require
+from synsim._doors import typed
 from synsim._kept import kept
 from synsim._names import named_modules, named_parameters
 from synsim.curvature.capture import Layer, capture, mask_of
@@ -56,6 +57,7 @@ Terms = Callable[[Tensor, slice, int], Sequence[Term]]
 """(output without autograd, rows of the chunk, number of the pass) -> the gradients wanted."""
 
 
+@typed
 def sum_over_examples(
     net: nn.Module,
     images: Images,
@@ -94,7 +96,7 @@ def sum_over_examples(
     """
     require(power in POWERS, f"power must be one of {', '.join(POWERS)}, got {power!r}.")
     wanted, sums = parameters_of(net), _zeros(net)
-    budget = int(memory * 2**20)
+    budget = int(number(memory, "memory", above=True) * 2**20)
     require(
         not any(layer.scope.startswith("event") and not layer.address.mean for layer in synapses(net).values()),
         "with a release of its own at every spike no mask holds for a whole example. "
@@ -175,14 +177,14 @@ def _add_closed(
         direct = {name for name in names if one_product(modules[name], tape.uses[name].input, masks[name])}
         gathered: dict[str, Tensor] = {}
         chosen = list(terms(logits.detach(), rows, draw))
-        for number, term in enumerate(chosen):
+        for place, term in enumerate(chosen):
             with torch.enable_grad():
                 picked = _summed(net, score.pick(prepared, term.labels), term)
                 if term.weight is not None:
                     # A gradient is linear in what is differentiated: weighed here, once, and in no layer.
                     picked = picked * (term.weight.sqrt() if power == "square" else term.weight)
                 total = picked.sum()
-            last = number == len(chosen) - 1
+            last = place == len(chosen) - 1
             found_deltas = torch.autograd.grad(total, outputs, retain_graph=not last, allow_unused=True)
             deltas = cast(tuple[Tensor | None, ...], found_deltas)
             for name, delta in zip(names, deltas, strict=True):
@@ -258,10 +260,10 @@ def _add_single(
         logits = logits_of(net, x, head)
         prepared = score.prepare(logits)
     chosen = list(terms(logits.detach(), rows, draw))
-    for number, term in enumerate(chosen):
+    for place, term in enumerate(chosen):
         with torch.enable_grad():
             total = _summed(net, score.pick(prepared, term.labels), term).sum()
-        last = number == len(chosen) - 1
+        last = place == len(chosen) - 1
         parameters = list(wanted.values())
         found = torch.autograd.grad(total, parameters, retain_graph=not last, allow_unused=True)
         for name, gradient in zip(wanted, cast(tuple[Tensor | None, ...], found), strict=True):

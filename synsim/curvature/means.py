@@ -9,7 +9,7 @@ from synsim._checks import require
 from synsim._doors import typed
 from synsim._names import named_parameters
 from synsim.curvature.measuring import Measurement
-from synsim.inputs import Images, logits_of, output_replicas, rows_of
+from synsim.inputs import Images, count_of, logits_of, output_replicas, rows_of
 from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
@@ -78,7 +78,7 @@ def mean_response_gradients(
     """
     parameters = parameters_of(net)
     totals: list[dict[str, Tensor]] = []
-    for rows in measurement.rows(len(images), chunk):
+    for rows in measurement.rows(count_of(images), chunk):
         with torch.enable_grad():
             output = logits_of(net, images[rows], head)
             output = output.flatten(1) if output_replicas(net) is None else output
@@ -115,7 +115,7 @@ def batch_gradients(
         Parameter name -> gradient of the mean over the batch.
     """
     parameters = parameters_of(net)
-    for rows in measurement.rows(len(images), batch):
+    for rows in measurement.rows(count_of(images), batch):
         if rows.stop - rows.start < min(batch, len(images)):
             continue
         with torch.enable_grad():

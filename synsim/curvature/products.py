@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synsim._doors import typed
 from synsim.curvature.capture import Layer
 from synsim.synapses import BernoulliConv2d, StochasticLayer
 
 POWERS = ("square", "absolute")
 
 
+@typed
 def wide(x: Tensor) -> Tensor:
     """A tensor in a type in which squares and sums hold: at least float32.
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from synsim._checks import require, warn
+from synsim._doors import typed
 from synsim._kept import INTERNAL, kept
 from synsim.curvature.capture import simple
 from synsim.curvature.means import parameters_of
 from synsim.curvature.measuring import Measurement
-from synsim.inputs import Images, has_replicas, logits_of, output_replicas, tensor_of
+from synsim.inputs import Images, count_of, has_replicas, logits_of, output_replicas, tensor_of
 from synsim.synapses import Addressed, addressed
 
 TRIED = 3
@@ -113,6 +114,7 @@ class Case:
 _WAYS: "WeakKeyDictionary[nn.Module, dict[object, Way]]" = WeakKeyDictionary()
 
 
+@typed
 def case_of(net: nn.Module, images: Images, measurement: Measurement, head: int | None) -> Case:
     """The first examples, with the masks of the first pass.
 
@@ -124,8 +126,11 @@ def case_of(net: nn.Module, images: Images, measurement: Measurement, head: int 
 
     Returns:
         The case.
+
+    Raises:
+        ValueError: if there are no examples.
     """
-    parts = [images[i : i + 1] for i in range(min(TRIED, len(images)))]
+    parts = [images[i : i + 1] for i in range(min(TRIED, count_of(images)))]
     axis = 1 if has_replicas(net, parts[0]) else 0
     measurement.start()
     return Case(net, torch.cat(parts, axis), axis, head)
@@ -162,6 +167,7 @@ def way_of(case: Case, closed: Sums, batched: Sums) -> Way:
     return way
 
 
+@typed
 def refuse_meeting(case: Case) -> None:
     """Refuse a network in which examples meet, so that no result depends on how they are cut into passes.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from synsim import _checks
 from synsim._doors import typed
 
 Tensors = Mapping[str, Tensor]
@@ -48,7 +49,6 @@ class Importance:
     accumulated: bool = False
     needs: frozenset[str] = frozenset()
 
-    @typed
     def wants(self, index: int) -> frozenset[str]:
         """Which of `needs` a step of this index needs.
 
@@ -58,6 +58,7 @@ class Importance:
         Returns:
             A subset of `needs`.
         """
+        _checks.index(index, "index")
         return self.needs
 
     @typed
@@ -93,7 +94,6 @@ class Importance:
         """
         self._refuse("is measured after a task: call estimate instead")
 
-    @typed
     def observe(self, net: nn.Module, step: Step) -> None:
         """Take in one training step.
 

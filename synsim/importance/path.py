@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from synsim import _checks
 from synsim._checks import finite, require, whole
-from synsim._doors import typed
+from synsim._doors import explained, held, shown, typed
 from synsim._names import named_parameters
 from synsim.curvature import wide
 from synsim.importance.base import Importance, Step, Tensors
@@ -28,6 +29,7 @@ class Accumulated(Importance):
 
     accumulated = True
 
+    @typed
     def __init__(
         self,
         *,
@@ -54,7 +56,6 @@ class Accumulated(Importance):
         self._first: dict[str, Tensor] = {}
         self._net: nn.Module | None = None
 
-    @typed
     def wants(self, index: int) -> frozenset[str]:
         """Which of `needs` a step of this index needs: none outside of the window.
 
@@ -64,7 +65,7 @@ class Accumulated(Importance):
         Returns:
             A subset of `needs`.
         """
-        return self.needs if self._inside(index) else frozenset()
+        return self.needs if self._inside(_checks.index(index, "index")) else frozenset()
 
     def _inside(self, index: int) -> bool:
         return self.window[0] <= index and (self.window[1] is None or index < self.window[1])
@@ -80,7 +81,7 @@ class Accumulated(Importance):
         self._first = {name: p.detach().clone() for name, p in named_parameters(net) if p.requires_grad}
         self._sum = {name: torch.zeros_like(wide(value)) for name, value in self._first.items()}
 
-    @typed
+    @explained
     def observe(self, net: nn.Module, step: Step) -> None:
         """Take in one training step.
 
@@ -91,6 +92,7 @@ class Accumulated(Importance):
         Raises:
             ValueError: if the step has gradients or parameters of another network, or lacks a gradient it needs.
         """
+        held(net, nn.Module, "net"), held(step, Step, "step")
         require(bool(self._sum), f"{self.name}: call start before observe.")
         self._net = net
         if not self._inside(step.index):
@@ -114,7 +116,7 @@ class Accumulated(Importance):
             f"has {expected}. Call start with the network that is trained."
         )
 
-    @typed
+    @explained
     def add(self, step: Step, weight: float) -> None:
         """Add the term of one step to the sums.
 
@@ -174,10 +176,13 @@ class Accumulated(Importance):
         mine = self.state_dict()
         require(mine.keys() == state.keys(), f"{self.name}: the state is of another network or importance.")
         for name, value in state.items():
+            fits = isinstance(value, Tensor) and value.shape == mine[name].shape and value.is_floating_point()
             require(
-                mine[name].shape == value.shape,
-                f"{self.name}: {name!r} must have shape {list(mine[name].shape)}, got {list(value.shape)}.",
+                fits and value.layout == torch.strided and not value.is_meta,
+                f"{self.name}: {name!r} must be a tensor of floats, of shape {list(mine[name].shape)}, "
+                f"got {shown(value)}.",
             )
+        for name, value in state.items():
             mine[name].copy_(value)
 
 
@@ -190,7 +195,7 @@ class SI(Accumulated):
 
     name = "si"
 
-    @typed
+    @explained
     def add(self, step: Step, weight: float) -> None:
         """Add −ĝ Δ.
 
@@ -210,7 +215,7 @@ class UnbiasedSI(Accumulated):
     name = "si-unbiased"
     needs = frozenset({"independent"})
 
-    @typed
+    @explained
     def add(self, step: Step, weight: float) -> None:
         """Add −ĝ' Δ.
 
@@ -227,7 +232,7 @@ class BiasSI(Accumulated):
     name = "si-bias"
     needs = frozenset({"independent"})
 
-    @typed
+    @explained
     def add(self, step: Step, weight: float) -> None:
         """Add −(ĝ − ĝ') Δ.
 
@@ -260,7 +265,6 @@ class PathIntegral(Accumulated):
         self._gradient: dict[str, Tensor] = {}
         self._moved: dict[str, Tensor] = {}
 
-    @typed
     def wants(self, index: int) -> frozenset[str]:
         """The full gradient, every `every` steps.
 
@@ -270,7 +274,8 @@ class PathIntegral(Accumulated):
         Returns:
             {"full"} or nothing.
         """
-        return super().wants(index) if (index - self.window[0]) % self.every == 0 else frozenset()
+        wanted = super().wants(index)
+        return wanted if (index - self.window[0]) % self.every == 0 else frozenset()
 
     @typed
     def start(self, net: nn.Module) -> None:
@@ -283,7 +288,7 @@ class PathIntegral(Accumulated):
         self._gradient = {name: torch.zeros_like(value) for name, value in self._sum.items()}
         self._moved = {name: torch.zeros_like(value) for name, value in self._sum.items()}
 
-    @typed
+    @explained
     def add(self, step: Step, weight: float) -> None:
         """Add −g times the way since g was measured.
 
@@ -325,7 +330,7 @@ class OnlineAbsoluteFisher(Accumulated):
 
     name = "online-absolute-fisher"
 
-    @typed
+    @explained
     def add(self, step: Step, weight: float) -> None:
         """Add |ĝ|.
 

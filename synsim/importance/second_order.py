@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import require, whole
-from synsim._doors import typed
+from synsim._doors import explained, typed
 from synsim.curvature import wide
 from synsim.importance.base import Step
 from synsim.importance.path import Accumulated
@@ -95,7 +95,7 @@ class SOS(Accumulated):
         super().start(net)
         self._steps = torch.zeros((), dtype=torch.float64, device="cpu")
 
-    @typed
+    @explained
     def add(self, step: Step, weight: float) -> None:
         """Add (1 − β₂)(ĝ − α ĝ')².
 

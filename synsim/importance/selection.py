@@ -43,7 +43,8 @@ class View:
         """
         if self.images is not None:
             self._keep("images", whole(self.images, "images"))
-        require(self.view in ("expected", "sampled"), f"view must be expected or sampled, got {self.view!r}.")
+        known = isinstance(self.view, str) and self.view in ("expected", "sampled")
+        require(known, f"view must be expected or sampled, got {self.view!r}.")
         self._keep("samples", whole(self.samples, "samples"))
         self._keep("block", whole(self.block, "block"))
         self._keep("seed", whole(self.seed, "seed", 0))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import _checks
-from synsim._doors import typed
+from synsim._doors import explained, held, typed
 from synsim._kept import kept
 from synsim.inputs.logits import output_replicas, tensor_of
 from synsim.inputs.reading import read
@@ -36,6 +36,7 @@ class _Shared:
         return self._x[index] if self.axis == 0 else self._x[:, index]
 
 
+@typed
 def as_images(net: nn.Module, x: Any) -> Images:
     """Examples as something that can be sliced.
 
@@ -59,15 +60,32 @@ def as_images(net: nn.Module, x: Any) -> Images:
         if found is not None:
             x, y, ordered = _placed(net, found.x), found.y, found.ordered
     if isinstance(x, Tensor):
+        _checks.dense(x, "x")
         _checks.require(x.ndim > 0, "x must hold examples along its first axis, got a single number.")
         axis = 1 if has_replicas(net, x) else 0
         if x.is_floating_point():
             _checks.images(x, axis=axis)
         x = _Shared(x, axis, y, ordered=ordered)
-    if len(x) == 0:
-        raise ValueError("expected at least one image, got none.")
     images: Images = x
+    count_of(images)
     return images
+
+
+def count_of(images: Images) -> int:
+    """How many examples there are.
+
+    Args:
+        images: anything with a length and slices.
+
+    Returns:
+        Their number, at least 1.
+
+    Raises:
+        ValueError: if there are none, or there is a single number in their place.
+    """
+    _checks.require(not isinstance(images, Tensor) or images.ndim > 0, "images must be several, got a single number.")
+    _checks.require(len(images) > 0, "expected at least one image, got none.")
+    return len(images)
 
 
 def _placed(net: nn.Module, x: Tensor) -> Tensor:
@@ -97,7 +115,8 @@ def labelled(net: nn.Module, x: Any, y: Any = None) -> tuple[Images, Tensor | No
     own = None if isinstance(x, Tensor) else getattr(images, "y", None)
     if y is None:
         return images, own
-    y = _checks.tensor(y, "y")
+    y = _checks.dense(_checks.tensor(y, "y"), "y")
+    _checks.require(y.ndim > 0, "y must hold labels along its first axis, got a single number.")
     if not getattr(images, "ordered", True) and not (own is not None and torch.equal(own.to(y), y)):
         raise ValueError(
             "this loader draws its examples in an order of its own, so that labels given beside it may belong to other "
@@ -106,6 +125,7 @@ def labelled(net: nn.Module, x: Any, y: Any = None) -> tuple[Images, Tensor | No
     return images, y
 
 
+@explained
 def rows_of(net: nn.Module, y: Tensor, rows: slice) -> Tensor:
     """The labels of some examples.
 
@@ -117,9 +137,12 @@ def rows_of(net: nn.Module, y: Tensor, rows: slice) -> Tensor:
     Returns:
         Their labels.
     """
+    held(rows, slice, "rows")
+    _checks.require(y.ndim > 0, "y must hold labels along its first axis, got a single number.")
     return y[..., rows] if output_replicas(net) is not None else y[rows]
 
 
+@typed
 def has_replicas(net: nn.Module, x: Tensor) -> bool:
     """Whether examples come with an axis of replicas, each with examples of its own.
 

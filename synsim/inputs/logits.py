@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from synsim import _checks
+from synsim._doors import explained
 from synsim.networks import MultiHead, replicas_of
 
 LOW = (torch.float16, torch.bfloat16)
 """Types in which no sum should be taken."""
 
 
+@explained
 def output_replicas(net: nn.Module) -> int | None:
     """Replicas in the output of a network: its own, or those that it stands for.
 
@@ -49,9 +51,15 @@ def tensor_of(output: Any) -> Tensor:
             f"the network must return a tensor of logits, or a dict with one called 'logits', got {what}. "
             "Wrap it in a module whose forward returns the logits alone."
         )
+    if not found.is_floating_point():
+        raise TypeError(
+            f"the network must return logits, floats, got {found.dtype}. Leave argmax and comparisons out of its "
+            "forward."
+        )
     return found.float() if found.dtype in LOW else found
 
 
+@explained
 def logits_of(net: nn.Module, x: Tensor, head: int | None) -> Tensor:
     """Logits of a network, with checks of what came in and out.
 
@@ -76,13 +84,40 @@ def logits_of(net: nn.Module, x: Tensor, head: int | None) -> Tensor:
             f"(0 to {len(net.heads) - 1})."
         )
     try:
-        out = tensor_of(net(x) if head is None else net(x, head=head))
+        out = tensor_of(output_of(net, x, head))
     except (RuntimeError, ValueError, IndexError) as error:
         if x.is_floating_point():
             raise
         raise ValueError(_integers(net, x, error)) from error
     _check_axes(net, x, out)
     return out
+
+
+def output_of(net: nn.Module, x: Tensor, head: int | None) -> Any:
+    """What a network returns.
+
+    Args:
+        net: the network.
+        x: examples of one forward pass.
+        head: index of the head, or None for a network with one output layer.
+
+    Returns:
+        Its output.
+
+    Raises:
+        TypeError: if a head is given and the network takes none.
+    """
+    if head is None:
+        return net(x)
+    try:
+        return net(x, head=head)
+    except TypeError as error:
+        if "'head'" not in str(error):
+            raise
+        raise TypeError(
+            f"head must be None for a network with one output layer, got {head!r}. A network of several heads is a "
+            "synsim.MultiHead, or has an argument head in its forward."
+        ) from error
 
 
 def _integers(net: nn.Module, x: Tensor, error: Exception) -> str:
