@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from synsim import kernels
 from synsim._checks import Number, choice, flag, number, require, tensor
-from synsim._doors import typed
+from synsim._doors import explained, shown, typed
 from synsim._names import by_own_name
 from synsim._rules import Home, Rule, network, per_replica, settable
 from synsim.kernels import LEAST_PROBABILITY, Constants
@@ -233,6 +233,7 @@ class PresynapticSGD(Rule):
         self._tables = {}
 
     @torch.no_grad()
+    @explained
     def step(  # type: ignore[override]
         self,
         closure: Callable[[], float] | Mapping[str, Tensor] | None = None,
@@ -253,12 +254,14 @@ class PresynapticSGD(Rule):
                 out of its range, or a layer has got another weight.
         """
         if isinstance(closure, Mapping):
+            require(penalty is None, "expected one penalty, got two: give it by its name, step(penalty=...).")
             closure, penalty = None, closure
         loss = None
         if closure is not None:
+            require(callable(closure), f"closure must be something to call, got {shown(closure)}.")
             with torch.enable_grad():
                 loss = closure()
-        penalty = self._checked(penalty or {})
+        penalty = self._checked({} if penalty is None else penalty)
         if not self._looked:
             self._looked = True
             say_unheard(synapses(self._net))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require, whole
-from synsim._doors import typed
+from synsim._doors import explained, typed
 from synsim.inputs import labelled
 from synsim.lesions.copies import Copies, bytes_per_copy, can_widen, copied
 from synsim.lesions.orders import ORDERS, Order, lesion_ranks, lesion_scores, staying
@@ -20,6 +20,7 @@ from synsim.networks import replicas_of
 FRACTIONS = tuple(k / 10 for k in range(10))
 
 
+@explained
 def lesion_curves(
     net: nn.Module,
     x: Any,
@@ -102,6 +103,7 @@ def _named(orders: Sequence[str] | Mapping[str, Order]) -> dict[str, Order]:
         )
         named = {one: one for one in orders}
     require(bool(named), "expected at least one order, got none.")
+    require(all(isinstance(name, str) for name in named), f"labels of orders must be text, got {list(named)}.")
     values: dict[str, object] = dict(named)
     wrong = [name for name, order in values.items() if isinstance(order, Tensor)]
     require(not wrong, f"give importances under a label: orders={{'mine': importances}}; got tensors at {wrong}.")

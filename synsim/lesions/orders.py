@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import require, tensor
+from synsim._checks import dense, require, tensor, whole, within
 from synsim._doors import typed
 from synsim._names import by_own_name
 from synsim.synapses import StochasticLayer, synapses
@@ -78,8 +78,17 @@ def lesion_ranks(scores: Mapping[str, Tensor], replicas: int | None) -> dict[str
 
     Returns:
         Name of the layer -> int64, shaped like its weight; a permutation of 0, 1, … per replica.
+
+    Raises:
+        ValueError: if scores are NaN, or not of so many replicas.
     """
-    lead = replicas or 1
+    lead = 1 if replicas is None else whole(replicas, "replicas")
+    require(bool(scores), "expected scores of at least one layer, got none.")
+    for name, score in scores.items():
+        real = not (dense(score, f"the scores of {name!r}").is_complex() or bool(score.isnan().any()))
+        require(real, f"the scores of {name!r} must be real and not NaN, got {score.dtype}.")
+        fits = score.ndim > 0 and (replicas is None or score.shape[0] == replicas)
+        require(fits, f"the scores of {name!r} must be shaped like its weight, got {list(score.shape)}.")
     flat = torch.cat([score.reshape(lead, -1).double() for score in scores.values()], dim=1)
     count = flat.shape[1]
     shuffle = streams.permutation(streams.keys("eval/lesion", [0], "ties"), count)[0].to(flat.device)
@@ -101,7 +110,11 @@ def staying(ranks: Mapping[str, Tensor], fraction: float, replicas: int | None) 
 
     Returns:
         Name of the layer -> bool mask, shaped like its weight.
+
+    Raises:
+        ValueError: if the fraction does not lie between 0 and 1.
     """
+    fraction = within(fraction, "fraction", "[0, 1]")
     gone = round(fraction * (sum(rank.numel() for rank in ranks.values()) // (replicas or 1)))
     return {name: rank >= gone for name, rank in ranks.items()}
 

@@ -76,7 +76,19 @@ def atp_of_events(
 
     Returns:
         "spikes", "release" (presynaptic) and "reversal" (postsynaptic), each of that shape.
+
+    Raises:
+        ValueError: if there are fewer events than none, or the shapes differ.
     """
+    given = {"spikes": spikes, "vesicles": vesicles, "strength": strength}
+    for name, value in given.items():
+        _checks.require(
+            bool((_checks.numeric(value, name) >= 0).all()), f"{name} must be at least 0, got {float(value.min()):g}."
+        )
+    shapes = [list(value.shape) for value in given.values()]
+    _checks.require(
+        shapes[0] == shapes[1] == shapes[2], f"spikes, vesicles and strength must have one shape, got {shapes}."
+    )
     return {
         "spikes": constants.spike * spikes,
         "release": (constants.calcium + constants.recycling + constants.cycling) * vesicles,

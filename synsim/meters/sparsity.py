@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import require, whole
+from synsim._checks import affordable, number, numeric, require, whole
 from synsim._doors import typed
 from synsim.meters.coverage import say_reliable
 from synsim.synapses import BernoulliLinear, synapses
@@ -99,11 +99,16 @@ def shuffled(masks: Mapping[str, Tensor], seeds: Sequence[int], shuffles: int = 
         Name -> bool [S, out, in] or [S, R, out, in].
 
     Raises:
-        ValueError: if there is not one seed per replica.
+        ValueError: if there is not one seed per replica, or masks are not of bools, or there would be too many.
     """
     shuffles = whole(shuffles, "shuffles")
+    affordable(17 * shuffles * sum(mask.numel() for mask in masks.values()), f"{shuffles} shuffles")
     found = {}
     for name, mask in masks.items():
+        require(
+            mask.dtype == torch.bool and mask.ndim in (2, 3),
+            f"mask {name!r} must hold bools [out, in] or [R, out, in], got {mask.dtype} {list(mask.shape)}.",
+        )
         replicas = mask.shape[0] if mask.ndim > 2 else 1
         require(
             len(seeds) == replicas, f"expected one seed per replica of {name!r}, {replicas}, got {len(seeds)} seeds."
@@ -132,12 +137,13 @@ def shuffle_test(counts: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: if the shapes do not fit.
     """
     require(
-        baseline.shape[baseline.ndim - counts.ndim :] == counts.shape and counts.ndim <= baseline.ndim,
+        0 < counts.ndim <= baseline.ndim and baseline.shape[baseline.ndim - counts.ndim :] == counts.shape,
         f"the baseline must have the shape of the counts, {list(counts.shape)}, possibly after an axis of shuffles, "
         f"got {list(baseline.shape)}.",
     )
     from scipy import stats
 
+    numeric(counts, "counts"), numeric(baseline, "baseline")
     width, lead = counts.shape[-1], baseline.shape[:-1]
     pairs = zip(_rows(counts.expand(baseline.shape), width), _rows(baseline, width), strict=True)
     with warnings.catch_warnings():
@@ -167,7 +173,9 @@ def importance_class(counts: Tensor, baseline: Tensor, distance: float = 2.0) ->
         f"the baseline must have the shape of the counts, {list(counts.shape)}, after an axis of shuffles, "
         f"got {list(baseline.shape)}.",
     )
-    every = baseline.double()
+    every = numeric(baseline, "baseline").double()
+    numeric(counts, "counts")
+    distance = number(distance, "distance")
     mean = every.mean((0, -1)).unsqueeze(-1)
     sd = every.var((0, -1), correction=0).sqrt().unsqueeze(-1)
     return ((counts > mean + distance * sd).to(torch.int8)) - ((counts < mean - distance * sd).to(torch.int8))
@@ -188,7 +196,11 @@ def correlation(a: Tensor, b: Tensor, *, ranks: bool = False) -> Tensor:
     Raises:
         ValueError: if the shapes differ.
     """
-    require(a.shape == b.shape, f"expected two tensors of one shape, got {list(a.shape)} and {list(b.shape)}.")
+    numeric(a, "a"), numeric(b, "b")
+    require(
+        a.shape == b.shape and a.ndim > 0,
+        f"expected two tensors of one shape, got {list(a.shape)} and {list(b.shape)}.",
+    )
     x, y = (_deviations(value, ranks) for value in (a, b))
     scale = (x.square().sum(-1) * y.square().sum(-1)).sqrt()
     return (x * y).sum(-1) / torch.where(scale > 0, scale, torch.nan)

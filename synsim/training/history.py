@@ -9,6 +9,7 @@ import torch
 import xarray
 from torch import Tensor
 
+from synsim._checks import dense, require, whole
 from synsim._doors import check_fields, typed
 from synsim.records.dataset import is_name
 
@@ -108,6 +109,12 @@ class History:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name, value in (*self.per_epoch.items(), *self.after_task.items(), ("accuracy", self.accuracy)):
+            axes = 3 if name == "accuracy" else 2
+            require(
+                dense(value, name).is_floating_point() and (value.ndim >= axes or value.numel() == 0),
+                f"{name} must hold floats [R, trained, ...], got {value.dtype} {list(value.shape)}.",
+            )
 
     @staticmethod
     @typed
@@ -127,6 +134,7 @@ class History:
             A history full of NaN.
         """
         check_names(probes)
+        epochs = whole(epochs, "epochs")
         shape = (len(seeds), len(trained), epochs)
         per_epoch = {
             name: torch.full(shape, torch.nan, dtype=torch.float64, device="cpu") for name in (*PER_EPOCH, *probes)
@@ -142,12 +150,27 @@ class History:
         Args:
             task: its index.
             found: name -> [R, ...].
+
+        Raises:
+            ValueError: if there is no such task, or a measurement does not fit.
         """
+        task = whole(task, "task", 0, len(self.trained) - 1)
         for name, value in found.items():
+            dense(value, name)
+            require(
+                value.ndim > 0 and value.shape[0] == len(self.seeds) and not value.is_complex(),
+                f"{name} must be real, of shape [{len(self.seeds)}, ...], one entry per replica, got {value.dtype} "
+                f"{list(value.shape)}.",
+            )
             if name not in self.after_task:
                 shape = (value.shape[0], len(self.trained), *value.shape[1:])
                 self.after_task[name] = torch.full(shape, torch.nan, dtype=torch.float64, device="cpu")
-            self.after_task[name][:, task] = value
+            kept = self.after_task[name][:, task]
+            require(
+                value.shape == kept.shape,
+                f"{name} must have shape {list(kept.shape)} as after earlier tasks, got {list(value.shape)}.",
+            )
+            kept.copy_(value)
 
     def tensors(self) -> dict[str, Tensor]:
         """All arrays, for a checkpoint.
@@ -185,7 +208,12 @@ class History:
 
         Returns:
             The history.
+
+        Raises:
+            ValueError: if either is of something else.
         """
+        missing = [name for name in ("seeds", "trained", "tested", "epochs", "failures") if name not in about]
+        require(not missing, f"about must be what description() returns, got none of {', '.join(missing)}.")
         found = History(tuple(about["seeds"]), tuple(about["trained"]), tuple(about["tested"]), about["epochs"])
         found.per_epoch = {name[6:]: value for name, value in tensors.items() if name.startswith("epoch/")}
         found.load(tensors, about["failures"])
@@ -198,12 +226,28 @@ class History:
         Args:
             tensors: from `tensors`.
             failures: fields of the failures.
+
+        Raises:
+            ValueError: if arrays are missing, or a failure has other fields.
         """
+        missing = [name for name in ("accuracy", *(f"epoch/{one}" for one in self.per_epoch)) if name not in tensors]
+        require(not missing, f"the checkpoint must hold what tensors() returns, got none of {', '.join(missing)}.")
+        try:
+            self.failures = [Failure(**one) for one in failures]  # type: ignore[arg-type]
+        except TypeError as error:
+            raise ValueError(f"failures must have the fields of synsim.training.Failure: {error}.") from error
+        lead = len(self.seeds), len(self.trained)
+        wanted = {f"epoch/{name}": (*lead[name == "seconds" :], self.epochs) for name in self.per_epoch}
+        for name, shape in {**wanted, "accuracy": (*lead, len(self.tested))}.items():
+            value = tensors[name]
+            require(
+                tuple(value.shape) == shape and value.is_floating_point(),
+                f"{name!r} of the checkpoint must hold floats {list(shape)}, got {value.dtype} {list(value.shape)}.",
+            )
         for name in self.per_epoch:
             self.per_epoch[name] = tensors[f"epoch/{name}"].clone()
         self.accuracy = tensors["accuracy"].clone()
         self.after_task = {name[6:]: value.clone() for name, value in tensors.items() if name.startswith("after/")}
-        self.failures = [Failure(**one) for one in failures]  # type: ignore[arg-type]
 
     def dataset(self) -> xarray.Dataset:
         """The arrays with labelled axes.

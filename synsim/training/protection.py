@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim._checks import NotFiniteError, finite, require, warn
+from synsim._checks import NotFiniteError, finite, require, warn, whole
 from synsim._doors import typed
 from synsim._kept import kept
 from synsim._names import named_parameters
@@ -196,6 +196,7 @@ class Protection:
         Raises:
             NotFiniteError: if an importance is not finite and nobody is told of it.
         """
+        failed = [whole(one, "failed", 0, (replicas_of(net) or 1) - 1) for one in failed]
         found: dict[str, dict[str, Tensor]] = {}
         if not last or self.after_task:
             for name, one in self.all.items():

@@ -9,7 +9,7 @@ import xarray
 from torch import Tensor, nn
 
 from synsim import records
-from synsim._checks import require
+from synsim._checks import number, require
 from synsim._doors import check_fields, typed
 from synsim.training.history import History
 from synsim.training.loop import TrainingFailedError
@@ -52,7 +52,7 @@ class Session:
     def __init__(
         self, folder: records.RunFolder, every: float = 60.0, stop: Callable[[], bool] = lambda: False
     ) -> None:
-        self.folder, self.every, self.stop = folder, every, stop
+        self.folder, self.every, self.stop = folder, number(every, "every"), stop
         self._tensors: dict[str, Tensor] = {}
         self._meta: dict[str, Any] = {}
         saved = folder.load_checkpoint()

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from synsim._checks import images
+from synsim._doors import explained, held
 from synsim._names import by_own_name, named_parameters
 from synsim.bgd import BGD
+from synsim.inputs.logits import output_of
 from synsim.losses import class_logits, replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.plasticity import PresynapticSGD
@@ -42,7 +45,7 @@ def forward_backward(
         with another objective there are no answers, and the share is NaN.
     """
     optimiser.zero_grad()
-    logits = net(x) if head is None else net(x, head=head)
+    logits = output_of(net, x, head)
     tokens = logits.ndim == 3 and replicas_of(net) is None
     losses = replica_cross_entropy(logits, y, tokens=tokens) if objective is None else objective(logits, x, y)
     losses.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
@@ -111,6 +114,7 @@ def _needs_closure(step: Callable[..., object]) -> bool:
     return closure is not None and closure.default is Parameter.empty
 
 
+@explained
 def train_step(
     net: nn.Module,
     optimiser: Optimizer,
@@ -132,8 +136,14 @@ def train_step(
 
     Returns:
         Mean cross-entropy (nats) and share of right answers before the step, [R] each ([1] without replicas).
+
+    Raises:
+        ValueError: if x is not finite; nothing has moved then.
     """
+    held(optimiser, Optimizer, "optimiser")
     found = forward_backward(net, optimiser, x, y, head)
+    if not bool(found[0].isfinite().all()) and x.is_floating_point():
+        images(x)  # a network that diverged is what it is; of its inputs nobody thinks
     apply_step(net, optimiser, penalty, lambda: forward_backward(net, optimiser, x, y, head)[0])
     return found
 
