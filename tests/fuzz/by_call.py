@@ -20,6 +20,7 @@ from by_name import (
     RULE,
     SEED,
     SEEDS,
+    SHOWN,
     SPIKING,
     UNIT,
     P,
@@ -74,6 +75,12 @@ def consolidated(scene: Scene) -> Any:
     return scene.once("consolidation", build)
 
 
+def penalty(scene: Scene) -> Any:
+    made = synsim.consolidation.make("penalty")
+    made.remember(things.net(scene), things.importance(scene))
+    return made
+
+
 def started(scene: Scene) -> Any:
     def build() -> Any:
         made = synsim.importance.make(scene.rng.choice(("si", "path-integral")))
@@ -90,13 +97,27 @@ def ready(scene: Scene) -> Any:
     return made
 
 
+def used(scene: Scene) -> Any:
+    # A protection that holds something, of an importance that is accumulated.
+    made = ready(scene)
+    made.consolidation.remember(things.net(scene), things.importance(scene))
+    return made
+
+
 def estimator(scene: Scene) -> Any:
-    return synsim.importance.make(scene.rng.choice(("fisher", "mas", "absolute-fisher")))
+    # Of those that need labels: the others take any, as a loader may bring the targets of a regression.
+    return synsim.importance.make(scene.rng.choice(("fisher", "absolute-fisher")), labels="empirical")
 
 
 PATTERNS = tensor(things.signs, ("rank", "flat", "size", "empty"))
 SIGNED = tensor(things.signed_labels, ("rank", "flat", "size", "count", "large"))
 CONVOLVED = tensor(lambda s: things.numbers(3, 2, 4, 4), ("flat", "bool"))
+PASSED_ON = ("complex", "text", "sparse")
+"""Types that a module without weights refuses; on the meta device it has no values to be wrong about."""
+NO_ROW_EITHER = Kind(
+    LIST.make, lambda v: numeric(v) or (isinstance(v, list | tuple | things.np.ndarray) and len(v) == 0)
+)
+"""Values of replicas, of which there may be none: their mean is NaN, and their number 0."""
 INDEX = whole(0, 0, 1)
 COUNTS = tensor(lambda s: torch.arange(6), ("flat", "bool", "size"))
 SHUFFLED = tensor(lambda s: torch.arange(18).reshape(3, 6), ("flat", "bool", "size"))
@@ -111,12 +132,14 @@ EXAMPLES = of_class(lambda s: things.task(s).train, tasks.Examples)
 CONFIG = Kind(lambda s: {"experiment": "fuzz"}, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v))
 WORD = text("a")
 PUBLISHED = of_class(lambda s: synsim.report.Published(0.5, 0.1), synsim.report.Published)
+NOWHERE = Kind(constant(["http://127.0.0.1:9/"]), lambda v: v is None or v in ([], ()))
+"""Mirrors that nobody serves: a test asks no server of others."""
 PART = number(0.5, 0.0, 1.0)
+EVENTS = tensor(things.x, ("size", "nan", "inf", "bool", "negative"))
 PROBABILITY = tensor(things.probability, ("rank", "size", "negative", "large", "nan", "bool"))
 OLD = Kind(things.finished, lambda v: False)
 
 BY_CALL: dict[str, dict[str, Kind]] = {
-    "_rules.Rule.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
     "bgd.BGD": {"net": Kind(lambda s: nn.Linear(6, 4)), "seed": whole(1, 0, HUGE), "samples": whole(2, 1, 10**6)},
     "bgd.BGD.step": {"closure": call(lambda s: things.closure_of_bgd(s))},
     "bgd.BGD.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
@@ -137,7 +160,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     },
     "curvature.means.batch_gradients": {"measurement": Kind(things.measurement)},
     "curvature.means.mean_response_gradients": {"measurement": Kind(things.measurement), "directions": NOTHING},
-    "curvature.trial.case_of": {"measurement": Kind(things.measurement)},
+    "curvature.trial.case_of": {"measurement": Kind(things.measurement), "net": ANY_NETWORK, "images": SHOWN},
+    "inputs.images.count_of": {"images": SHOWN},
     "curvature.trial.refuse_meeting": {
         "case": Kind(lambda s: synsim.curvature.case_of(things.net(s), things.x(s), things.measurement(s), None))
     },
@@ -154,10 +178,18 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "mean": TUPLE,
         "sd": TUPLE,
     },
-    "data.download.fetch": {"name": choice("mnist"), "root": PATH, "progress": flag(False)},
+    "data.download.fetch": {"name": choice("mnist"), "root": PATH, "progress": flag(False), "mirrors": NOWHERE},
     "data.load.load": {"name": choice("digits"), "root": optional(PATH)},
     "dropout.StreamDropout": {"p": PART},
-    "dropout.StreamDropout.forward": {"x": ANY},
+    "dropout.StreamDropout.forward": {
+        "x": tensor(
+            things.x,
+            ("bool",),
+            lambda v: isinstance(v, torch.Tensor) and v.is_floating_point() and v.layout is torch.strided,
+            PASSED_ON,
+        )
+    },
+    "figures.file_name": {"most": whole(40, 1, 2**70)},
     "figures.command": {
         "description": optional(WORD),
         "experiment": WORD,
@@ -170,28 +202,52 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "importance.base.Importance.wants": {"index": whole(0, 0, HUGE)},
     "importance.make": {"name": choice("fisher"), "samples": whole(2, 1, 10**6), "view": choice("expected", "sampled")},
     "importance.second_order.unbiased_alpha": {"batch": whole(10, 2, HUGE)},
-    "inputs.images.rows_of": {"net": ANY_NETWORK, "rows": Kind(constant(slice(0, 3)), lambda v: isinstance(v, slice))},
-    "inputs.logits.tensor_of": {"output": tensor(things.x)},
+    "inputs.images.rows_of": {
+        "net": ANY_NETWORK,
+        "y": tensor(things.y, ("flat",), lambda v: isinstance(v, torch.Tensor) and v.ndim > 0, types=("text",)),
+        "rows": Kind(constant(slice(0, 3)), lambda v: isinstance(v, slice)),
+    },
+    "inputs.images.labelled": {
+        "net": ANY_NETWORK,
+        "x": SHOWN,
+        "y": tensor(things.y, ("flat",), lambda v: isinstance(v, torch.Tensor) and v.ndim > 0 and not v.is_meta),
+    },
+    # NaN in, NaN out: whoever makes many passes has looked at the examples once, in `as_images`.
+    "inputs.logits.logits_of": {"x": tensor(things.x, ("rank", "flat", "size", "empty", "bool"))},
+    "inputs.logits.tensor_of": {
+        "output": tensor(
+            things.x,
+            ("bool",),
+            lambda v: isinstance(v, torch.Tensor) and v.is_floating_point(),
+            types=("complex", "text"),
+        )
+    },
     "meters.passes.accuracy": {"y": LABELS},
-    "inputs.as_images": {"net": ANY_NETWORK},
-    "inputs.has_replicas": {"net": ANY_NETWORK, "x": ANY},
+    "inputs.images.as_images": {"net": ANY_NETWORK, "x": SHOWN},
+    "inputs.images.has_replicas": {"net": ANY_NETWORK, "x": Kind(things.x, lambda v: isinstance(v, torch.Tensor))},
+    "losses.class_logits": {"logits": Kind(things.x, lambda v: isinstance(v, torch.Tensor) and v.ndim > 0)},
+    "curvature.products.wide": {"x": ELEMENTS},
+    "controls.ControlLinear.draw": {"weight": optional(tensor(things.weight, ("rank", "size", "bool")))},
+    "synapses.base.StochasticLayer.draw": {"weight": optional(tensor(things.weight, ("rank", "size", "bool")))},
+    "lesions.orders.lesion_masks": {"replicas": NOTHING},
+    "lesions.orders.lesion_ranks": {"replicas": NOTHING},
     "lesions.orders.lesion_scores": {"order": choice("p", "weight", "random"), "seed": whole(0, 0, HUGE)},
     "lesions.curves.lesion_curve": {"order": choice("p", "weight", "random"), "memory": whole(2**28, 1, 2**70)},
     "lesions.curves.lesion_curves": {"memory": whole(2**28, 1, 2**70)},
     "lesions.probabilities.clamp_p": {"low": P},
-    "meters.energy.energy": {"kind": choice("synaptic"), "x": NOTHING},
+    "meters.energy.energy": {"kind": choice("release")},
     "meters.information.information_per_energy": {"kind": choice("synaptic")},
     "meters.physiology.AtpConstants": {},
-    "meters.physiology.atp_of_events": {"spikes": ELEMENTS, "vesicles": ELEMENTS, "strength": ELEMENTS},
+    "meters.physiology.atp_of_events": {"spikes": EVENTS, "vesicles": EVENTS, "strength": EVENTS},
     "meters.sparsity.correlation": {"a": ANY, "b": ANY},
     "meters.sparsity.importance_class": {"counts": COUNTS, "baseline": SHUFFLED},
     "meters.sparsity.shuffle_test": {"counts": COUNTS, "baseline": SHUFFLED},
-    "networks.MaxPool.forward": {"x": CONVOLVED},
+    "networks.MaxPool.forward": {"x": tensor(lambda s: things.numbers(3, 2, 4, 4), ("flat", "bool"), types=PASSED_ON)},
     "networks.MultiHead": {
         "trunk": ANY_NETWORK,
         "heads": rows(of_class(lambda s: nn.Linear(4, 2), nn.Module), 2, 1),
     },
-    "networks.MultiHead.forward": {"head": INDEX},
+    "networks.MultiHead.forward": {"head": INDEX, "x": ANY},
     "networks.example_ndim": {"net": ANY_NETWORK},
     "networks.replicas_of": {"net": ANY_NETWORK},
     "networks.initialised": {"seeds": SEED},
@@ -223,6 +279,9 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "p_min": number(0.25, 0.0, 1.0, above=True),
         "bias": flag(True),
         "train_bias": flag(True),
+    },
+    "plasticity.PresynapticSGD.add_param_group": {
+        "param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})
     },
     "plasticity.PresynapticSGD.step": {"closure": NOTHING},
     "plasticity.probability_step": {"p": PROBABILITY, "p_min": number(0.25, 0.0, 1.0), "p_max": number(1.0, 0.25, 1.0)},
@@ -257,8 +316,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "data": WORD,
         "config": CONFIG,
         "prefer": CONFIG,
-        "notes": LINES,
-        "remarks": optional(call(lambda s: lambda runs: [])),
+        "notes": rows(of_class(lambda s: synsim.report.claims.Note("a"), synsim.report.claims.Note), 1),
+        "remarks": rows(call(lambda s: lambda runs: []), 1),
         "figure": LINES,
     },
     "report.blocks.Heading": {"level": whole(1, 1, 6), "text": WORD},
@@ -271,13 +330,21 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "study_pictures": call(lambda s: lambda *given: []),
     },
     "report.runs.collect": {"folders": rows(OLD, 1)},
-    "report.runs.merged": {"runs": Kind(lambda s: {"": synsim.report.collect([things.finished(s)])[0][0]})},
+    "report.runs.merged": {"runs": Kind(lambda s: {"a": synsim.report.collect([things.finished(s)])[0][0]})},
     "report.studies.Study": {"config": Kind(constant(()), lambda v: v in ((), []))},
     "report.studies.studies": {"known": Kind(lambda s: synsim.report.STUDIES, lambda v: v in ((), []))},
-    "report.verdict.of_limit": {"low": number(0.1, -1e300), "high": number(0.2, -1e300), "limit": number(0.9, -1e300)},
-    "report.verdict.of_order": {"larger": number(0.1, -1e300), "smaller": number(0.2, -1e300)},
+    "report.verdict.of_limit": {
+        "low": number(0.1, -1e300, odd=True),
+        "high": number(0.2, -1e300, odd=True),
+        "limit": number(0.9, -1e300),
+    },
+    "report.verdict.of_order": {"larger": number(0.1, -1e300, odd=True), "smaller": number(0.2, -1e300, odd=True)},
     "report.verdict.of_pair": {"p": number(0.04, 0.0, 1.0, odd=True), "published": WORD},
-    "report.verdict.of_value": {"mean": number(0.1, -1e300), "sem": number(0.1), "published": PUBLISHED},
+    "report.verdict.of_value": {
+        "mean": number(0.1, -1e300, odd=True),
+        "sem": number(0.1, odd=True),
+        "published": PUBLISHED,
+    },
     "spiking.encoding.Encoder.encode": {"x": UNIT},
     "spiking.encoding.Encoder.forward": {"x": UNIT},
     "spiking.encoding.poisson_spikes": {"name": WORD},
@@ -296,7 +363,9 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "spiking.network.SpikingMLP.encode": {"x": UNIT},
     "spiking.network.SpikingMLP.forward": {"x": UNIT},
     "spiking.network.spiking_mlp": {"encoder": NOTHING, "replicas": optional(whole(1, 1, 2))},
-    "spiking.neurons.LIF": {"detach_reset": flag(True)},
+    "spiking.neurons.LIF": {"detach_reset": flag(True), "tau": number(10.0, above=True)},
+    "spiking.neurons.Leaky": {"tau": number(10.0, above=True)},
+    "spiking.short_term.ShortTerm": {"tau_depression": number(200.0), "tau_facilitation": number(0.0)},
     "spiking.neurons.leaky": {"parameters": of_class(lambda s: Leaky(), Leaky), "start": NOTHING},
     "spiking.neurons.lif": {
         "parameters": of_class(lambda s: spiking.LIF(), spiking.LIF),
@@ -319,10 +388,13 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     },
     "spiking.surrogate": {"x": ELEMENTS},
     "statistics.compare": {"a": LIST, "b": LIST},
+    "statistics.interval": {"values": NO_ROW_EITHER},
+    "statistics.summary": {"values": NO_ROW_EITHER},
     "statistics.format_mean": {"mean": number(0.5, -1e308, odd=True)},
     "statistics.from_summary": {"mean_a": number(0.5, -1e308), "mean_b": number(0.6, -1e308)},
     "statistics.holm": {"p_values": Kind(lambda s: [0.04, 0.5], lambda v: numeric(v) and inside(v))},
     "statistics.stars": {"p": number(0.04, 0.0, 1.0, odd=True)},
+    "streams": {"count": whole(6, 0, 10**6)},
     "streams.key": {"purpose": WORD, "name": WORD, "seed": whole(1, 0, HUGE)},
     "streams.keys": {"purpose": WORD, "name": WORD},
     "streams.philox": {"words": Kind(lambda s: (1, 2), spoils=(lambda v: (1,), lambda v: (1.5, 2), lambda v: (-1, 2)))},
@@ -346,8 +418,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "synapses.linear.BernoulliLinear.forward": {"factor": NOTHING},
     "synapses.views.evaluation": {"net": ANY_NETWORK, "seed": whole(0, 0, HUGE)},
     "synapses.views.expected": {"net": ANY_NETWORK},
-    "synapses.views.frozen": {"draw": optional(whole(0, 0, 2**32 - 1))},
-    "tables.row": {"method": WORD, "metric": WORD},
+    "synapses.views.frozen": {"net": ANY_NETWORK, "draw": optional(whole(0, 0, 2**32 - 1))},
+    "tables.row": {"method": WORD, "metric": WORD, "values": NO_ROW_EITHER},
     "tasks.continuous.Transition": {
         "phase": whole(0, 0, 1),
         "tasks": whole(2, 1, HUGE),
@@ -437,12 +509,13 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "reset_optimiser": flag(False),
         "reinitialise": NOTHING,
     },
+    "training.protection.Protection.check": {"batch": optional(whole(4, 1, 12))},
     "training.protection.Protection.finish": {
         "task": of_class(things.task, tasks.Task),
         "failed": rows(whole(0, 0, 0), 0),
         "fail": NOTHING,
     },
-    "training.protection.Protection.load": {"tensors": mapping(lambda s: things.protection(s).tensors(), empty=True)},
+    "training.protection.Protection.load": {"tensors": mapping(lambda s: used(s).tensors(), empty=True)},
     "training.protection.Protection.start": {"index": whole(0, 0, 100)},
     "training.protection.Protection.step": {
         "optimiser": RULE,
@@ -452,6 +525,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "failed": rows(whole(0, 0, 0), 0),
         "objective": NOTHING,
     },
+    "training.session.Session": {"stop": call(lambda s: lambda: False)},
     "training.session.Session.finish": {"dataset": Kind(things.dataset)},
     "training.session.Session.open": {"name": WORD},
     "training.session.Session.phase": {

@@ -53,21 +53,36 @@ def numeric(value: Any) -> bool:
     return array.ndim > 0 and not isinstance(value, str | bytes) and array.size > 0
 
 
+def shown(value: Any) -> bool:
+    """Examples, of whatever type and rank: only the network knows what it takes, and the door does not run it."""
+    if isinstance(value, Tensor):
+        finite = value.is_meta or value.layout is not torch.strided or bool(value.isfinite().all())
+        return value.ndim > 0 and value.numel() > 0 and finite and not value.is_meta and value.layout is torch.strided
+    return numeric(value) and not isinstance(value, range) and bool(things.np.isfinite(value).all())
+
+
 IMAGES = tensor(things.x, ("rank", "flat", "size", "empty", "nan", "inf", "bool"))
 UNIT = tensor(things.x, ("rank", "flat", "size", "empty", "nan", "inf", "bool", "negative"))
 LABELS = tensor(things.y, ("rank", "flat", "count", "empty", "float", "negative", "large", "bool"))
 ANY = tensor(things.x, ("bool",))
 ELEMENTS = Kind(things.x, lambda v: isinstance(v, Tensor))
 """For what is one expression of torch, element by element: it takes what torch takes."""
+SHOWN = tensor(things.x, ("flat", "empty", "nan", "inf"), shown, types=("meta", "text", "sparse"))
 TIMED = tensor(things.spikes, ("rank", "flat", "empty", "bool"))
 SPIKES = tensor(things.spikes, ("rank", "flat", "size", "empty", "nan", "negative", "large"))
 KEYS = tensor(things.keys, ("rank", "flat", "size", "negative", "float", "bool"))
 IMPORTANCE = mapping(things.importance)
-ACCURACY = tensor(things.accuracy, ("rank", "flat", "size", "empty", "negative", "large"))
+ACCURACY = tensor(things.accuracy, ("flat", "size", "empty", "bool"))
+"""[..., T, T], in any unit: losses and scores below 0 or above 1 have differences, too."""
+OPTIONAL_ROW = tensor(things.baseline, ("rank", "flat", "size", "empty", "bool"))
 STATE = mapping(things.state)
 RULE = of_class(things.rule, torch.optim.Optimizer)
 TASKS = rows(of_class(things.task, tasks.Task), 2, 1)
-ROWS = Kind(things.rows, spoils=(lambda v: [{}], lambda v: [{"method": 1}], lambda v: [None]))
+ROWS = Kind(
+    things.rows,
+    lambda v: isinstance(v, list | tuple) and not v,
+    spoils=(lambda v: [{}], lambda v: [{"method": 1}], lambda v: [None]),
+)
 CONSTANT = number(0.1)
 LINES = rows(text("a"), 2)
 NOTHING = Kind(constant(None), lambda v: v is None)
@@ -81,7 +96,7 @@ BY_NAME: dict[str, Kind] = {
     "antithetic": flag(False),
     "ax": of_class(things.axes, Axes),
     "axis": whole(0, -1, 0),
-    "baseline": tensor(things.baseline, ("rank", "flat", "size", "empty", "negative", "large")),
+    "baseline": OPTIONAL_ROW,
     "batch": whole(4, 1, 12),
     "bias": flag(False),
     "block": optional(whole(5, 1, 2**70)),
@@ -130,7 +145,7 @@ BY_NAME: dict[str, Kind] = {
     "examples": whole(2, 1, 10**6),
     "experiment": text("split"),
     "factor": optional(tensor(things.x, ("rank", "size", "nan"))),
-    "failures": Kind(constant([]), lambda v: isinstance(v, list | tuple) and not v),
+    "failures": Kind(constant([]), lambda v: isinstance(v, list | tuple | things.np.ndarray) and len(v) == 0),
     "feedback": optional(mapping(lambda s: synsim.spiking.local.random_feedback(things.spiking_net(s)))),
     "folder": of_class(things.run_folder, records.RunFolder),
     "folders": rows(PATH, 1),
@@ -165,7 +180,7 @@ BY_NAME: dict[str, Kind] = {
     "inputs": whole(6, 1, 10**6),
     "interval": number(10.0, above=True),
     "item": of_class(lambda s: synsim.report.CHAPTER[0], synsim.report.Item),
-    "joint": tensor(things.baseline, ("rank", "flat", "size", "empty", "negative", "large")),
+    "joint": OPTIONAL_ROW,
     "keep": choice("expected", "strength"),
     "kernel_size": whole(2, 1, 2),
     "key": Kind(constant(("final", "x")), lambda v: isinstance(v, tuple | list) and all(isinstance(e, str) for e in v)),
@@ -198,8 +213,8 @@ BY_NAME: dict[str, Kind] = {
     "n_a": whole(5, 2, HUGE),
     "n_b": whole(5, 2, HUGE),
     "net": NETWORK,
-    "number": whole(1, 0, HUGE),
-    "numbers": optional(rows(whole(1, 0, HUGE), 2, 2)),
+    "number": whole(1, 0, 2**70),
+    "numbers": optional(rows(whole(1, 0, 2**70), 2, 2)),
     "offset": tensor(lambda s: torch.zeros(1), ("rank", "nan", "inf")),
     "optimiser": RULE,
     "options": Kind(lambda s: {}, lambda v: v == {}),
@@ -278,7 +293,7 @@ BY_NAME: dict[str, Kind] = {
     "tau_depression": number(200.0, 5.0),
     "tau_facilitation": either(number(0.0, 5.0), whole(0, 0, 0)),
     "tau_readout": optional(number(10.0, 5.0)),
-    "tensors": mapping(lambda s: {"a": torch.zeros(2)}, empty=True),
+    "tensors": mapping(lambda s: {"a": torch.zeros(2)}, empty=True, of_any=True),
     "test": optional(TASKS),
     "texts": optional(rows(LINES, 2)),
     "threshold": number(0.5, 0.0, 1.0, above=True),

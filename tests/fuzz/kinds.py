@@ -248,14 +248,25 @@ def _spoil(name: str, value: Tensor) -> Any:
 TYPES = ("complex", "meta", "text", "sparse")
 
 
-def tensor(make: Make, spoils: Sequence[str] = (), sensible: Sensible = lambda value: False) -> Kind:
-    """A tensor; `spoils` are those of `_spoil` that make no sense, beside `TYPES`."""
-    every = tuple((lambda value, name=name: _spoil(name, value)) for name in (*TYPES, *spoils))
+def tensor(
+    make: Make, spoils: Sequence[str] = (), sensible: Sensible = lambda value: False, types: Sequence[str] = TYPES
+) -> Kind:
+    """A tensor; `spoils` are those of `_spoil` that make no sense, beside `types`."""
+    every = tuple((lambda value, name=name: _spoil(name, value)) for name in (*types, *spoils))
     return Kind(make, sensible, every)
 
 
-def mapping(make: Make, *, empty: bool = False) -> Kind:
-    """Names and tensors; `empty` says whether no names at all make sense."""
+def mapping(make: Make, *, empty: bool = False, of_any: bool = False) -> Kind:
+    """Names and tensors.
+
+    Args:
+        make: a valid one.
+        empty: whether no names at all make sense.
+        of_any: whether tensors of any type and shape do.
+
+    Returns:
+        The kind.
+    """
 
     def spoiled(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def spoil(value: dict[str, Any]) -> Any:
@@ -267,8 +278,9 @@ def mapping(make: Make, *, empty: bool = False) -> Kind:
     spoils = (
         spoiled(lambda one: None),
         spoiled(lambda one: "text"),
-        spoiled(lambda one: torch.zeros(1, 2, 1, 2, 1, 2, dtype=torch.complex64)),
         lambda value: list(value.items()),
         lambda value: dict(enumerate(value.values())) or {1: 2},
     )
+    if not of_any:
+        spoils = (*spoils, spoiled(lambda one: torch.zeros(1, 2, 1, 2, 1, 2, dtype=torch.complex64)))
     return Kind(make, lambda value: empty and isinstance(value, dict) and not value, spoils)

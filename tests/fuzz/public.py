@@ -67,6 +67,8 @@ def callables() -> dict[str, Public]:
 
 
 def _add(found: dict[str, Public], value: Any) -> None:
+    if "._" in value.__module__:
+        return
     if not inspect.isclass(value):
         if inspect.isroutine(value):
             _note(found, value, None)
@@ -80,12 +82,13 @@ def _add(found: dict[str, Public], value: Any) -> None:
             inner = inspect.unwrap(getattr(method, "__func__", method))
             public = inspect.isfunction(inner) and not name.startswith("_") and name not in HOOKS
             if public and base.__module__.startswith("synsim"):
-                _note(found, inner, base, static=isinstance(method, staticmethod))
+                static = isinstance(method, staticmethod)
+                # What a class inherits from a room that is not public is its own.
+                of = value if "._" in base.__module__ else base
+                _note(found, getattr(base, name) if static else inner, of, static=static)
 
 
 def _note(found: dict[str, Public], value: Any, of: type | None, static: bool = False) -> None:
-    if "._" in value.__module__:
-        return
     name = _name(value) if of is None else f"{_name(of)}.{value.__name__}"
     found.setdefault(name, Public(name, value, None if static else of))
 

@@ -9,7 +9,7 @@ import typing
 from typing import Any
 
 import scene as things
-from by_call import BY_CALL, WORD, consolidated, estimator, ready, started
+from by_call import BY_CALL, WORD, consolidated, estimator, penalty, ready, started
 from by_name import BY_NAME, LINES
 from kinds import (
     Kind,
@@ -25,10 +25,11 @@ from synsim import spiking, tasks
 from synsim.spiking import ShortTerm, surrogate
 
 RECEIVERS = {
-    "_rules.Rule": things.rule,
     "bgd.BGD": things.bgd,
     "consolidation.accumulate.Accumulation": lambda s: synsim.consolidation.accumulate.Accumulation(),
     "consolidation.base.Consolidation": consolidated,
+    "consolidation.base.Consolidation.gradient": penalty,
+    "consolidation.base.Consolidation.value": penalty,
     "controls.ControlLinear": things.control,
     "dropout.StreamDropout": lambda s: synsim.dropout.StreamDropout(0.5),
     "importance.base.Importance": started,

@@ -4,7 +4,6 @@ python worker.py FOLDER SEED FIRST LAST
 """
 
 import contextlib
-import inspect
 import io
 import json
 import os
@@ -39,11 +38,9 @@ def chosen(names: list[str], seed: int, index: int) -> tuple[str, random.Random]
     return order[index % len(names)], random.Random(f"{seed}/{index}/set")
 
 
-def arguments(kinds: Mapping[str, Kind], public: Public, scene: Scene, spoiled: list[str]) -> dict[str, Any]:
-    parameters = inspect.signature(public.call).parameters
-    needed = [name for name in kinds if name in parameters and parameters[name].default is inspect.Parameter.empty]
-    names = [name for name in kinds if name in needed or name in spoiled]
-    return {name: kinds[name].nonsense(scene) if name in spoiled else kinds[name].make(scene) for name in names}
+def arguments(kinds: Mapping[str, Kind], scene: Scene, spoiled: list[str]) -> dict[str, Any]:
+    # All of them: where labels were left out, say, a set would be refused for that, and not for its nonsense.
+    return {name: kind.nonsense(scene) if name in spoiled else kind.make(scene) for name, kind in kinds.items()}
 
 
 def consume(result: Any) -> None:
@@ -59,7 +56,7 @@ def consume(result: Any) -> None:
 def attempt(public: Public, kinds: Mapping[str, Kind], scene: Scene, spoiled: list[str]) -> tuple[str, str, str]:
     """Verdict, where it comes from, and the arguments that were spoiled."""
     call = receiver(public, scene)
-    given = arguments(kinds, public, scene, spoiled)
+    given = arguments(kinds, scene, spoiled)
     said = ", ".join(f"{name}={_short(given[name])}" for name in spoiled)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -74,8 +71,17 @@ def attempt(public: Public, kinds: Mapping[str, Kind], scene: Scene, spoiled: li
 
 def _short(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        return f"tensor({value.dtype}, {list(value.shape)}, {value.device})"
+        odd = [name for name in ("meta", "sparse", "nan") if _is_odd(value, name)]
+        return f"tensor({', '.join([str(value.dtype), str(list(value.shape)), *odd])})"
     return repr(value)[:60]
+
+
+def _is_odd(value: torch.Tensor, name: str) -> bool:
+    if name == "meta" or value.is_meta:
+        return name == "meta" and value.is_meta
+    if name == "sparse" or value.layout is not torch.strided:
+        return name == "sparse" and value.layout is not torch.strided
+    return bool(value.isnan().any())
 
 
 def main(folder: str, seed: int, first: int, last: int) -> None:
