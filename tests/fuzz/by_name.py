@@ -193,7 +193,9 @@ BY_NAME: dict[str, Kind] = {
     "least": whole(1, 1),
     "level": number(0.9, 0.001, 0.999),
     "limit": number(0.9, 0.0, 1.0),
-    "limits": rows(number(0.0, -1e300), 2, 2),
+    "limits": Kind(
+        constant([0.0, 1.0]), rows(number(0.0, -1e300), 2, 2).sensible, (lambda v: v[::-1], lambda v: [0.0, 0.0])
+    ),
     "link": call(lambda s: lambda name: name),
     "links": rows(
         Kind(
