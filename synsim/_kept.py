@@ -34,7 +34,8 @@ def kept(net: nn.Module) -> Iterator[None]:
     Every module gets its mode, its attributes and its buffers back, with the values they had: tensors, arrays, lists,
     sets and dicts that were written in place included, and nothing that a forward pass stored stays behind. So do
     the random generators of torch, NumPy and Python. What a forward pass keeps elsewhere (a closure, a file) is out of
-    reach, and parameters are not copied: no pass moves them.
+    reach. Parameters are not copied, but for those of embeddings with max_norm: no other pass moves them. One thread at
+    a time does this with a network.
 
     Args:
         net: any module.
@@ -90,6 +91,9 @@ def _module(module: nn.Module) -> Restore:
     buffers, parameters = dict(module._buffers), dict(module._parameters)
     # The layers of this package move no buffer in a pass, and theirs are as large as their weights.
     watched = [] if hasattr(module, "address") else list(buffers.values())
+    if getattr(module, "max_norm", None) is not None:
+        # Embeddings that shorten, in a pass, the rows that they look up.
+        watched += list(parameters.values())
     parts = [value for value in (*own.values(), *watched) if type(value) not in FIXED]
     undo = [one for value in parts if (one := _content(value, DEEP)) is not None]
 

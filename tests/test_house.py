@@ -38,7 +38,7 @@ ALLOWED = {
     "data": {"_checks", "_files"},
     "tasks": {"streams", "_checks"},
     "inputs": {"networks", "synapses", "_checks", "_kept"},
-    "meters": {"inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
+    "meters": {"dropout", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
     "curvature": {"inputs", "losses", "networks", "synapses", "_checks", "_kept", "_names"},
     "importance": {"curvature", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
     "consolidation": {"networks", "synapses", "_checks", "_names"},

@@ -206,6 +206,13 @@ def test_an_output_that_belongs_to_nobody_is_refused():
             meters.accuracy(net, X, Y)
 
 
+@pytest.mark.parametrize("net", [nn.Linear(5, 3), nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)).eval(), NET])
+def test_examples_of_another_type_are_refused_with_what_to_do(net):
+    for measure in (meters.accuracy, importance.make("fisher").estimate, importance.make("sliced-cramer").estimate):
+        with pytest.raises(ValueError, match=r"float32.*got.* torch.float64.* Convert .*x\.to\("):
+            measure(net, X.double(), Y)
+
+
 LOGITS = torch.randn(2, N, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 

@@ -281,9 +281,9 @@ def _language():
 
 
 class Bag(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__()
-        self.e, self.o = nn.Embedding(9, 6), nn.Linear(6, 3)
+        self.e, self.o = nn.Embedding(9, 6, **options), nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.o(torch.tanh(self.e(x)).mean(1))
@@ -292,6 +292,16 @@ class Bag(nn.Module):
 @animal("embedding", "tokens")
 def _embedding():
     return fixed(Bag()), labels(N, 7, classes=9), labels(N)
+
+
+@animal("embedding, sparse gradients", "tokens", "slow path")
+def _sparse_embedding():
+    return fixed(Bag(sparse=True)), labels(N, 7, classes=9), labels(N)
+
+
+@animal("embedding, rows shortened", "tokens", "slow path")
+def _short_embedding():
+    return fixed(Bag(max_norm=0.5)), labels(N, 7, classes=9), labels(N)
 
 
 class Recurrent(nn.Module):

@@ -1,10 +1,11 @@
 """Gradients per example of any module: sums of their squares or absolute values, and gradients of mean responses."""
 
+from synsim.curvature.case import case_of
 from synsim.curvature.examples import Score, Term, sum_over_examples
 from synsim.curvature.means import batch_gradients, mean_response_gradients
 from synsim.curvature.measuring import measured
+from synsim.curvature.meeting import refuse_meeting
 from synsim.curvature.products import wide
-from synsim.curvature.trial import case_of, refuse_meeting
 
 __all__ = [
     "Score",

@@ -15,10 +15,12 @@ from synsim._doors import typed
 from synsim._kept import kept
 from synsim._names import named_modules, named_parameters
 from synsim.curvature.capture import Layer, capture, mask_of
-from synsim.curvature.means import parameters_of
+from synsim.curvature.case import case_of
+from synsim.curvature.means import dense, parameters_of
 from synsim.curvature.measuring import Measurement
+from synsim.curvature.meeting import refuse_chunks
 from synsim.curvature.products import POWERS, linear_sums, magnitude, one_product, position_sums, wide
-from synsim.curvature.trial import case_of, quiet, unhooked, way_of
+from synsim.curvature.trial import quiet, unhooked, way_of
 from synsim.inputs import Images, logits_of, output_replicas, tensor_of
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
@@ -106,13 +108,15 @@ def sum_over_examples(
     way = way_of(case, partial(_closed_squares, head), partial(_batched_squares, head, case.axis))
     if way.kind == "closed":
         scratch: dict[torch.Size, Tensor] = {}
-        each = 1024 + way.width * case.x.element_size()
-        for rows in measurement.rows(len(images), max(1, budget // each)):
+        size = max(1, budget // (1024 + way.width * case.x.element_size()))
+        refuse_chunks(case, size)
+        for rows in measurement.rows(len(images), size):
             _add_closed(sums, net, images[rows], rows, measurement.draw, score, terms, power, head, budget, scratch)
     elif way.kind == "batched":
-        each = 3 * sum(parameter.numel() * parameter.element_size() for parameter in wanted.values())
+        size = max(1, budget // (3 * sum(one.numel() * one.element_size() for one in wanted.values())))
+        refuse_chunks(case, size)
         with nullcontext() if way.hooks else unhooked(net):
-            for rows in measurement.rows(len(images), max(1, budget // each)):
+            for rows in measurement.rows(len(images), size):
                 x = images[rows]
                 with torch.no_grad():
                     chosen = terms(logits_of(net, x, head), rows, measurement.draw)
@@ -269,7 +273,7 @@ def _add_single(
         for name, gradient in zip(wanted, cast(tuple[Tensor | None, ...], found), strict=True):
             if gradient is None:
                 continue
-            value = magnitude(gradient, power)
+            value = magnitude(dense(gradient), power)
             if term.weight is not None:
                 # [1], or [R, 1] beside a gradient of [R, ...].
                 value = value * term.weight.reshape((-1, *[1] * (value.ndim - 1)) if value.ndim else ())

@@ -55,7 +55,19 @@ def gradients(total: Tensor, parameters: dict[str, Tensor], keep: bool = False) 
     """
     found = torch.autograd.grad(total, list(parameters.values()), retain_graph=keep, allow_unused=True)
     pairs = zip(parameters.items(), found, strict=True)
-    return {name: torch.zeros_like(value) if one is None else one for (name, value), one in pairs}
+    return {name: torch.zeros_like(value) if one is None else dense(one) for (name, value), one in pairs}
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient with all its entries: embeddings may give a sparse one, in which rows stand several times.
+
+    Args:
+        gradient: as torch gave it.
+
+    Returns:
+        The same, dense.
+    """
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 @typed

@@ -223,7 +223,7 @@ class FisherBatched(Importance):
         total: dict[str, Tensor] = {}
         count = 0
         with measured(net, options.view, options.samples, options.batch, options.seed) as measurement:
-            refuse_meeting(case_of(net, chosen, measurement, head))
+            refuse_meeting(case_of(net, chosen, measurement, head), options.batch)
             with torch.no_grad():
                 logits = logits_of(net, chosen[0:1], head)
             own_labels(net, y, logits, slice(0, 1), "fisher-batched")

@@ -69,7 +69,7 @@ class SlicedCramer(Importance):
         options = self.options
         chosen, _ = select(net, x, None, options)
         with measured(net, options.view, options.samples, options.block, options.seed) as measurement:
-            refuse_meeting(case_of(net, chosen, measurement, head))
+            refuse_meeting(case_of(net, chosen, measurement, head), options.chunk)
             with torch.no_grad():
                 logits = logits_of(net, chosen[0:1], head)
             outputs = logits[0].numel() if output_replicas(net) is None else logits.shape[-1]

@@ -72,8 +72,8 @@ def logits_of(net: nn.Module, x: Tensor, head: int | None) -> Tensor:
         [B, C], [B, T, C] for an output at each of T tokens or, for a network with replicas, [R, B, C].
 
     Raises:
-        ValueError: if the network does not take integers and got some, a network of several heads is given none, or
-            the output has other axes.
+        ValueError: if the network got integers that it does not take, or x of another type or device; if a network of
+            several heads is given none, or the output has other axes.
         TypeError: from `tensor_of`.
         RuntimeError: from the network.
         IndexError: from the network.
@@ -86,9 +86,10 @@ def logits_of(net: nn.Module, x: Tensor, head: int | None) -> Tensor:
     try:
         out = tensor_of(output_of(net, x, head))
     except (RuntimeError, ValueError, IndexError) as error:
-        if x.is_floating_point():
+        why = _elsewhere(net, x) if x.is_floating_point() else _integers(net, x, error)
+        if not why:
             raise
-        raise ValueError(_integers(net, x, error)) from error
+        raise ValueError(why) from error
     _check_axes(net, x, out)
     return out
 
@@ -118,6 +119,18 @@ def output_of(net: nn.Module, x: Tensor, head: int | None) -> Any:
             f"head must be None for a network with one output layer, got {head!r}. A network of several heads is a "
             "synsim.MultiHead, or has an argument head in its forward."
         ) from error
+
+
+def _elsewhere(net: nn.Module, x: Tensor) -> str:
+    # Where the examples are of another type, or lie on another device, than the parameters; "" if they do not.
+    places = {(one.dtype, one.device) for one in net.parameters() if one.is_floating_point()}
+    if not places or (x.dtype, x.device) in places:
+        return ""
+    dtype, device = next(iter(places))
+    return (
+        f"the parameters of the network are {dtype} on {device}, got x of {x.dtype} on {x.device}. Convert it with "
+        f"x.to({str(device)!r}, {dtype}), or move the network."
+    )
 
 
 def _integers(net: nn.Module, x: Tensor, error: Exception) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
+from synsim._kept import TURN
 from synsim.inputs import has_replicas
 from synsim.networks import replicas_of
 from synsim.synapses import Address, StochasticLayer, addressed, synapses
@@ -114,8 +115,10 @@ def copied(net: Net) -> Net:
     Returns:
         The copy; its streams stand where those of `net` do.
     """
-    held = [value for module in net.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    return deepcopy(net, {id(value): value.detach().clone() for value in held if not value.is_leaf})
+    # Not while another thread measures it: then modes and gradients are those of a measurement.
+    with TURN:
+        held = [value for module in net.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+        return deepcopy(net, {id(value): value.detach().clone() for value in held if not value.is_leaf})
 
 
 def widened(net: nn.Module, copies: int) -> nn.Module:

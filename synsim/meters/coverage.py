@@ -206,9 +206,10 @@ def probe(net: nn.Module, images: Images, layers: Mapping[str, nn.Module], seed:
     Returns:
         What was found.
     """
-    found, weights = Probe(), _weights(net)
-    trained = {parameter: parameter.requires_grad for parameter in net.parameters()}
+    found = Probe()
     with torch.enable_grad(), evaluation(net, seed), kept(net), eager():
+        weights = _weights(net)
+        trained = {parameter: parameter.requires_grad for parameter in net.parameters()}
         net.eval()
         try:
             for parameter in weights.values():

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from synsim._checks import require, warn
 from synsim._doors import typed
-from synsim._kept import kept
+from synsim._kept import TURN, kept
 from synsim.inputs import Images, as_images, logits_of
 from synsim.meters.coverage import PROBES, eager, plain_strengths, say_left_out, say_shared, shown
 from synsim.meters.passes import passes
@@ -151,7 +151,7 @@ def _activity(
 
     total, count = torch.zeros(replicas or 1, dtype=torch.float64, device="cpu"), 0
     heard = _Rectified(add)
-    with eager(), heard.modules(net) if modules else heard:
+    with TURN, eager(), heard.modules(net) if modules else heard:
         for _, part, _ in passes(net, images, samples=samples, block=block, seed=seed, head=head):
             total = total.to(found[0].device) + torch.stack(found).sum(0)
             count += part.stop - part.start

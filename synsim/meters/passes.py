@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from synsim import _checks
 from synsim._doors import typed
 from synsim._kept import kept
+from synsim.dropout import StreamDropout
 from synsim.inputs import Images, as_images, labelled, logits_of, output_replicas
 from synsim.losses import class_logits
 from synsim.meters.coverage import say_bypassed, shown
-from synsim.synapses import evaluation, synapses
+from synsim.synapses import StochasticLayer, addressed, evaluation, synapses
 
 CHUNK = 1000
 """Images per forward pass where a mask does not end earlier."""
@@ -20,14 +21,19 @@ CHUNK = 1000
 
 @typed
 def stochastic(net: nn.Module) -> bool:
-    """Whether two passes over the same images can differ.
+    """Whether two passes over the same images can differ, in evaluation mode.
 
     Args:
         net: any module.
 
     Returns:
-        False if every synapse releases always, or the mean field is in force.
+        False if every synapse releases always, or the mean field is in force, and no encoder draws spikes.
     """
+    others = (one for one in addressed(net).values() if not isinstance(one, StochasticLayer | StreamDropout))
+    return _fails(net) or any(not one.idle() for one in others)
+
+
+def _fails(net: nn.Module) -> bool:
     return any(not layer.address.mean and bool((layer.p < 1).any()) for layer in synapses(net).values())
 
 
@@ -57,7 +63,7 @@ def passes(
     with torch.no_grad(), evaluation(net, seed) as address, kept(net):
         net.eval()
         # Where no mask is shared by images, or none is drawn, chunks may be as long as memory likes.
-        alone = "batch" not in address.scopes or not stochastic(net)
+        alone = "batch" not in address.scopes or not _fails(net)
         size = CHUNK if alone else min(block, CHUNK)
         for sample in range(samples):
             for start in range(0, count, block if not alone else count):

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from synsim import _checks
 from synsim._doors import typed
+from synsim._kept import TURN
 from synsim._names import named_modules
 from synsim.inputs import Images, as_images
 from synsim.meters.coverage import Probe, eager, input_of, probe, say_left_out
@@ -130,15 +131,16 @@ def _inputs(
 
         return layer.register_forward_pre_hook(add, with_kwargs=True)
 
-    handles = [listen(name, layer) for name, layer in layers.items()]
     samples, block, seed, head = options
-    try:
-        with eager():
+    # What is heard are the passes of this thread.
+    with TURN, eager():
+        handles = [listen(name, layer) for name, layer in layers.items()]
+        try:
             for _, part, _ in passes(net, x, samples=samples, block=block, seed=seed, head=head):
                 images += part.stop - part.start
-    finally:
-        for handle in handles:
-            handle.remove()
+        finally:
+            for handle in handles:
+                handle.remove()
     return sums, images
 
 

@@ -161,6 +161,14 @@ class RegularRates(Encoder):
         super().__init__(window=window, dt=dt, replicas=replicas)
         self.rate, self.probability = float(rate), probability_of(rate, dt)
 
+    def idle(self) -> bool:
+        """Whether a pass would draw nothing: these spikes follow from the image.
+
+        Returns:
+            True.
+        """
+        return True
+
     @typed
     def encode(self, x: Tensor) -> Tensor:
         """The spikes of images already checked.
@@ -219,6 +227,14 @@ class Latency(Encoder):
         require(0 < threshold < 1, f"threshold must lie in (0, 1), got {threshold}.")
         self.curve, self.tau, self.threshold = curve, float(tau), float(threshold)
         self.latest = (self.steps - 1) * self.dt if latest is None else float(latest)
+
+    def idle(self) -> bool:
+        """Whether a pass would draw nothing: these spikes follow from the image.
+
+        Returns:
+            True.
+        """
+        return True
 
     @typed
     def encode(self, x: Tensor) -> Tensor:

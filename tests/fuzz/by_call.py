@@ -160,10 +160,11 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     },
     "curvature.means.batch_gradients": {"measurement": Kind(things.measurement)},
     "curvature.means.mean_response_gradients": {"measurement": Kind(things.measurement), "directions": NOTHING},
-    "curvature.trial.case_of": {"measurement": Kind(things.measurement), "net": ANY_NETWORK, "images": SHOWN},
+    "curvature.case.case_of": {"measurement": Kind(things.measurement), "net": ANY_NETWORK, "images": SHOWN},
     "inputs.images.count_of": {"images": SHOWN},
-    "curvature.trial.refuse_meeting": {
-        "case": Kind(lambda s: synsim.curvature.case_of(things.net(s), things.x(s), things.measurement(s), None))
+    "curvature.meeting.refuse_meeting": {
+        "size": whole(5),
+        "case": Kind(lambda s: synsim.curvature.case_of(things.net(s), things.x(s), things.measurement(s), None)),
     },
     "report.assess.assess": {"page": Kind(constant(()), lambda v: v in ((), []))},
     "curvature.measuring.measured": {"net": ANY_NETWORK},

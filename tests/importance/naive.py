@@ -137,7 +137,8 @@ def zeros(net):
 def gradient(net, number):
     wanted = trained(net)
     found = torch.autograd.grad(number, list(wanted.values()), retain_graph=True, allow_unused=True)
-    return {n: torch.zeros_like(w) if g is None else g for (n, w), g in zip(wanted.items(), found, strict=True)}
+    dense = (g if g is None or not g.is_sparse else g.to_dense() for g in found)
+    return {n: torch.zeros_like(w) if g is None else g for (n, w), g in zip(wanted.items(), dense, strict=True)}
 
 
 class Tied(nn.Module):

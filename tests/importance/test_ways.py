@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import types
 
 import naive
 import pytest
@@ -60,20 +61,125 @@ def test_what_was_shown_for_a_network_is_forgotten_when_it_changes(change):
     check(net)
 
 
-def test_a_mode_of_a_network_is_part_of_its_structure():
-    class Modal(nn.Module):
+class Modal(nn.Module):
+    """A network with a switch, kept in one of the places where people keep settings."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.a, self.b, self.place = nn.Linear(6, 6), nn.Linear(6, 3), place
+        self.by_hand, self.listed, self.named, self.nested = False, [False], {"by hand": False}, {"a": [{"b": False}]}
+        self.config = types.SimpleNamespace(by_hand=False)
+        self.register_buffer("kept", torch.tensor(False))
+        self.method = self.usual
+
+    def usual(self):
+        return False
+
+    def other(self):
+        return True
+
+    def forward(self, x):
+        x = F.linear(x, self.a.weight) if SWITCHES[self.place][0](self) else self.a(x)
+        return self.b(x.tanh())
+
+
+SWITCHES = {
+    "attribute": (lambda net: net.by_hand, lambda net: setattr(net, "by_hand", True)),
+    "list": (lambda net: net.listed[0], lambda net: net.listed.__setitem__(0, True)),
+    "dict": (lambda net: net.named["by hand"], lambda net: net.named.update({"by hand": True})),
+    "nested": (lambda net: net.nested["a"][0]["b"], lambda net: net.nested["a"][0].update(b=True)),
+    "object": (lambda net: net.config.by_hand, lambda net: setattr(net.config, "by_hand", True)),
+    "buffer": (lambda net: bool(net.kept), lambda net: net.kept.fill_(True)),
+    "method": (lambda net: net.method(), lambda net: setattr(net, "method", net.other)),
+}
+
+
+@pytest.mark.parametrize("place", SWITCHES)
+def test_a_mode_of_a_network_is_part_of_its_structure(place):
+    net = Modal(place).double()
+    check(net)
+    SWITCHES[place][1](net)
+    check(net)
+
+
+class Places(nn.Module):
+    """Two experts with four places each: whoever comes later in a batch gets none."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.shared = nn.Linear(6, 2), nn.Linear(6, 3)
+        self.experts = nn.ModuleList([nn.Linear(6, 3), nn.Linear(6, 3)])
+
+    def forward(self, x):
+        chosen = F.one_hot(self.gate(x).argmax(-1), 2).to(x.dtype)
+        inside = chosen * (chosen.cumsum(0) <= 4)
+        return self.shared(x) + sum(inside[:, i : i + 1] * expert(x) for i, expert in enumerate(self.experts))
+
+
+class Centred(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.layer(x - x.mean(0) if len(x) > 3 else x)
+
+
+MET = "examples meet inside this network"
+
+
+@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("kind", [Places, Centred])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_examples_that_meet_in_large_batches_alone_are_refused(name, kind, dtype):
+    net, options = kind().to(dtype), {"batch": 9} if name == "fisher-batched" else {}
+    few = importance.make(name, **options)
+    few.estimate(net, X[:3].to(dtype), Y[:3])
+    with pytest.raises(ValueError, match=MET):
+        few.estimate(net, X.to(dtype), Y)
+
+
+def test_examples_that_meet_in_no_chunk_are_alone():
+    net = Places().double()
+    naive.close(fisher(net, memory=1e-6), naive.importance("fisher", net, X.double()), 1e-10)
+    found = importance.make("fisher-batched", batch=3).estimate(net, X.double(), Y)
+    naive.close(found, naive.importance("fisher-batched", net, X.double(), Y, batch=3), 1e-10)
+
+
+def scaled_by_frequency():
+    return nn.Sequential(nn.Embedding(5, 6, scale_grad_by_freq=True), nn.Flatten(), nn.Linear(18, 3)).double()
+
+
+def clipped():
+    net = plain()
+    net[0].weight.register_hook(lambda gradient: gradient.clamp(-1e-3, 1e-3))
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:gradients are taken one example at a time")
+@pytest.mark.parametrize(
+    ("build", "x"), [(scaled_by_frequency, torch.arange(27).reshape(9, 3) * 7 % 5), (clipped, X.double())]
+)
+def test_gradients_of_batches_that_are_no_sums_are_refused(build, x):
+    net = build()
+    check(net, x)
+    for name in ("fisher-batched", "sliced-cramer"):
+        with pytest.raises(ValueError, match=MET):
+            importance.make(name, **MEASURED[name]).estimate(net, x, Y)
+
+
+def test_a_network_that_takes_no_single_example_is_refused():
+    class Pairs(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.by_hand = nn.Linear(6, 6), nn.Linear(6, 3), False
+            self.layer = nn.Linear(3, 3)
 
         def forward(self, x):
-            x = F.linear(x, self.a.weight) if self.by_hand else self.a(x)
-            return self.b(x.tanh())
+            return self.layer(x.t()).t()
 
-    net = Modal().double()
-    check(net)
-    net.by_hand = True
-    check(net)
+    for name in MEASURED:
+        with pytest.raises(ValueError, match="takes 3 examples at once, but not 1: mat1"):
+            importance.make(name, **MEASURED[name]).estimate(Pairs().double(), X[:3, :4].double(), Y[:3])
 
 
 def kind(net, x, **view):
@@ -212,7 +318,9 @@ def test_the_way_of_a_network_is_forgotten_with_it():
     net = plain()
     fisher(net)
     assert len(trial._WAYS) == before + 1
-    del net
+    held = Modal("method").double()
+    fisher(held)
+    del net, held
     gc.collect()
     assert len(trial._WAYS) == before
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import synsim
+from synsim.meters.passes import stochastic
 from synsim.spiking import FastSigmoid, RegularRates, ShortTerm, events, spikes_per_neuron, spiking_mlp
 from synsim.synapses import evaluation
 from synsim.training import Protection, fit
@@ -143,6 +144,22 @@ def test_long_batches_go_in_parts_unnoticed(scope, replicas, monkeypatch):
         assert [module.draws for module in (net.encoder, *net.layers)] == [2, 2, 2]
     assert torch.allclose(*found, rtol=1e-10, atol=1e-12)
     assert not torch.allclose(found[0][0], found[0][1])
+
+
+def test_random_spikes_count_as_stochastic_where_no_synapse_fails():
+    net, x = small(p=1.0), images(7)
+    assert stochastic(net)
+    found = synsim.meters.class_probabilities(net, x, samples=3)
+    with torch.no_grad(), evaluation(net.eval()) as passes:
+        each = []
+        for number in range(3):
+            passes.at(number, 0, 0)
+            each.append(net(x).softmax(-1))
+    assert not torch.equal(each[0], each[1])
+    assert torch.allclose(found, torch.stack(each).mean(0), rtol=1e-12)
+    with synsim.expected(net):
+        assert not stochastic(net)
+    assert not stochastic(small(p=1.0, encoder=RegularRates(100.0, window=10.0, dt=1.0)))
 
 
 @pytest.mark.parametrize("scope", ["batch", "event"])
