@@ -291,3 +291,24 @@ def test_a_thousand_classes_are_learned_and_measured_by_their_own_labels():
     assert float(synsim.meters.accuracy(Nearest(), task.test, task.test.y)) == 1.0
     last = tasks.by_class(data, order=[999])[0]
     assert last.train[:].tolist() == tasks.single(data, pixels="unit")[0].train[999:].tolist()
+
+
+@pytest.mark.parametrize("heads", ["shared", "separate", "incremental"])
+def test_every_image_is_in_the_one_task_whose_group_names_it(heads):
+    # 300 classes in groups of unequal size, against one look at each image; labels above 255 must not wrap.
+    y = torch.arange(900) * 7 % 300
+    x = torch.stack([y % 256, y // 256, torch.arange(900) % 251], dim=1).reshape(900, 1, 3)
+    data = made(300, x_train=x, y_train=y, x_test=x.flip(0), y_test=y.flip(0))
+    groups = [tuple(range(start, min(300, start + 7))) for start in range(0, 298, 7)]
+    found = tasks.split(data, pairs=groups, heads=heads, pixels="unit")
+    for part, images, labels in (("train", x, y), ("test", x.flip(0), y.flip(0))):
+        for index, (task, group) in enumerate(zip(found, groups, strict=True)):
+            kept = [place for place in range(900) if int(labels[place]) in group]
+            examples = getattr(task, part)
+            np.testing.assert_allclose(examples[:].numpy(), images[kept].reshape(-1, 3).numpy() / 255, rtol=1e-6)
+            own = [int(labels[place]) for place in kept]
+            assert examples.y.tolist() == (own if heads == "incremental" else [group.index(label) for label in own])
+            assert (task.classes, task.head) == (
+                (300, None) if heads == "incremental" else (len(group), index if heads == "separate" else None)
+            )
+    assert sum(len(task.train) for task in found) == 900

@@ -66,24 +66,20 @@ def opened(path: Path, most: int = LARGEST, *, packed: bool = True) -> Iterator[
 
 
 def fill(file: BufferedIOBase, size: int) -> tuple[NDArray[np.uint8], int]:
-    """The next bytes of a stream, and whether more of them come.
+    """The next bytes of a stream, and whether there are as many.
 
     Args:
         file: the stream.
         size: how many bytes are wanted.
 
     Returns:
-        The bytes [size], and how many there really were; one chunk is looked at beyond those wanted.
+        The bytes, [size] or fewer; and how many there were, looking one chunk beyond those wanted.
     """
-    content = np.empty(size, np.uint8)
-    view, done = content.data, 0
-    while done < size:
-        # In parts, since a gzip stream makes a copy of what it is asked for.
-        count = file.readinto(view[done : done + CHUNK])
-        if not count:
-            return content, done
-        done += count
-    return content, done + len(file.read(CHUNK))
+    # No more memory than there really is content, whatever size was wanted.
+    content = bytearray()
+    while chunk := file.read(min(CHUNK, size - len(content))):
+        content += chunk
+    return np.frombuffer(content, np.uint8), len(content) + len(file.read(CHUNK))
 
 
 def digest(path: Path, most: int) -> str:
