@@ -14,12 +14,12 @@ import synsim
 from synsim import records, tables
 from synsim._console import steady
 from synsim.tasks import Task
-from synsim.training import Phase, Session, TrainingFailedError
+from synsim.training import Phase, Session, TrainingFailedError, TrainingStoppedError
 from synsim.training.command import RunConfig, fail, option, resolved
 from synsim.training.stopping import Stop, StoppedError
 
 # What a person can mend: their messages are for them, not for a traceback.
-EXPECTED = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, TrainingFailedError)
+EXPECTED = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, TrainingFailedError, TrainingStoppedError)
 
 
 Presets = dict[str, dict[str, Any]]
@@ -88,47 +88,57 @@ def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> 
     its time says so in its folder.
     """
     with steady(), Stop() as stop:
+        folder = None
         try:
-            folder = records.create(
-                config.out,
-                resolved(config),
-                overwrite=config.overwrite,
-                resume=config.resume,
-                choices=config.CHOICES,
-                wait=True,
-            )
-            stop.saves = lambda: folder.started
             try:
+                folder = records.create(
+                    config.out,
+                    resolved(config),
+                    overwrite=config.overwrite,
+                    resume=config.resume,
+                    choices=config.CHOICES,
+                    wait=True,
+                )
+                stop.saves = lambda: folder.started
                 session = Session(folder, config.checkpoint_every, lambda: stop.asked)
                 session.notes["reduced"] = config.reduced() if isinstance(config, PresetConfig) else ""
                 experiment(config, session)
-            except BaseException as error:
-                code = stop.leave()
-                note(folder, "stopped" if isinstance(error, StoppedError) else "interrupted")
-                if isinstance(error, KeyboardInterrupt):
-                    print(f"\n{ending(folder, error)}", file=sys.stderr)
-                    sys.exit(code)
+            except BaseException:
+                # A second signal may come in right here; whatever it makes of the error, it comes no further than this.
+                stop.leave()
                 raise
-        except EXPECTED as error:
-            fail(error)
-        except KeyboardInterrupt:
-            print("\ninterrupted before it began", file=sys.stderr)
-            sys.exit(stop.leave())
+        except BaseException as error:
+            code = stop.leave()
+            stopped = has_stopped(error)
+            note(folder, "stopped" if stopped else "interrupted")
+            if isinstance(error, KeyboardInterrupt):
+                print(f"\n{ending(folder, stopped)}", file=sys.stderr)
+                sys.exit(code)
+            if isinstance(error, EXPECTED):
+                fail(error)
+            raise
 
 
-def note(folder: records.RunFolder, status: str) -> None:
-    """Note in the folder of a run that it has ended before its time, and let others write to it."""
+def has_stopped(error: BaseException) -> bool:
+    """Whether a run ended because it was asked to, with its state saved, be it that a second signal came meanwhile."""
+    return any(isinstance(one, StoppedError | TrainingStoppedError) for one in (error, error.__context__))
+
+
+def note(folder: records.RunFolder | None, status: str) -> None:
+    """Note in the folder of a run, if it came to that, that it has ended before its time; let others write to it."""
+    if folder is None:
+        return
     with suppress(OSError, ValueError):  # what ended it may be that nothing can be written
         if folder.started and folder.run["status"] == "running":
             folder.finish(status)
     folder.leave()
 
 
-def ending(folder: records.RunFolder, error: KeyboardInterrupt) -> str:
+def ending(folder: records.RunFolder | None, stopped: bool) -> str:
     """What is said to somebody who stopped a run."""
-    if not folder.started:
+    if folder is None or not folder.started:
         return "interrupted before it began; nothing was saved"
-    how = "stopped" if isinstance(error, StoppedError) else "interrupted at once, without saving"
+    how = "stopped" if stopped else "interrupted at once, without saving"
     return f"{how}; go on with --resume --out {folder.path}"
 
 

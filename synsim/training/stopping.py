@@ -17,8 +17,9 @@ class StoppedError(KeyboardInterrupt):
 class Stop:
     """A context in which Ctrl-C, SIGTERM and SIGHUP ask a run to save at its next step, and to end then.
 
-    A signal that comes before there is something to save, and a second one, raise KeyboardInterrupt at once. A signal
-    that the program was started to ignore (as `nohup` does with SIGHUP) stays ignored.
+    A signal that comes before there is something to save, and a second one, raise KeyboardInterrupt at once; of those
+    that come while the run is ending, the first is passed over and the second kills it. A signal that the program was
+    started to ignore (as `nohup` does with SIGHUP) stays ignored.
 
     Attributes:
         asked: whether the run is to stop; `Session` asks for it.
@@ -65,6 +66,7 @@ class Stop:
                 os._exit(128 + number)
             return
         if self.asked or not self.saves():
+            self._leaving = True  # the next one is not to disturb what this one sets off
             raise KeyboardInterrupt
         self.asked = True
         # Not by print: the signal may have come in the middle of one.

@@ -17,7 +17,7 @@ import xarray
 
 import synsim
 from synsim import _console, records
-from synsim.training import Session, fit
+from synsim.training import Session, TrainingStoppedError, fit
 from synsim.training.stopping import SIGNALS, Stop, StoppedError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -150,7 +150,7 @@ def test_a_forked_worker_does_not_keep_the_lock_of_its_dead_parent(tmp_path) -> 
         os.kill(int(done.stdout), signal.SIGKILL)
 
 
-def train(folder: Path, send=None, *, resume: bool = False) -> xarray.Dataset:
+def train(folder: Path, send=None, *, resume: bool = False, stop=None) -> xarray.Dataset:
     """40 steps; `send` is called at the 15th."""
     steps = []
 
@@ -163,13 +163,12 @@ def train(folder: Path, send=None, *, resume: bool = False) -> xarray.Dataset:
     net = synsim.mlp([64, 10], p=0.5, seed=0)
     rule = synsim.PresynapticSGD(net, lr=0.1, p_up=0.1, p_down=0.1, g_lim=1e-3)
     tasks = synsim.tasks.single(synsim.data.load("digits"))
-    with Stop() as stop:
+    with Stop() as signals:
         run = records.create(folder, CONFIG, resume=resume, wait=True)
-        stop.saves = lambda: run.started
-        session = Session(run, 1e9, lambda: stop.asked)
-        phase = session.phase(
-            "one", net, lambda store: fit(net, rule, tasks, seeds=[0], steps=40, penalty=penalty, store=store)
-        )
+        signals.saves = lambda: run.started
+        session = Session(run, 1e9, lambda: signals.asked)
+        options = {"seeds": [0], "steps": 40, "penalty": penalty, "stop": stop}
+        phase = session.phase("one", net, lambda store: fit(net, rule, tasks, store=store, **options))
         session.finish(phase.dataset, [])
     return phase.dataset.drop_vars("seconds")
 
@@ -230,6 +229,85 @@ def test_an_experiment_says_how_it_was_ended(signals, said, noted, tmp_path, cap
     monkeypatch.syspath_prepend(str(ROOT))
     lifelong("--out", str(tmp_path / "run"), "--resume")
     assert status(tmp_path / "run") == "finished"
+
+
+@pytest.mark.parametrize("where", ["while the first is told", "while the state is saved"])
+def test_a_second_signal_that_comes_while_the_run_is_ending_changes_nothing(where, tmp_path, capsys, monkeypatch):
+    from synsim.training.session import PhaseStore
+
+    leave, due, sent = Stop.leave, PhaseStore.due, []
+
+    def again() -> None:
+        if len(sent) == 1:
+            sent.append(2)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def leaving(self) -> int:
+        if where == "while the first is told":
+            again()
+        return leave(self)
+
+    def asked(self) -> bool:
+        if not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return due(self)
+
+    save = PhaseStore.save
+
+    def saving(self, tensors, meta) -> None:
+        try:
+            save(self, tensors, meta)
+        except StoppedError:
+            if where == "while the state is saved":
+                again()
+            raise
+
+    monkeypatch.setattr(Stop, "leave", leaving)
+    monkeypatch.setattr(PhaseStore, "due", asked)
+    monkeypatch.setattr(PhaseStore, "save", saving)
+    with pytest.raises(SystemExit) as ended:
+        lifelong("--out", str(tmp_path / "run"))
+    assert len(sent) == 2
+    assert ended.value.code == 128 + signal.SIGTERM
+    error = capsys.readouterr().err
+    assert "stopped; go on with --resume" in error
+    assert "Traceback" not in error
+    assert status(tmp_path / "run") == "stopped"
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_a_run_whose_own_question_stops_it_says_so(tmp_path, capsys, monkeypatch) -> None:
+    from synsim.training.session import PhaseStore
+
+    monkeypatch.setattr(PhaseStore, "stopping", lambda store: True, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        lifelong("--out", str(tmp_path / "run"))
+    assert ended.value.code == 1
+    assert "its state is in the checkpoint; resume to go on" in capsys.readouterr().err
+    assert status(tmp_path / "run") == "stopped"
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    monkeypatch.syspath_prepend(str(ROOT))
+    lifelong("--out", str(tmp_path / "run"), "--resume")
+    assert status(tmp_path / "run") == "finished"
+
+
+def test_a_signal_and_the_question_of_a_run_do_not_swallow_each_other(whole, tmp_path) -> None:
+    for send, expected in ((True, StoppedError), (False, TrainingStoppedError)):
+        steps = iter(range(1, 41))
+
+        def question(send=send, steps=steps) -> bool:
+            last = next(steps) == 12
+            if last and send:
+                os.kill(os.getpid(), signal.SIGINT)
+            return last
+
+        with pytest.raises(expected):
+            train(tmp_path / expected.__name__, stop=question)
+        saved = records.create(tmp_path / expected.__name__, CONFIG, resume=True).load_checkpoint()[1]
+        assert saved["phases"]["one"]["step"] == 12
+        assert train(tmp_path / expected.__name__, resume=True).identical(whole)
 
 
 def test_a_signal_before_the_run_began_leaves_nothing(tmp_path, capsys, monkeypatch) -> None:
