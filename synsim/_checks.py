@@ -342,9 +342,7 @@ def tensor(value: object, what: str, like: Tensor | None = None) -> Tensor:
             no values.
     """
     if isinstance(value, Tensor):
-        held = value.layout is torch.strided and not value.is_meta
-        require(held, f"{what} must be dense and have values, got {_described(value)}.")
-        return value
+        return dense(value, what)
     try:
         found = _gathered(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -547,7 +545,6 @@ def class_labels(y: Labels, what: str) -> Tensor:
             "Number them: numpy.unique(names, return_inverse=True)[1]."
         )
     given = tensor(y, what)
-    dense(given, what)
     if given.numel() == 0:
         return given.long()
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:

@@ -235,6 +235,10 @@ def _hints(of: Any) -> dict[str, Any]:
 
 def _wrong(value: object, hint: Any, name: str) -> str:
     remedy = " Make a tensor of it first: torch.as_tensor(...)." if hint is Tensor and isinstance(value, ARRAYS) else ""
+    for kind in get_args(hint) or (hint,):
+        if getattr(kind, "_is_protocol", False):
+            lacking = [member for member in _members(kind) if not hasattr(value, member)]
+            remedy = f" It has no {', '.join(lacking)}. {(kind.__doc__ or '').strip().splitlines()[0]}"
     return f"{name} must be {_described(hint)}, got {shown(value)}.{remedy}"
 
 

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from synsim import streams
 from synsim._checks import is_whole, require, whole
-from synsim._doors import typed
+from synsim._doors import shown, typed
 from synsim._philox import philox
 from synsim.kernels import pool
 from synsim.spiking import cpu
 from synsim.synapses.addressed import Addressed, rows_of, transformed
 
 CURVES = ("linear", "logarithmic")
+STEPS = 1_000_000
+"""Steps that a window may have."""
 
 
 class Encoder(Addressed):
@@ -57,18 +59,12 @@ class Encoder(Addressed):
         Raises:
             ValueError: if the shape does not fit, or a pixel lies outside [0, 1].
         """
-        fits = x.ndim == 2 or (x.ndim == 3 and self.replicas is not None and x.shape[0] == self.replicas)
-        allowed = "[B, I]" if self.replicas is None else f"[B, I] or [{self.replicas}, B, I]"
-        require(fits, f"an encoder expects images of shape {allowed}, got {list(x.shape)}. Flatten them first.")
-        require(x.shape[-2] > 0, f"expected at least one image, got a tensor of shape {list(x.shape)}.")
-        require(x.is_floating_point(), f"images must hold floats, got {x.dtype}. Scale them to [0, 1] first.")
-        if not transformed() and not bool(((x >= 0) & (x <= 1)).all()):
-            raise ValueError(f'pixels must lie in [0, 1], got {_range(x)}. Take images with pixels="unit".')
+        self._require_images(x)
         return self.encode(x)
 
     @typed
     def encode(self, x: Tensor) -> Tensor:
-        """The spikes of images already checked.
+        """The spikes of images, which `forward` has checked.
 
         Args:
             x: [B, I] or [R, B, I].
@@ -77,6 +73,15 @@ class Encoder(Addressed):
             As `forward`.
         """
         raise NotImplementedError
+
+    def _require_images(self, x: Tensor) -> None:
+        fits = x.ndim == 2 or (x.ndim == 3 and self.replicas is not None and x.shape[0] == self.replicas)
+        allowed = "[B, I]" if self.replicas is None else f"[B, I] or [{self.replicas}, B, I]"
+        require(fits, f"an encoder expects images of shape {allowed}, got {list(x.shape)}. Flatten them first.")
+        require(x.shape[-2] > 0, f"expected at least one image, got a tensor of shape {list(x.shape)}.")
+        require(x.is_floating_point(), f"images must hold floats, got {x.dtype}. Scale them to [0, 1] first.")
+        if not transformed() and not bool(((x >= 0) & (x <= 1)).all()):
+            raise ValueError(f'pixels must lie in [0, 1], got {_range(x)}. Take images with pixels="unit".')
 
     def extra_repr(self) -> str:
         """What `print(encoder)` shows inside the brackets.
@@ -109,7 +114,7 @@ class PoissonRates(Encoder):
 
     @typed
     def encode(self, x: Tensor) -> Tensor:
-        """The spikes of images already checked.
+        """The spikes of images.
 
         Args:
             x: [B, I] or [R, B, I].
@@ -117,6 +122,7 @@ class PoissonRates(Encoder):
         Returns:
             Spikes [T, B, I] or [R, T, B, I]; in the mean field the same probabilities at every step.
         """
+        self._require_images(x)
         p = x.detach().double() * self.probability
         if self.address.mean:
             return p.to(x.dtype).unsqueeze(-3).expand(*x.shape[:-2], self.steps, *x.shape[-2:])
@@ -171,7 +177,7 @@ class RegularRates(Encoder):
 
     @typed
     def encode(self, x: Tensor) -> Tensor:
-        """The spikes of images already checked.
+        """The spikes of images.
 
         Args:
             x: [B, I] or [R, B, I].
@@ -179,6 +185,7 @@ class RegularRates(Encoder):
         Returns:
             Spikes [T, B, I] or [R, T, B, I].
         """
+        self._require_images(x)
         per_step = (x.detach().double() * self.probability).unsqueeze(-3)
         edges = torch.arange(self.steps + 1, dtype=torch.float64, device=x.device).reshape(-1, 1, 1)
         # The margin keeps r = 1/n, which has no exact number, from losing a spike to rounding.
@@ -238,7 +245,7 @@ class Latency(Encoder):
 
     @typed
     def encode(self, x: Tensor) -> Tensor:
-        """The spikes of images already checked.
+        """The spikes of images.
 
         Args:
             x: [B, I] or [R, B, I].
@@ -246,6 +253,7 @@ class Latency(Encoder):
         Returns:
             Spikes [T, B, I] or [R, T, B, I].
         """
+        self._require_images(x)
         value = x.detach().double()
         if self.curve == "linear":
             at = (1 - value) * self.latest
@@ -278,7 +286,7 @@ def poisson_spikes(
     Raises:
         ValueError: if a rate is negative or above 1 / dt, or an argument does not fit.
     """
-    require(rates.ndim == 2, f"rates must be [B, I], got {list(rates.shape)}.")
+    require(rates.ndim == 2 and rates.is_floating_point(), f"rates must be [B, I] in floats, got {shown(rates)}.")
     steps = steps_of(window, dt)
     p = rates.detach().double() * (dt / 1000)
     require(
@@ -286,7 +294,8 @@ def poisson_spikes(
         f"rates must lie between 0 and 1 / dt = {1000 / dt:g} Hz, got {_range(rates)}. Take a smaller dt.",
     )
     seeds = (seed,) if is_whole(seed) else tuple(seed)  # type: ignore[arg-type]
-    draw = whole(draw, "draw", 0)
+    draw = whole(draw, "draw", 0, streams.WORD)
+    require(len(seeds) > 0, "expected at least one seed, got none.")
     keys = streams.keys("eval/spikes", [whole(one, "seed", 0) for one in seeds], name)
     rows = torch.arange(rates.shape[0], device=rates.device)
     found = [_drawn(p, key, rows, draw, steps).to(rates.dtype) for key in keys.to(rates.device)]
@@ -308,11 +317,12 @@ def steps_of(window: float, dt: float) -> int:
     """
     for value, name in ((window, "window"), (dt, "dt")):
         require(0 < value < math.inf, f"{name} must be a positive, finite time in ms, got {value}.")
-    steps = round(window / dt)
+    steps = round(window / dt) if window / dt < math.inf else 0
     require(
         steps >= 1 and abs(steps * dt - window) <= 1e-6 * window,
         f"window must be a multiple of dt = {dt:g} ms, got {window:g} ms.",
     )
+    require(steps <= STEPS, f"a window may have {STEPS:,} steps, got {steps:,}. Take a shorter one, or a larger dt.")
     return steps
 
 

@@ -38,7 +38,7 @@ from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.spiking.network import Record, SpikingMLP
 from synsim.spiking.neurons import Leaky, leaky, lif
-from synsim.spiking.readout import READOUTS
+from synsim.spiking.readout import read
 
 
 class LocalMLP(SpikingMLP):
@@ -102,13 +102,13 @@ class LocalMLP(SpikingMLP):
             # Exactly 0, but the error at each output goes back through B to the spikes of all hidden populations.
             current = current + (broadcast - broadcast.detach())
         if self.output is not None:
-            read = membranes["output"] = leaky(current, self.output, self.dt)
+            series = membranes["output"] = leaky(current, self.output, self.dt)
         else:
-            read, v, _ = lif(current, self.neurons, self.dt, surrogate=self.surrogate, membrane=record)
-            fired["output"] = read
+            series, v, _ = lif(current, self.neurons, self.dt, surrogate=self.surrogate, membrane=record)
+            fired["output"] = series
             if v is not None:
                 membranes["output"] = v
-        logits = READOUTS[self.readout](read) * self.gain
+        logits = read(self.readout, series) * self.gain
         return Record(fired, membranes, logits) if record else Record({}, {}, logits)
 
 

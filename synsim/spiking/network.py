@@ -9,12 +9,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import require, whole
+from synsim._checks import require, whole, within
 from synsim._doors import typed
 from synsim.networks import initialised
 from synsim.spiking.encoding import Encoder, PoissonRates
 from synsim.spiking.neurons import LIF, Leaky, decay, leaky, lif
-from synsim.spiking.readout import READOUTS, fires
+from synsim.spiking.readout import fires, read
 from synsim.spiking.short_term import ShortTerm
 from synsim.spiking.surrogate import Surrogate, surrogate
 from synsim.synapses import BernoulliLinear, addressed
@@ -88,7 +88,7 @@ class SpikingMLP(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.neurons, self.readout, self.surrogate = neurons, readout, surrogate
         self.output = None if fires(readout) else output
-        self.dt, self.gain, self.short_term = float(dt), float(gain), short_term
+        self.dt, self.gain, self.short_term = float(dt), within(gain, "gain", "(-inf, inf)"), short_term
         neurons.decay(dt)
         neurons.hold(dt)
         if self.output is not None:
@@ -141,8 +141,16 @@ class SpikingMLP(nn.Module):
 
         Returns:
             Spikes [T, B, I] or [R, T, B, I], for `run`.
+
+        Raises:
+            ValueError: if the images do not fit, or the network has no encoder.
         """
-        found: Tensor = self._encoder()(x)
+        encoder, width = self._encoder(), self._synapses()[0].in_features
+        require(
+            x.ndim > 0 and x.shape[-1] == width,
+            f"images must have {width} pixels, as many as the network's first layer has inputs, got {list(x.shape)}.",
+        )
+        found: Tensor = encoder(x)
         return found
 
     @typed
@@ -173,6 +181,7 @@ class SpikingMLP(nn.Module):
             f"spikes must have time before the examples; {list(spikes.shape)} looks like examples before the {steps} "
             "steps of this network's encoder. Transpose them.",
         )
+        require(not spikes.is_complex(), f"spikes must be 0 or 1, got {spikes.dtype}.")
         if not transformed() and not bool(((spikes == 0) | (spikes == 1)).all()):
             raise ValueError("spikes must be 0 or 1, got other values. Images go through net(x) or net.encode(x).")
         return self._through(spikes.to(first.weight.dtype), record=True)
@@ -191,13 +200,13 @@ class SpikingMLP(nn.Module):
             fired[name] = now
             if v is not None:
                 membranes[name] = v
-        read = membranes["output"] if self.output is not None else fired["output"]
-        logits = READOUTS[self.readout](read) * self.gain
+        series = membranes["output"] if self.output is not None else fired["output"]
+        logits = read(self.readout, series) * self.gain
         return Record(fired, membranes, logits) if record else Record({}, {}, logits)
 
     def _transmit(self, layer: BernoulliLinear, spikes: Tensor) -> Tensor:
         steps = spikes.shape[-3]
-        factor = None if self.short_term is None else self.short_term.factors(spikes, self.dt).flatten(-3, -2)
+        factor = None if self.short_term is None else self.short_term._factors(spikes, self.dt).flatten(-3, -2)
         rows: Tensor = layer(spikes.flatten(-3, -2), steps=steps, factor=factor)
         return rows.reshape(*rows.shape[:-2], steps, -1, rows.shape[-1])
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 
-from synsim._checks import require
-from synsim._doors import check_fields, typed
+from synsim._checks import require, within
+from synsim._doors import ArgumentError, check_fields, shown, typed
 from synsim.kernels import pool
 from synsim.spiking import cpu
 from synsim.spiking.surrogate import FastSigmoid, Surrogate
@@ -72,7 +72,6 @@ class LIF:
         """
         return decay(self.tau, dt, "tau")
 
-    @typed
     def hold(self, dt: float) -> int:
         """The refractory period in steps.
 
@@ -83,8 +82,9 @@ class LIF:
             n; 0 and 1 mean that a neuron may fire at every step.
 
         Raises:
-            ValueError: if the period is shorter than dt, but not 0.
+            ValueError: if dt is not positive, or longer than τ or than the period, unless that is 0.
         """
+        _require_step(self.tau, dt, "tau")
         require(
             self.refractory == 0 or self.refractory >= (1 - 1e-3) * dt,
             f"refractory must be 0 or at least dt = {dt:g} ms, got {self.refractory:g} ms. Take a smaller step.",
@@ -137,10 +137,15 @@ def decay(tau: float, dt: float, name: str) -> float:
     Raises:
         ValueError: if a time is not positive, or dt is longer than τ.
     """
+    _require_step(tau, dt, name)
+    return math.exp(-dt / tau)
+
+
+def _require_step(tau: float, dt: float, name: str) -> None:
     _time(dt, "dt")
     _time(tau, name)
-    require(dt <= tau, f"dt must not be longer than {name} = {tau:g} ms, got dt = {dt:g} ms. Take a smaller step.")
-    return math.exp(-dt / tau)
+    if dt > tau:
+        raise ValueError(f"dt must not be longer than {name} = {tau:g} ms, got dt = {dt:g} ms. Take a smaller step.")
 
 
 def at_rest(current: Tensor) -> State:
@@ -169,12 +174,27 @@ def lif_step(
 
     Returns:
         Spikes (0 or 1) like `current`, and the state at the end of this step.
+
+    Raises:
+        ArgumentError: if the parameters, the state or the surrogate are none.
+        ValueError: if the shapes do not fit, or dt is longer than τ.
     """
+    # Not by `typed`, which would cost as much as one of the operations below.
+    kinds = ((parameters, LIF, "parameters"), (state, State, "state"))
+    for value, kind, name in kinds if surrogate is None else (*kinds, (surrogate, Surrogate, "surrogate")):
+        if not isinstance(value, kind):
+            raise ArgumentError(f"{name} must be a {kind.__name__}, got {shown(value)}.")
+    _require_current(current)
+    _require_state(current, state)
+    return _lif_step(current, state, parameters, dt, surrogate or FastSigmoid())
+
+
+def _lif_step(current: Tensor, state: State, parameters: LIF, dt: float, surrogate: Surrogate) -> tuple[Tensor, State]:
     factor, hold, theta = parameters.decay(dt), parameters.hold(dt), parameters.threshold
     left = (state.left - 1).clamp(min=0)
     free = left == 0
     u = torch.where(free, state.v * factor, state.v) if hold > 1 else state.v * factor
-    spikes = (surrogate or FastSigmoid()).spike(u - theta)
+    spikes = surrogate.spike(u - theta)
     if hold > 1:
         spikes = spikes * free
         left = torch.where(spikes.detach() > 0, hold, left).to(torch.int32)
@@ -216,11 +236,10 @@ def lif(
     chosen = surrogate or FastSigmoid()
     factor = parameters.decay(dt)
     check_time_axis(current, "current")
-    state = at_rest(current.select(-3, 0)) if state is None else state
-    require(
-        state.v.shape == state.left.shape == current.select(-3, 0).shape,
-        f"the state must be {list(current.select(-3, 0).shape)}, got {list(state.v.shape)}.",
-    )
+    if state is None:
+        state = at_rest(current.select(-3, 0))
+    else:
+        _require_state(current.select(-3, 0), state)
     # A subclass has a formula of its own, which the fused loops do not know.
     kind = vars(type(chosen)).get("kind", 0)
     plain = transformed() or not current.is_cpu or kind == 0
@@ -252,10 +271,18 @@ def leaky(current: Tensor, parameters: Leaky, dt: float, *, start: Tensor | None
 
     Returns:
         v at the end of each step, like `current`.
+
+    Raises:
+        ValueError: if the shapes do not fit, or dt is longer than τ.
     """
     check_time_axis(current, "current")
     factor = decay(parameters.tau, dt, "tau")
     first = torch.zeros_like(current.select(-3, 0)) if start is None else start
+    require(
+        first.shape == current.select(-3, 0).shape and first.dtype == current.dtype,
+        f"start must be {current.dtype} {list(current.select(-3, 0).shape)}, like a step of current, got "
+        f"{shown(first)}.",
+    )
     if transformed() or not current.is_cpu or current.dtype not in (torch.float32, torch.float64):
         found = []
         for one in current.unbind(-3):
@@ -276,10 +303,41 @@ def check_time_axis(x: Tensor, what: str) -> None:
         what: its name in the message.
 
     Raises:
-        ValueError: if x is not [T, B, H] or [R, T, B, H], or has no steps.
+        ValueError: if x is not [T, B, H] or [R, T, B, H] in floats, or has no steps.
     """
     if x.ndim not in (3, 4) or x.shape[-3] == 0:
         raise ValueError(f"{what} must be [T, B, neurons] or [R, T, B, neurons] with T > 0, got {list(x.shape)}.")
+    if not x.is_floating_point():
+        raise ValueError(f"{what} must hold floats, got {x.dtype}. Convert them first, such as by {what}.float().")
+
+
+def check_spikes(spikes: Tensor) -> None:
+    """Refuse what are no spikes, nor expected numbers of them.
+
+    Args:
+        spikes: the tensor.
+
+    Raises:
+        ValueError: if it is not [T, B, H] or [R, T, B, H] in floats, has no steps, or an entry lies outside [0, 1].
+    """
+    check_time_axis(spikes, "spikes")
+    if not transformed() and not bool(((spikes >= 0) & (spikes <= 1)).all()):
+        raise ValueError("spikes must be 0 or 1, or lie between where they are expected numbers, got other values.")
+
+
+def _require_current(current: Tensor) -> None:
+    if not isinstance(current, Tensor) or current.ndim not in (2, 3) or not current.is_floating_point():
+        raise ArgumentError(f"current must be a tensor of floats, [B, H] or [R, B, H], got {shown(current)}.")
+
+
+def _require_state(current: Tensor, state: State) -> None:
+    v, left, shape = state.v, state.left, current.shape
+    fits = isinstance(v, Tensor) and v.shape == shape and v.dtype == current.dtype
+    if not fits or not isinstance(left, Tensor) or left.shape != shape or left.dtype != torch.int32:
+        raise ArgumentError(
+            f"the state must be of v in {current.dtype} and left in int32, both {list(shape)}, got {shown(v)} and "
+            f"{shown(left)}."
+        )
 
 
 def _steps(
@@ -287,7 +345,7 @@ def _steps(
 ) -> tuple[Tensor, Tensor | None, State]:
     spikes, membranes = [], []
     for one in current.unbind(-3):
-        fired, state = lif_step(one, state, parameters, dt, surrogate)
+        fired, state = _lif_step(one, state, parameters, dt, surrogate)
         spikes.append(fired)
         membranes.append(state.v)
     return torch.stack(spikes, -3), torch.stack(membranes, -3) if membrane else None, state
@@ -392,4 +450,11 @@ class Fused(torch.autograd.Function):
 
 
 def _time(value: float, name: str) -> None:
-    require(0 < value < math.inf, f"{name} must be a positive, finite time in ms, got {value}.")
+    # Called at every pass of every layer: the kinds of other numbers are looked at only where it is none of Python's.
+    plain = type(value) is float or type(value) is int
+    if plain and 0 < value < math.inf:
+        return
+    try:
+        within(math.nan if plain else value, name, "(0, inf)")
+    except ValueError as error:
+        raise ValueError(f"{name} must be a positive, finite time in ms, got {shown(value)}.") from error

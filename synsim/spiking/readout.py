@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from synsim._checks import require
+from synsim._checks import choice
 from synsim._doors import typed
-from synsim.spiking.neurons import check_time_axis
+from synsim.spiking.neurons import check_spikes, check_time_axis
 
 
 @typed
@@ -14,13 +14,16 @@ def spike_count(spikes: Tensor) -> Tensor:
     """How often each output neuron fired.
 
     Args:
-        spikes: [T, B, C] or [R, T, B, C].
+        spikes: 0 or 1, [T, B, C] or [R, T, B, C].
 
     Returns:
         [B, C] or [R, B, C].
+
+    Raises:
+        ValueError: if the axes do not fit, or an entry lies outside [0, 1].
     """
-    check_time_axis(spikes, "spikes")
-    return spikes.sum(-3)
+    check_spikes(spikes)
+    return _spike_count(spikes)
 
 
 @typed
@@ -32,6 +35,9 @@ def mean_membrane(v: Tensor) -> Tensor:
 
     Returns:
         [B, C] or [R, B, C].
+
+    Raises:
+        ValueError: if the axes do not fit.
     """
     check_time_axis(v, "v")
     return v.mean(-3)
@@ -46,6 +52,9 @@ def max_membrane(v: Tensor) -> Tensor:
 
     Returns:
         [B, C] or [R, B, C].
+
+    Raises:
+        ValueError: if the axes do not fit.
     """
     check_time_axis(v, "v")
     return v.amax(-3)
@@ -58,12 +67,23 @@ def first_spike(spikes: Tensor) -> Tensor:
     The gradient goes to the first spike; to all steps alike of a neuron that never fired.
 
     Args:
-        spikes: [T, B, C] or [R, T, B, C].
+        spikes: 0 or 1, [T, B, C] or [R, T, B, C].
 
     Returns:
         [B, C] or [R, B, C].
+
+    Raises:
+        ValueError: if the axes do not fit, or an entry lies outside [0, 1].
     """
-    check_time_axis(spikes, "spikes")
+    check_spikes(spikes)
+    return _first_spike(spikes)
+
+
+def _spike_count(spikes: Tensor) -> Tensor:
+    return spikes.sum(-3)
+
+
+def _first_spike(spikes: Tensor) -> Tensor:
     steps = spikes.shape[-3]
     left = spikes.new_tensor([(steps - t) / steps for t in range(steps)]).reshape(-1, 1, 1)
     return (spikes * left).amax(-3)
@@ -76,6 +96,20 @@ READOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "first": first_spike,
 }
 """Name -> function; "count" and "first" read the spikes of a population that fires, the others a leaky membrane."""
+_INNER = {**READOUTS, "count": _spike_count, "first": _first_spike}
+
+
+def read(name: str, series: Tensor) -> Tensor:
+    """What a readout makes of spikes or membranes that a network has made, at every pass: they are not looked at.
+
+    Args:
+        name: of the readout.
+        series: spikes or membranes, [T, B, C] or [R, T, B, C].
+
+    Returns:
+        [B, C] or [R, B, C].
+    """
+    return _INNER[name](series)
 
 
 def fires(name: str) -> bool:
@@ -90,5 +124,4 @@ def fires(name: str) -> bool:
     Raises:
         ValueError: if there is no such readout.
     """
-    require(name in READOUTS, f"readout must be one of {', '.join(READOUTS)}, got {name!r}.")
-    return name in ("count", "first")
+    return choice(name, "readout", list(READOUTS)) in ("count", "first")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from synsim._checks import require
 from synsim._doors import check_fields, typed
-from synsim.spiking.neurons import check_time_axis, decay
+from synsim.spiking.neurons import check_spikes, decay
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,12 @@ class ShortTerm:
             A tensor like the spikes; 1 before the first spike.
 
         Raises:
-            ValueError: if dt is not positive, or longer than a time constant that is not 0.
+            ValueError: if dt is not positive, or longer than a time constant that is not 0, or the spikes are none.
         """
-        check_time_axis(spikes, "spikes")
+        check_spikes(spikes)
+        return self._factors(spikes, dt)
+
+    def _factors(self, spikes: Tensor, dt: float) -> Tensor:
         down = self.decays(dt)
         fired = spikes.detach()
         u, x = torch.zeros_like(fired.select(-3, 0)), torch.ones_like(fired.select(-3, 0))

@@ -26,7 +26,6 @@ class Data(Protocol):
 
 PIXELS = ("standard", "unit")
 INDICES = (torch.int64, torch.int32)
-PARTS = ("name", "x_train", "y_train", "x_test", "y_test", "classes", "levels", "mean", "sd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,12 +205,6 @@ def scaling(data: Data, pixels: str, device: torch.device, dtype: torch.dtype) -
         ValueError: if `pixels` is unknown, or the data set lacks a part.
     """
     choice(pixels, "pixels", PIXELS)
-    lacking = [name for name in PARTS if not hasattr(data, name)]
-    require(
-        not lacking,
-        f"data must be a data set, as synsim.data.load returns it or synsim.data.Dataset makes one, got {shown(data)}, "
-        f"which has no {', '.join(lacking)}.",
-    )
     mean, sd = (data.mean, data.sd) if pixels == "standard" else ((0.0,) * len(data.mean), (1.0,) * len(data.sd))
     offset = torch.tensor(mean, dtype=torch.float64, device="cpu") * data.levels
     scale = torch.tensor(sd, dtype=torch.float64, device="cpu") * data.levels

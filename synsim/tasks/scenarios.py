@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from synsim._checks import Labels, available_device, choice, class_labels, is_whole, labels, require, tensor, whole
-from synsim._doors import check_fields, shown, typed
+from synsim._doors import check_fields, typed
 from synsim.tasks.examples import Data, Examples, scaling
 from synsim.tasks.order import Stream, epoch_order, independent_order, pixel_orders
 
@@ -45,11 +45,8 @@ class Task:
         whole(self.classes, "classes", 1, LARGEST)
         if self.head is not None:
             whole(self.head, "head", 0, LARGEST)
-        require(
-            self.stream is None or (callable(self.stream) and is_whole(getattr(self.stream, "count", None))),
-            "stream must be None, or have a count of examples per epoch and be callable for their places (see "
-            f"synsim.tasks.Transition), got {shown(self.stream)}.",
-        )
+        if self.stream is not None:
+            whole(self.stream.count, "the stream's count of examples per epoch")
         for part, examples in (("train", self.train), ("test", self.test)):
             labels(examples.labels, self.classes, f"task {self.name!r}: the {part} part", ignored=True)
 

@@ -314,6 +314,12 @@ def test_bad_arguments_are_refused():
         (lambda: brian.run(there, spikes, repeats=0), "repeats must be a whole number"),
         (lambda: brian.run(there, spikes, seed=2**32), "seed must be below"),
         (lambda: brian.run(there, spikes, record_spikes=("output",)), "record_spikes must be of hidden 1, hidden 2"),
+        (lambda: brian.run(there, spikes * (1 + 0j)), "spikes must be real numbers"),
+        (lambda: brian.run(there, [["0"]]), "spikes must be real numbers"),
+        (lambda: brian.run(net, spikes), "there must be a BrianNetwork, got"),
+        (lambda: brian.run(there, spikes, progress="False"), "progress must be True or False, got 'False'"),
+        (lambda: brian.from_brian2(net, there), "there must be a BrianNetwork, got"),
+        (lambda: brian.to_brian2(net, target=np.zeros(2)), "target must be text or None, got"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

@@ -197,8 +197,38 @@ def test_short_term_plasticity_is_the_recursion_of_single_spikes():
         (lambda: ShortTerm().factors(pixels(3, 2), 1.0), r"spikes must be \[T, B, neurons\]"),
         (lambda: ShortTerm().factors(pixels(3, 2, 2), -1.0), "dt must be a positive"),
         (lambda: spike_count(pixels(3, 2)), r"spikes must be \[T, B, neurons\]"),
+        (lambda: spike_count(-pixels(3, 2, 2)), "spikes must be 0 or 1, or lie between"),
+        (lambda: first_spike(pixels(3, 2, 2) * torch.nan), "spikes must be 0 or 1, or lie between"),
+        (lambda: first_spike(pixels(3, 2, 2) + 1), "spikes must be 0 or 1, or lie between"),
+        (lambda: mean_membrane(pixels(3, 2, 2) > 0.5), "v must hold floats, got torch.bool"),
+        (lambda: max_membrane(pixels(3, 2, 2) * 1j), "v must hold floats, got torch.complex"),
+        (lambda: ShortTerm().factors(pixels(3, 2, 2) + 1, 1.0), "spikes must be 0 or 1, or lie between"),
+        (lambda: PoissonRates(window=2**31, dt=1.0), "a window may have 1,000,000 steps, got 2,147,483,648"),
+        (lambda: PoissonRates(window=1e300, dt=1e-300), "window must be a multiple of dt"),
+        (lambda: poisson_spikes(pixels(1, 2) * 1j, window=10.0, dt=0.5), r"rates must be \[B, I\] in floats"),
+        (lambda: poisson_spikes(pixels(1, 2), window=10.0, dt=0.5, draw=2**63), "draw must be .* to 4294967295"),
+        (lambda: poisson_spikes(pixels(1, 2), window=10.0, dt=0.5, seed=[]), "expected at least one seed, got none"),
     ],
 )
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("encoder", [PoissonRates, RegularRates, Latency])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(1, 1, 1, 2, 3), r"expects images of shape \[B, I\], got \[1, 1, 1, 2, 3\]"),
+        (torch.tensor(0.5), r"expects images of shape \[B, I\], got \[\]"),
+        (torch.zeros(0, 3), "at least one image"),
+        (torch.ones(2, 3) * 1j, "images must hold floats, got torch.complex64"),
+        (torch.ones(2, 3) > 0, "images must hold floats, got torch.bool"),
+        (torch.full((2, 3), math.inf), "pixels must lie in"),
+        (torch.eye(3).to_sparse(), "x must be a dense tensor, got"),
+    ],
+)
+def test_no_encoder_lets_other_images_into_its_loops(encoder, x, message):
+    for call in (encoder(window=5.0, dt=1.0), encoder(window=5.0, dt=1.0).encode):
+        with pytest.raises(ValueError, match=message):
+            call(x)

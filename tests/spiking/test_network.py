@@ -350,3 +350,17 @@ def test_counted_events_are_the_expected_ones_on_average(short_term):
 def test_bad_input_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda net: net.encode(torch.rand(3, 7)), "images must have 12 pixels, as many as .* inputs, got .3, 7."),
+        (lambda net: net.run(torch.ones(5, 3, 12) * (1 + 0j)), "spikes must be 0 or 1, got torch.complex64"),
+        (lambda net: net.run(torch.empty(5, 3, 12, device="meta")), "spikes must be a dense tensor"),
+        (lambda net: net(torch.empty(3, 12, device="meta")), "x must be a dense tensor"),
+    ],
+)
+def test_what_is_no_image_and_no_spikes_of_the_network_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(spiking_mlp([12, 5, 4], p=0.5, window=5.0))

@@ -186,7 +186,7 @@ def test_snntorch_spikes_and_differentiates_alike():
         (lambda: leaky(noise(3, 2, 2), Leaky(1.0), 2.0), "dt must not be longer"),
         (
             lambda: lif(noise(3, 2, 2), LIF(5.0), 1.0, state=State(noise(2, 3), torch.zeros(2, 3))),
-            r"the state must be \[2, 2\], got \[2, 3\]",
+            r"the state must be of v .* \[2, 2\], got .* \[2, 3\]",
         ),
     ],
 )
@@ -195,9 +195,53 @@ def test_bad_input_is_refused(make, message):
         make()
 
 
+CURRENT, REST = noise(2, 3), State(noise(2, 3) * 0, torch.zeros(2, 3, dtype=torch.int32))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lif_step(CURRENT, REST, 10.0, 1.0), "parameters must be a LIF, got 10.0"),
+        (lambda: lif_step(CURRENT, (REST.v, REST.left), LIF(), 1.0), "state must be a State, got tuple"),
+        (lambda: lif_step(CURRENT, REST, LIF(), 1.0, "arctan"), "surrogate must be a Surrogate, got 'arctan'"),
+        (lambda: lif_step(CURRENT.tolist(), REST, LIF(), 1.0), "current must be a tensor of floats"),
+        (lambda: lif_step(CURRENT > 0, REST, LIF(), 1.0), "current must be a tensor of floats, .*torch.bool"),
+        (lambda: lif_step(CURRENT[:1], REST, LIF(), 1.0), r"the state must be of v .* \[1, 3\], got .* \[2, 3\]"),
+        (lambda: lif_step(CURRENT[0], REST, LIF(), 1.0), r"current must be .* \[B, H\]"),
+        (lambda: lif_step(CURRENT, State(REST.v[:, :1], REST.left), LIF(), 1.0), "the state must be of v"),
+        (lambda: lif_step(CURRENT, State(REST.v, REST.left + 0.5), LIF(), 1.0), "the state must be .*torch.float32"),
+        (lambda: lif_step(CURRENT, State(None, REST.left), LIF(), 1.0), "the state must be .* got None"),
+        (lambda: lif(CURRENT[None], LIF(), 1.0, state=State(REST.v.float(), REST.left)), "the state must be of v"),
+        (lambda: lif(CURRENT[None] > 0, LIF(), 1.0), "current must hold floats, got torch.bool"),
+        (
+            lambda: leaky(CURRENT[None], Leaky(), 1.0, start=REST.v[:1]),
+            r"start must be .* \[2, 3\], .* got .* \[1, 3\]",
+        ),
+        (lambda: leaky(CURRENT[None], Leaky(), 1.0, start=REST.v.float()), "start must be torch.float64"),
+        (lambda: LIF().decay("1"), "dt must be a positive, finite time in ms, got '1'"),
+        (lambda: LIF().decay(True), "dt must be a positive, finite time in ms, got True"),
+        (lambda: LIF().decay(None), "dt must be a positive, finite time in ms, got None"),
+        (lambda: LIF().decay(torch.ones(2)), r"dt must be a positive, finite time in ms, got .* \[2\]"),
+        (lambda: LIF().decay(math.nan), "dt must be a positive, finite time in ms, got nan"),
+        (lambda: LIF(refractory=5.0).hold(0), "dt must be a positive, finite time in ms, got 0"),
+        (lambda: LIF().hold(math.nan), "dt must be a positive, finite time in ms, got nan"),
+        (lambda: LIF().hold(1e300), "dt must not be longer than tau = 10 ms"),
+    ],
+)
+def test_what_would_be_broadcast_or_enter_a_loop_at_another_size_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_times_of_other_kinds_are_times():
+    for dt in (np.float32(0.5), torch.tensor(0.5), np.array(0.5)):
+        assert float(LIF().decay(dt)) == pytest.approx(math.exp(-0.05))
+        assert LIF(refractory=5.0).hold(dt) == 10
+
+
 def test_one_step_alone():
     spikes, state = lif_step(
-        torch.tensor([[0.3, 0.2]]), State(torch.tensor([[2.0, 0.1]]), torch.zeros(1, 2)), LIF(), 1.0
+        torch.tensor([[0.3, 0.2]]), State(torch.tensor([[2.0, 0.1]]), torch.zeros(1, 2, dtype=torch.int32)), LIF(), 1.0
     )
     assert spikes.tolist() == [[1, 0]]
     assert state.v[0].tolist() == pytest.approx([0.0, 0.1 * math.exp(-0.1) + 0.2])

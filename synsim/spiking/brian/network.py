@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.spiking.brian import equations
 from synsim.spiking.brian.plan import Array, Plan, Population, Projection, plan_of
 from synsim.spiking.brian.targets import chosen, using
@@ -75,6 +76,7 @@ class BrianNetwork:
         return "\n".join(parts)
 
 
+@typed
 def to_brian2(net: nn.Module, *, replica: int | None = None, target: str | None = None) -> BrianNetwork:
     """Carry a network to Brian2.
 
@@ -101,6 +103,7 @@ def to_brian2(net: nn.Module, *, replica: int | None = None, target: str | None 
     return replace(made, target=chosen(target))
 
 
+@typed
 def from_brian2(there: BrianNetwork, net: SpikingMLP) -> None:
     """Bring expected strengths and release probabilities back.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim._checks import require
+from synsim._doors import typed
 from synsim.networks import replicas_of
 from synsim.spiking.network import SpikingMLP
 from synsim.spiking.short_term import ShortTerm
@@ -89,6 +90,7 @@ class Plan:
     steps: int | None = None
 
 
+@typed
 def plan_of(net: nn.Module, replica: int | None = None) -> Plan:
     """A network as plain arrays, in the view that is in force.
 

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm import tqdm
 
-from synsim._checks import require, whole
+from synsim._checks import array, require, whole
+from synsim._doors import typed
 from synsim.spiking.brian import equations
 from synsim.spiking.brian.network import BrianNetwork, build, identifier
 from synsim.spiking.brian.plan import Array, Plan
@@ -48,6 +49,7 @@ class Run:
     logits: xarray.DataArray
 
 
+@typed
 def run(
     there: BrianNetwork,
     spikes: Tensor | ArrayLike,
@@ -161,7 +163,7 @@ class _Shape:
 
 
 def _checked(plan: Plan, spikes: Tensor | ArrayLike) -> Array:
-    given = spikes.detach().cpu().numpy() if isinstance(spikes, Tensor) else np.asarray(spikes)
+    given = array(spikes, "spikes")
     width = plan.populations[0].size
     require(
         given.ndim == 3 and given.shape[-1] == width and given.size > 0,
