@@ -259,11 +259,14 @@ class MaxPool(nn.Module):
             [B, C, H', W'] or [R, B, C, H', W'].
 
         Raises:
-            ValueError: if x is no dense tensor of numbers of that rank.
+            ValueError: if x is no dense tensor of numbers of that rank, or smaller than a pool.
         """
         fits = isinstance(x, Tensor) and x.ndim in (3, 4, 5) and x.layout == torch.strided
-        if not fits or x.dtype == torch.bool or x.is_complex():
-            raise ValueError(f"x must be a dense tensor [B, C, H, W] or [R, B, C, H, W], got {shown(x)}.")
+        if not fits or x.dtype == torch.bool or x.is_complex() or min(x.shape[-2:]) < self.size:
+            raise ValueError(
+                f"x must be a dense tensor [B, C, H, W] or [R, B, C, H, W] with H and W of at least {self.size}, "
+                f"got {shown(x)}."
+            )
         if x.ndim < 5:
             return F.max_pool2d(x, self.size)
         # A convolution leaves the examples outermost in memory; in that order nothing is copied.

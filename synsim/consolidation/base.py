@@ -273,6 +273,7 @@ def bounded(value: Number, what: str, high: float = float("inf")) -> Number:
         ValueError: if a value is negative, too large or not finite.
     """
     several = getattr(value, "ndim", int(isinstance(value, Sequence))) > 0
+    require(not several or len(value) > 0, f"{what} must be a number or one per replica, got {value!r}.")  # type: ignore[arg-type]
     constant(value, what, len(value) if several else None, high=high)  # type: ignore[arg-type]
     return value
 

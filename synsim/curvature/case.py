@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from synsim._doors import typed
 from synsim._kept import INTERNAL
 from synsim.curvature.measuring import Measurement
-from synsim.inputs import Images, count_of, has_replicas, logits_of, output_replicas
+from synsim.inputs import Images, has_replicas, logits_of, output_replicas
+from synsim.inputs.images import count_of
 from synsim.synapses import Addressed, addressed
 from synsim.synapses.addressed import PLAIN
 

@@ -9,7 +9,8 @@ from synsim._checks import require
 from synsim._doors import typed
 from synsim._names import named_parameters
 from synsim.curvature.measuring import Measurement
-from synsim.inputs import Images, count_of, logits_of, output_replicas, rows_of
+from synsim.inputs import Images, logits_of, output_replicas, rows_of
+from synsim.inputs.images import count_of
 from synsim.losses import replica_cross_entropy
 from synsim.networks import replicas_of
 from synsim.synapses import synapses

@@ -30,7 +30,7 @@ def lesion_scores(net: nn.Module, order: Order, seed: int = 0) -> dict[str, Tens
     Raises:
         ValueError: if the order is unknown, or an importance is missing, of the wrong shape or NaN.
     """
-    layers = synapses(net)
+    layers, seed = synapses(net), whole(seed, "seed", 0)
     require(bool(layers), "expected a network with stochastic layers, got none.")
     if isinstance(order, Mapping):
         given = by_own_name(net, order)

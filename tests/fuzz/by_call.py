@@ -118,6 +118,10 @@ NO_ROW_EITHER = Kind(
     LIST.make, lambda v: numeric(v) or (isinstance(v, list | tuple | things.np.ndarray) and len(v) == 0)
 )
 """Values of replicas, of which there may be none: their mean is NaN, and their number 0."""
+OF_ANY_WIDTH = tensor(things.x, ("rank", "flat", "empty", "nan", "inf", "bool", "negative"))
+SPIKES_OF_ANY_WIDTH = tensor(things.spikes, ("rank", "flat", "empty", "nan", "negative", "large"))
+CURRENT_OF_ANY_WIDTH = tensor(things.spikes, ("rank", "flat", "empty", "bool"))
+"""For encoders, neurons and read-outs, which are of no layer yet."""
 INDEX = whole(0, 0, 1)
 COUNTS = tensor(lambda s: torch.arange(6), ("flat", "bool", "size"))
 SHUFFLED = tensor(lambda s: torch.arange(18).reshape(3, 6), ("flat", "bool", "size"))
@@ -161,7 +165,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "curvature.means.batch_gradients": {"measurement": Kind(things.measurement)},
     "curvature.means.mean_response_gradients": {"measurement": Kind(things.measurement), "directions": NOTHING},
     "curvature.case.case_of": {"measurement": Kind(things.measurement), "net": ANY_NETWORK, "images": SHOWN},
-    "inputs.images.count_of": {"images": SHOWN},
+    "inputs.logits.output_replicas": {"net": ANY_NETWORK},
     "curvature.meeting.refuse_meeting": {
         "size": whole(5),
         "case": Kind(lambda s: synsim.curvature.case_of(things.net(s), things.x(s), things.measurement(s), None)),
@@ -346,8 +350,10 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "sem": number(0.1, odd=True),
         "published": PUBLISHED,
     },
-    "spiking.encoding.Encoder.encode": {"x": UNIT},
-    "spiking.encoding.Encoder.forward": {"x": UNIT},
+    "spiking.encoding": {"x": OF_ANY_WIDTH},
+    "spiking.readout.first_spike": {"spikes": SPIKES_OF_ANY_WIDTH},
+    "spiking.readout.spike_count": {"spikes": SPIKES_OF_ANY_WIDTH},
+    "spiking.short_term.ShortTerm.factors": {"spikes": SPIKES_OF_ANY_WIDTH},
     "spiking.encoding.poisson_spikes": {"name": WORD},
     "spiking.local.LocalMLP": {"net": SPIKING},
     "spiking.local.local_gradients": {"net": SPIKING, "x": UNIT},
@@ -367,8 +373,13 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "spiking.neurons.LIF": {"detach_reset": flag(True), "tau": number(10.0, above=True)},
     "spiking.neurons.Leaky": {"tau": number(10.0, above=True)},
     "spiking.short_term.ShortTerm": {"tau_depression": number(200.0), "tau_facilitation": number(0.0)},
-    "spiking.neurons.leaky": {"parameters": of_class(lambda s: Leaky(), Leaky), "start": NOTHING},
+    "spiking.neurons.leaky": {
+        "current": CURRENT_OF_ANY_WIDTH,
+        "parameters": of_class(lambda s: Leaky(), Leaky),
+        "start": NOTHING,
+    },
     "spiking.neurons.lif": {
+        "current": CURRENT_OF_ANY_WIDTH,
         "parameters": of_class(lambda s: spiking.LIF(), spiking.LIF),
         "state": NOTHING,
         "membrane": flag(True),
@@ -508,13 +519,13 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "watch": NOTHING,
         "after_task": NOTHING,
         "reset_optimiser": flag(False),
-        "reinitialise": NOTHING,
+        "reinitialise": optional(call(lambda s: lambda *given: None)),
     },
     "training.protection.Protection.check": {"batch": optional(whole(4, 1, 12))},
     "training.protection.Protection.finish": {
         "task": of_class(things.task, tasks.Task),
         "failed": rows(whole(0, 0, 0), 0),
-        "fail": NOTHING,
+        "fail": optional(call(lambda s: lambda replicas: None)),
     },
     "training.protection.Protection.load": {"tensors": mapping(lambda s: used(s).tensors(), empty=True)},
     "training.protection.Protection.start": {"index": whole(0, 0, 100)},
