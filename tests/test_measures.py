@@ -124,6 +124,13 @@ LABELLED = {
     "per energy": meters.information_per_energy,
     "interval": lambda *given: meters.information_interval(*given, resamples=2).bits,
 }
+SEEN = {
+    "probabilities": lambda net, x: meters.class_probabilities(net, x).sum(-2),
+    "activity": lambda net, x: meters.energy(net, "activity", x=x),
+    "release": lambda net, x: meters.energy(net, "release", x=x),
+    "budget": lambda net, x: meters.atp_budget(net, x)["release"],
+    "transmission": lambda net, x: meters.transmission(net, x).spikes,
+}
 
 
 @pytest.mark.parametrize("replicas", [None, 2])
@@ -136,6 +143,15 @@ def test_examples_and_labels_come_in_any_form(measure, replicas):
         torch.testing.assert_close(measure(net, *given), wanted, rtol=1e-10, atol=0)
     with pytest.raises(ValueError, match=r"y must hold integer class labels, got torch\.float64"):
         measure(net, x, y.double().tolist())
+
+
+@pytest.mark.parametrize("measure", SEEN.values(), ids=SEEN.keys())
+def test_examples_without_labels_come_in_any_form(measure):
+    net, (x, y) = network(p=1.0), images()
+    x = x.abs()
+    wanted = measure(net, x)
+    for given in (x.numpy(), x.tolist(), list(x), loader(x, y), torch.utils.data.TensorDataset(x, y)):
+        torch.testing.assert_close(measure(net, given), wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_every_replica_may_have_images_of_its_own():
@@ -314,7 +330,7 @@ def test_the_order_is_a_function_of_seed_task_and_epoch():
         (lambda d: tasks.split(d, pixels="raw"), "pixels must be one of"),
         (lambda d: tasks.joint(tasks.split(d, heads="separate")), "shared head"),
         (lambda d: tasks.joint([]), "at least one task"),
-        (lambda d: next(tasks.batches(torch.zeros(1, 3), 5)), "Choose a smaller batch"),
+        (lambda d: next(tasks.batches(torch.zeros(1, 3).long(), 5)), "Choose a smaller batch"),
     ],
 )
 def test_bad_tasks(data, make, message):

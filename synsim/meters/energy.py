@@ -33,7 +33,7 @@ def energy(
     net: nn.Module,
     kind: str = "synaptic",
     *,
-    x: Tensor | Images | None = None,
+    x: Any = None,
     samples: int = 10,
     block: int | None = 100,
     seed: int = 0,
@@ -61,7 +61,7 @@ def energy(
     Args:
         net: the network. Hidden units are, for "activity", all that is rectified (`nn.ReLU`, `F.relu`).
         kind: "synaptic", "activity", "release" or "atp".
-        x: images; not needed for "synaptic".
+        x: images, as for `accuracy`; not needed for "synaptic".
         samples: stochastic passes.
         block: images that share a mask.
         seed: of the masks.

@@ -39,7 +39,7 @@ def _fails(net: nn.Module) -> bool:
 
 @typed
 def passes(
-    net: nn.Module, x: Tensor | Images, *, samples: int, block: int | None, seed: int, head: int | None = None
+    net: nn.Module, x: Any, *, samples: int, block: int | None, seed: int, head: int | None = None
 ) -> Iterator[tuple[int, slice, Tensor]]:
     """Stochastic passes over images: one mask per `block` images, whatever the chunk size.
 
@@ -91,7 +91,7 @@ def look_for_bypassed(net: nn.Module, images: Images, seed: int, head: int | Non
 @typed
 def class_probabilities(
     net: nn.Module,
-    x: Tensor | Images,
+    x: Any,
     *,
     samples: int = 10,
     block: int | None = 100,

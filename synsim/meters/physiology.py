@@ -1,12 +1,12 @@
 """Energy in a physiologist's unit: what spikes, vesicles and released strength cost in molecules of ATP."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor, nn
 
 from synsim import _checks
 from synsim._doors import check_fields, typed
-from synsim.inputs import Images
 from synsim.meters.transmission import transmission
 
 
@@ -99,7 +99,7 @@ def atp_of_events(
 @typed
 def atp_budget(
     net: nn.Module,
-    x: Tensor | Images,
+    x: Any,
     constants: AtpConstants = RODENT_CORTEX,
     *,
     samples: int = 10,
@@ -111,7 +111,7 @@ def atp_budget(
 
     Args:
         net: the network.
-        x: images whose pixels are rates, at least 0.
+        x: images whose pixels are rates, at least 0; as for `accuracy`.
         constants: the costs, their sources and assumptions.
         samples: stochastic passes.
         block: images that share a mask.

@@ -40,7 +40,7 @@ class Transmission(NamedTuple):
 @typed
 def transmission(
     net: nn.Module,
-    x: Tensor | Images,
+    x: Any,
     *,
     samples: int = 10,
     block: int | None = 100,
@@ -60,7 +60,7 @@ def transmission(
 
     Args:
         net: the network.
-        x: images whose pixels are rates, at least 0.
+        x: images whose pixels are rates, at least 0; as for `accuracy`.
         samples: stochastic passes; one is made for a network that does not fail.
         block: images that share a mask.
         seed: of the masks.

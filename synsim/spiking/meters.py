@@ -1,7 +1,7 @@
 """What a spiking network does per image, counted: spikes of every population, and releases at every synapse."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,13 +34,13 @@ class Events(NamedTuple):
 
 @typed
 def spikes_per_neuron(
-    net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int = 100, seed: int = 0
+    net: SpikingMLP, x: Any, *, samples: int = 1, block: int = 100, seed: int = 0
 ) -> dict[str, Tensor]:
     """Mean number of spikes of every neuron per image.
 
     Args:
         net: the network; it is left as it was.
-        x: images, pixels in [0, 1].
+        x: images, pixels in [0, 1]; as for `synsim.meters.accuracy`.
         samples: passes over all images, each with spikes and releases of its own.
         block: images per pass; those that share a mask in batch scope.
         seed: of spikes and releases.
@@ -59,12 +59,12 @@ def spikes_per_neuron(
 
 
 @typed
-def events(net: SpikingMLP, x: Tensor | Images, *, samples: int = 1, block: int = 100, seed: int = 0) -> Events:
+def events(net: SpikingMLP, x: Any, *, samples: int = 1, block: int = 100, seed: int = 0) -> Events:
     """Spikes, vesicles and strength released per image, counted in the releases that were drawn.
 
     Args:
         net: the network; it is left as it was.
-        x: images, pixels in [0, 1].
+        x: images, pixels in [0, 1]; as for `synsim.meters.accuracy`.
         samples: passes over all images, each with spikes and releases of its own.
         block: images per pass; those that share a mask in batch scope.
         seed: of spikes and releases.
