@@ -411,12 +411,13 @@ def test_nothing_piles_up(name, used):
         gc.collect()
         return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
 
-    measure.estimate(net, X, Y)
+    for _ in range(3):
+        measure.estimate(net, X, Y)
     before, most = tensors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(100):
+    for _ in range(40):
         measure.estimate(net, X, Y)
     assert tensors() == before
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 20_000, "KiB"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 8_000, "KiB"
 
 
 class Asked:
@@ -443,7 +444,7 @@ class Asked:
 def test_chunks_follow_the_memory_they_are_given(name, wide):
     net, most = wide(), []
     for memory in (0.001, 1, 4, 64):
-        x = Asked(torch.zeros(500, 5))
+        x = Asked(torch.zeros(20 if memory < 1 else 500, 5))
         importance.make(name, memory=memory, **({"labels": "predicted"} if name == "fisher" else {})).estimate(net, x)
         most.append(x.most)
     assert most[0] == 1
