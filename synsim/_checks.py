@@ -18,6 +18,8 @@ from torch import Tensor
 Number = float | int | Tensor | Sequence[float] | NDArray[Any]
 Labels = Tensor | Sequence[int] | NDArray[Any]
 
+MOST_SAMPLES = 10**6
+"""Passes over all examples: more would not come to an end."""
 MOST_REPLICAS = 2**20
 """Replicas in one network: each has a seed of its own, kept in a tuple."""
 LARGEST = 2**63 - 1
@@ -418,13 +420,14 @@ def _described(value: object) -> str:
     return f"an object of type {type(value).__name__}"
 
 
-def array(value: object, what: str, axes: int | None = None) -> NDArray[np.float64]:
+def array(value: object, what: str, axes: int | None = None, *, flags: bool = True) -> NDArray[np.float64]:
     """Numbers for NumPy, from a tensor, an array, lists of either, or a single number.
 
     Args:
-        value: the numbers: whole ones, floats or truth values.
+        value: the numbers, whole ones or floats.
         what: their name in the message.
         axes: how many axes they must have; None: any number.
+        flags: whether truth values are numbers, 0 and 1.
 
     Returns:
         The numbers as float64; NaN and infinite ones stay.
@@ -433,7 +436,7 @@ def array(value: object, what: str, axes: int | None = None) -> NDArray[np.float
         ValueError: if they are no real numbers, rows of different lengths, or have other axes.
     """
     try:
-        found = _collected(value)
+        found = _collected(value, "biuf" if flags else "iuf")
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(
             f"{what} must be real numbers in a tensor, an array or lists with rows of equal length, got "
@@ -447,9 +450,9 @@ def array(value: object, what: str, axes: int | None = None) -> NDArray[np.float
 _AXES = {1: "one axis", 2: "two axes"}
 
 
-def _collected(value: object) -> NDArray[np.float64]:
+def _collected(value: object, kinds: str) -> NDArray[np.float64]:
     found = np.asarray([_on_cpu(each) for each in value] if isinstance(value, list | tuple) else _on_cpu(value))
-    if found.dtype.kind not in "biuf":
+    if found.dtype.kind not in kinds:
         raise TypeError(f"values of type {found.dtype}")
     return found.astype(np.float64, copy=False)
 

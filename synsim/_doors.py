@@ -282,12 +282,14 @@ def _members(protocol: type) -> tuple[str, ...]:
 
 def _fits_rows(value: Any, hint: Any) -> bool:
     if isinstance(value, ROWS):  # one look at the first row, not one at each number
-        return value.ndim > 0 and _numeric(value) and _fits(value[0] if len(value) else value.sum(0), hint)
+        return _numeric(value) and _fits(value[0] if len(value) else value.sum(0), hint)
     return all(_fits(each, hint) for each in value)
 
 
 def _row(value: object) -> bool:
-    return isinstance(value, (Sequence, *ROWS)) and not isinstance(value, str | bytes | bytearray)
+    if isinstance(value, ROWS):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
 def _dense(value: Tensor) -> bool:

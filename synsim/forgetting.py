@@ -107,7 +107,7 @@ def intransigence(accuracy: ArrayLike, joint: ArrayLike) -> Array:
         I of Chaudhry et al. 2018.
     """
     matrix = _matrix(accuracy)
-    reference = array(joint, "joint")
+    reference = array(joint, "joint", flags=False)
     if reference.ndim == matrix.ndim:
         reference = _diagonal(_matrix(reference))
     return _mean(_fitting(reference, matrix, "joint") - _diagonal(matrix))
@@ -131,7 +131,7 @@ def forward_transfer(accuracy: ArrayLike, baseline: ArrayLike) -> Array:
         FWT of Lopez-Paz & Ranzato 2017.
     """
     matrix = _matrix(accuracy, 2)
-    reference = _fitting(array(baseline, "baseline"), matrix, "baseline")
+    reference = _fitting(array(baseline, "baseline", flags=False), matrix, "baseline")
     return _mean(np.diagonal(matrix, 1, -2, -1) - reference[..., 1:])
 
 
@@ -161,7 +161,7 @@ def measures(
 
 
 def _matrix(accuracy: ArrayLike, least: int = 1) -> Array:
-    matrix = array(accuracy, "accuracy")
+    matrix = array(accuracy, "accuracy", flags=False)
     square = matrix.ndim >= 2 and matrix.shape[-1] == matrix.shape[-2]
     require(
         square and matrix.shape[-1] >= 1,

@@ -119,13 +119,16 @@ def test_bad_input(measure, message):
         None,
         [[0.9, 0.5], [0.6]],
         torch.eye(3, dtype=torch.complex64),
+        torch.eye(3).bool(),
         torch.eye(3).to_sparse(),
         torch.empty(3, 3, device="meta"),
     ],
-    ids=["text", "texts", "nothing", "ragged", "complex", "sparse", "meta"],
+    ids=["text", "texts", "nothing", "ragged", "complex", "flags", "sparse", "meta"],
 )
 def test_what_holds_no_numbers_is_refused_by_every_measure(value):
-    reference = value[0] if isinstance(value, torch.Tensor) and value.is_complex() else value
+    reference = (
+        value[0] if isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_meta else value
+    )
     for measure in (f.average_accuracy, f.learning_accuracy, f.backward_transfer, f.forgetting, f.measures):
         with pytest.raises(ValueError, match="accuracy must be real numbers in a tensor, an array or lists"):
             measure(value)

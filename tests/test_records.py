@@ -378,6 +378,8 @@ def test_finish_takes_more_to_keep(tmp_path: Path) -> None:
     assert records.open(tmp_path).run["reason"] == "NaN in task 3"
     with pytest.raises(ValueError, match=r"run.json holds config, files already"):
         run.finish(files=3, config=4)
+    with pytest.raises(ValueError, match="status must say how the run ended"):
+        run.finish(" ")
 
 
 def test_opening_what_is_no_run(tmp_path: Path) -> None:

@@ -378,6 +378,10 @@ def test_runs_with_fewer_seeds_are_merged_and_their_missing_replicas_do_not_coun
     folders = [make("one", lifelong(["presynaptic"], rng, LEVEL), **SPLIT), make("few", few, status="failed", **SPLIT)]
     runs, _ = report.collect(folders)
     both = report.merged({run.record.dataset.model.values[0]: run for run in runs})
+    with pytest.raises(ValueError, match="has no model 'other', it has "):
+        report.merged({"other": runs[0]})
+    with pytest.raises(ValueError, match="runs must hold one model at least, got none"):
+        report.merged({})
     assert both.failed.sel(model="ewc").values.tolist() == [False, False, True]
     assert both.failed.sel(model="presynaptic").values.tolist() == [False] * 3
     assert line(report.assess(item(COLUMN_1), runs), "accuracy over all tasks, %: EWC").n == "2"

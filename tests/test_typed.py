@@ -21,6 +21,7 @@ def takes(
     wholes: Sequence[int] = (),
     groups: Sequence[Sequence[int]] = (),
     tensors: Sequence[Tensor] = (),
+    pairs: tuple[tuple[str, int], ...] = (),
 ) -> None:
     pass
 
@@ -38,6 +39,8 @@ def takes(
         ("wholes", np.zeros(2), "a sequence of a whole number, got"),
         ("groups", np.zeros((2, 2)), "a sequence of .*, got"),
         ("groups", np.zeros(2, dtype=int), "a sequence of .*, got"),
+        ("pairs", torch.empty(0), "a tuple of .*, got"),
+        ("pairs", np.zeros(2), "a tuple of .*, got"),
         ("tensors", np.zeros(2), "a sequence of a dense tensor, got"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import xarray
 from torch import Tensor
 
+from synsim._checks import require
 from synsim._doors import typed
 from synsim.records import checkpoint, dataset, description, summary
 from synsim.records.errors import DamagedRecordError, ForeignFolderError, RunExistsError, RunMismatchError
@@ -134,8 +135,9 @@ class RunFolder:
             extra: more to keep in `run.json`.
 
         Raises:
-            ValueError: if an extra has the name of something that `run.json` holds by itself.
+            ValueError: if an extra has the name of something that `run.json` holds by itself, or the status is empty.
         """
+        require(bool(status.strip()), "status must say how the run ended, such as 'finished', got an empty text.")
         taken = sorted(extra.keys() & {*description.new({}), "sha256"})
         if taken:
             raise ValueError(f"run.json holds {', '.join(taken)} already; give the extra another name.")

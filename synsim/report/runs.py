@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import xarray
 
 from synsim import records
+from synsim._checks import require
 from synsim._doors import check_fields, typed
 
 RUN = "run.json"
@@ -208,7 +209,15 @@ def merged(runs: Mapping[str, Run]) -> xarray.Dataset:
 
     Returns:
         The dataset, over `model`. Replicas are numbered; their seeds are left out if they differ.
+
+    Raises:
+        ValueError: if there is no model, or a run does not have the one that it is given for.
     """
+    require(len(runs) > 0, "runs must hold one model at least, got none.")
+    for name, run in runs.items():
+        data = run.record.dataset
+        there = [str(one) for one in data.model.values] if "model" in data.coords else []
+        require(name in there, f"{run.name} has no model {str(name)!r}, it has {', '.join(there) or 'none'}.")
     each = {id(run): run.record.dataset for run in runs.values()}
     if len(each) == 1:
         (only,) = each.values()

@@ -83,6 +83,13 @@ class SpikingMLP(nn.Module):
         short_term: ShortTerm | None,
     ) -> None:
         super().__init__()
+        require(len(layers) > 0, "layers must hold one layer at least, got none.")
+        for one, other in itertools.pairwise(layers):
+            require(
+                one.out_features == other.in_features,
+                f"every layer must have as many inputs as the one before has outputs, got {other.in_features} after "
+                f"{one.out_features}.",
+            )
         require(encoder is None or encoder.dt == dt, "the encoder must have the network's dt.")
         self.encoder = encoder
         self.layers = nn.ModuleList(layers)

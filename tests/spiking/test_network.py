@@ -8,7 +8,17 @@ import torch
 
 import synsim
 from synsim.meters.passes import stochastic
-from synsim.spiking import FastSigmoid, RegularRates, ShortTerm, events, spikes_per_neuron, spiking_mlp
+from synsim.spiking import (
+    LIF,
+    FastSigmoid,
+    Leaky,
+    RegularRates,
+    ShortTerm,
+    SpikingMLP,
+    events,
+    spikes_per_neuron,
+    spiking_mlp,
+)
 from synsim.synapses import evaluation
 from synsim.training import Protection, fit
 
@@ -352,6 +362,11 @@ def test_bad_input_is_refused(make, message):
         make()
 
 
+def rebuilt(net, layers):
+    return SpikingMLP(None, list(layers), LIF(), Leaky(), readout="mean", surrogate=FastSigmoid(), dt=1.0, gain=1.0,
+                      short_term=None)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -359,6 +374,9 @@ def test_bad_input_is_refused(make, message):
         (lambda net: net.run(torch.ones(5, 3, 12) * (1 + 0j)), "spikes must be 0 or 1, got torch.complex64"),
         (lambda net: net.run(torch.empty(5, 3, 12, device="meta")), "spikes must be a dense tensor"),
         (lambda net: net(torch.empty(3, 12, device="meta")), "x must be a dense tensor"),
+        (lambda net: rebuilt(net, []), "layers must hold one layer at least, got none"),
+        (lambda net: rebuilt(net, net.layers[::-1]), "as many inputs as the one before has outputs, got 12 after 4"),
+        (lambda net: events(net, torch.rand(2, 12), samples=2**31), "samples must be a whole number from 1 to 1000000"),
     ],
 )
 def test_what_is_no_image_and_no_spikes_of_the_network_is_refused(make, message):
