@@ -62,7 +62,8 @@ class ControlLinear(BernoulliLinear):
 
     A layer with a ghost keeps its release probabilities: `PresynapticSGD` moves p̃ in their place, and freezes and
     modulates by p̃. Weights start as those of a `BernoulliLinear` of the same seed and name; with "nothing", divided by
-    p, so that E[W] does. One mask per forward pass, one release site.
+    p, so that E[W] does. One mask per forward pass, one release site. Compiled, it is a break of the graph, but in the
+    mean field.
 
     Attributes:
         ghost: buffer like `weight`, or None.

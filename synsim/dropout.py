@@ -16,7 +16,7 @@ class StreamDropout(Addressed):
     In training each unit is 0 with probability p and x / (1 − p) otherwise; in eval mode nothing happens. The mask is
     a function of seed, name and number of the call, and `state_dict` holds these. `synsim.seed` restarts it, `frozen`
     holds its mask, and in the `expected` view no unit drops out. Inside a torch.func transform the mask of the latest
-    call is used, and none is consumed.
+    call is used, and none is consumed. Compiled, it is a break of the graph wherever units drop out.
 
     Args:
         p: probability that a unit drops out, in [0, 1); its complement counts in steps of 2⁻¹⁶, rounded up.

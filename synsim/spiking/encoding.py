@@ -25,7 +25,7 @@ class Encoder(Addressed):
 
     An encoder draws from streams of its own, at the address that views and meters prescribe: training counts on, an
     evaluation shows the same image the same spikes in the same pass whatever the chunk, and under `expected(net)`
-    nothing is drawn.
+    nothing is drawn. Compiled, it is a break of the graph.
 
     Attributes:
         steps: T.

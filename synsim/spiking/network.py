@@ -45,6 +45,8 @@ class SpikingMLP(nn.Module):
     All steps of one layer are computed before those of the next, since no spike travels back: a mask of batch scope
     serves all steps of a pass, and the input layer is one product over T · B rows. Built by `spiking_mlp`.
 
+    Compiled, its encoder, its synapses and the loops over time of its neurons are breaks of the graph.
+
     Attributes:
         encoder: images -> spikes.
         layers: `BernoulliLinear`s called "layers.0", "layers.1", ….

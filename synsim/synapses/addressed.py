@@ -108,6 +108,11 @@ class Stream:
 class Addressed(nn.Module):
     """Base of the modules that draw: stochastic layers, and encoders of images as spikes.
 
+    Under `torch.compile` each of them is a break of the graph: it runs between the graphs as it always does, with the
+    same draws. Only in the mean field is there no break (`fullgraph=True`); tracers that can't leave out a module are
+    refused. Under `torch.utils.checkpoint`, of either kind, the repetition of a pass finds its draws again. Inside a
+    transform of torch.func nothing is drawn anew: the latest draw holds.
+
     Attributes:
         replicas: R, or None for a module without a replica axis.
         address: where the next numbers come from; views replace it, each for its own thread.
@@ -236,8 +241,9 @@ class Addressed(nn.Module):
             # Meters make up purposes as they go; without a bound the cache would grow with them.
             if len(known) > 16:
                 known.clear()
-            keys = streams.keys(purpose, self._seeds, self.family + self._name)
-            found = known[at] = (keys.to(device), keys.numpy().astype(np.uint32))
+            words = np.array([streams.key(purpose, seed, self.family + self._name) for seed in self._seeds], np.uint32)
+            # A transform of torch.func wraps what is made inside of it, and the keys outlive it.
+            found = known[at] = (_bare(torch.from_numpy(words.astype(np.int64)).to(device)), words)
         return found
 
     def get_extra_state(self) -> Tensor:

@@ -39,6 +39,8 @@ class BernoulliConv2d(StochasticLayer):
         weight [O, C / groups, kH, kW] or [R, ...]; input [B, C, H, W] (shared) or [R, B, C, H, W];
         output [B, O, H', W'] or [R, B, O, H', W'].
 
+    Compiled, it is a break of the graph, but in the mean field (see `Addressed`).
+
     Source:
         Schug, Benzing & Steger 2021, eq. 4.1 to 4.3, with shared weights.
     """

@@ -36,6 +36,8 @@ class BernoulliLinear(StochasticLayer):
     Shapes:
         weight [O, I] or [R, O, I]; input [B, I] (shared by the replicas) or [R, B, I]; output [B, O] or [R, B, O].
 
+    Compiled, it is a break of the graph, but in the mean field (see `Addressed`).
+
     Source:
         Schug, Benzing & Steger 2021, eq. 4.1 to 4.3.
     """
@@ -135,7 +137,11 @@ class BernoulliLinear(StochasticLayer):
             require(factor is None, "short-term plasticity per event is not available inside torch.func transforms.")
             scales = self._event_counts(p, x.shape[-2], steps, x) / (p * self.sites).unsqueeze(1)
             spread = scales * weight.unsqueeze(1)
-            out = (spread @ (x if x.ndim == 3 else x.unsqueeze(0)).unsqueeze(3)).squeeze(3)
+            lead = x if x.ndim == 3 else x.unsqueeze(0)
+            out = (spread @ lead.detach().unsqueeze(3)).squeeze(3)
+            # A silent neuron has a gradient too: that of the expected strengths, as in `transmit_events`.
+            mean = lead @ weight.detach().transpose(1, 2)
+            out = out + (mean - mean.detach())
         else:
             lead = x if x.ndim == 3 else x.unsqueeze(0)
             factors = factor if factor is None or factor.ndim == 3 else factor.unsqueeze(0)

@@ -5,14 +5,14 @@ import io
 import pickle
 import sys
 import warnings
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 import torch
 import torch.nn.functional as F
 from layer_kinds import DOUBLE, KINDS, LAYERS, at, build, draws, gradients, inputs, passed, same
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, grad, jacrev, jvp, stack_module_state, vmap
 from torch.nn.utils import parametrizations, parametrize, prune, weight_norm
 from torch.utils.checkpoint import checkpoint
 
@@ -231,6 +231,46 @@ def test_vmap_over_examples_is_a_frozen_pass(kind):
     assert draws(net) == [1] * len(draws(net))
 
 
+TRANSFORMS = {
+    "grad": lambda f, x: grad(lambda x: f(x).sum())(x),
+    "jacrev": lambda f, x: jacrev(lambda x: f(x).flatten(0, -2).sum(0))(x).sum(0),
+    "jvp": lambda f, x: jvp(f, (x,), (x,))[1].sum(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@EACH
+def test_a_first_pass_inside_a_transform(kind, transform):
+    net, plain, x = build(kind), build(kind), inputs(kind)
+    with synsim.frozen(plain, 0):
+        given = x.clone().requires_grad_()
+        if kind.startswith("spiking"):
+            expected = torch.zeros_like(x)  # no gradient goes through a spike that is drawn
+        else:
+            (expected,) = torch.autograd.grad(plain(given).sum(), given)
+        after = plain(x)
+    found = TRANSFORMS[transform](net, x)
+    torch.testing.assert_close(found, (expected * x).sum() if transform == "jvp" else expected, rtol=1e-10, atol=1e-13)
+    assert set(draws(net)) == {0}
+    assert torch.equal(net(x), after)
+
+
+@EACH
+def test_an_ensemble_of_networks(kind):
+    nets, x = [build(kind) for _ in range(3)], inputs(kind)
+    with torch.no_grad():
+        for k, net in enumerate(nets):
+            for parameter in net.parameters():
+                parameter.mul_(1 + k)
+            for layer in synsim.synapses(net).values():
+                layer.p.mul_(0.9**k)
+    parameters, buffers = stack_module_state(nets)
+    found = vmap(lambda w, b, x: functional_call(nets[0], (w, b), (x,)), in_dims=(0, 0, None))(parameters, buffers, x)
+    with synsim.frozen(nets[0], 0), synsim.frozen(nets[1], 0), synsim.frozen(nets[2], 0):
+        torch.testing.assert_close(found, torch.stack([net(x) for net in nets]), rtol=1e-10, atol=1e-13)
+
+
 @EACH
 def test_inference_mode(kind):
     net, plain, x = build(kind), build(kind), inputs(kind)
@@ -411,3 +451,35 @@ def test_four_threads_share_a_network(kind):
         return [t.flatten().tolist() for t in pair]
 
     assert sorted(map(key, found)) == sorted(map(key, expected))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LAYERS if kind != "always released"])
+def test_views_belong_to_their_thread(kind):
+    net, x = build(kind), inputs(kind)
+    expected = []
+    for draw in range(4):
+        with synsim.frozen(net, draw):
+            expected.append(net(x).detach())
+    found = [[] for _ in range(4)]
+    start = Barrier(4)
+
+    def work(draw):
+        start.wait()
+        for _ in range(10):
+            with synsim.frozen(net, draw):
+                found[draw].append(net(x).detach())
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [Thread(target=work, args=(draw,)) for draw in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(len(outs) == 10 and all(torch.equal(out, expected[k]) for out in outs) for k, outs in enumerate(found))
+    assert set(draws(net)) == {0}
+    net(x)
+    assert set(draws(net)) == {1}
