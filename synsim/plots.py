@@ -418,6 +418,11 @@ def histogram(ax: Axes, centres: ArrayLike, shares: ArrayLike, label: str, numbe
     """
     at, values, number = array(centres, "centres", 1), array(shares, "shares", 2), whole(number, "number", 0)
     require(len(at) > 0 and bool(np.isfinite(at).all()), f"centres must be finite numbers, one at least, got {at}.")
+    widths = np.diff(at)
+    require(
+        bool((widths > 0).all()) and (len(at) < 3 or bool(np.allclose(widths, widths[0], rtol=1e-3, atol=0))),
+        "centres must rise in equal steps, for bars that are as wide as their bins, got others.",
+    )
     _require_places(at, values, "shares", "bin")
     mean = statistics.summary(values).mean
     half = (at[1] - at[0]) / 2 if len(at) > 1 else 0.5

@@ -42,6 +42,8 @@ REFUSED = {
     "no columns": (lambda: plots.legend_over(MADE, AX, columns=0), "columns must be a whole number from 1"),
     "another page": (lambda: plots.letter(AX, "a", 1e300), r"up, in points, must lie in \[-1e4, 1e4\]"),
     "no bin": (lambda: plots.histogram(AX, [], [[]], "a"), "centres must be finite numbers, one at least"),
+    "bins that fall": (lambda: plots.histogram(AX, [2, 1], [[1.0, 2.0]], "a"), "centres must rise in equal steps"),
+    "uneven bins": (lambda: plots.histogram(AX, [1, 2, 4], [[1.0, 2, 3]], "a"), "centres must rise in equal steps"),
     "bins": (lambda: plots.histogram(AX, [0, 1], [[1.0]], "a"), r"shares must hold one value per bin, \[R, 2\]"),
     "a row of two axes": (lambda: tables.row("a", "b", [[1.0]]), "values must have one axis"),
     "sparse values": (
