@@ -27,7 +27,7 @@ def step(**changed: object) -> Tensor:
 
 
 def dataset(**changed: object) -> data.Dataset:
-    images, labels = torch.zeros(4, 1, 3, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
+    images, labels = torch.full((4, 1, 3), 9, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
     given = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels, "classes": 2, "levels": 255}
     return data.Dataset("made", **{**given, "mean": (0.5,), "sd": (0.5,), **changed})
 

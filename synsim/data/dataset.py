@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synsim._checks import class_labels, require, tensor, whole
+from synsim._checks import class_labels, require, tensor, warn, whole
 from synsim._doors import check_fields
 
 
@@ -62,6 +62,12 @@ class Dataset:
             "Take both from the same data set.",
         )
         self._check_scale(shape)
+        if self.levels > 1 and int(self.x_train.max()) <= 1:
+            warn(
+                f"{self.name}: no training pixel is above 1 of levels={self.levels}, so that all images are nearly "
+                "black. Pixels from 0 to 1 must become (x * 255).round() before they become uint8; images of black "
+                "and white have levels=1."
+            )
 
     def __repr__(self) -> str:
         """Sizes instead of pixels.

@@ -373,7 +373,7 @@ def cifar(tmp_path, monkeypatch):
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for label, file in enumerate((*CIFAR_FILES, "../outside.bin")):
             info = tarfile.TarInfo(f"cifar-10-batches-bin/{file}")
-            contents[file] = bytes([label]) + bytes(3072)
+            contents[file] = bytes([label]) + bytes(range(256)) * 12
             info.size = 3073
             archive.addfile(info, io.BytesIO(contents[file]))
     body = packed.getvalue()

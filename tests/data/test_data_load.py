@@ -73,7 +73,7 @@ def test_the_packed_file_is_read_where_both_are_there(tmp_path):
     assert len(load("mnist", tmp_path).x_train) == 7
 
 
-IMAGES = np.zeros((7, 28, 28))
+IMAGES = np.full((7, 28, 28), 9)
 
 
 FORMS = [
@@ -312,6 +312,7 @@ RIGHT = {
         ({"mean": "0.5"}, "mean must be a tensor, a NumPy array or a list of numbers"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*nearly black")
 def test_a_data_set_checks_its_parts(change, message):
     Dataset("mine", **RIGHT)
     with pytest.raises(ValueError, match=f"mine: .*{message}"):
@@ -320,7 +321,7 @@ def test_a_data_set_checks_its_parts(change, message):
 
 def test_more_than_256_classes_keep_their_labels():
     y = torch.arange(1000)
-    data = Dataset("many", X[:1].expand(1000, 3, 3), y, X[:1].expand(1000, 3, 3), y, 1000, 255, (0.5,), (0.3,))
+    data = Dataset("many", X[:1].expand(1000, 3, 3) + 9, y, X[:1].expand(1000, 3, 3), y, 1000, 255, (0.5,), (0.3,))
     assert data.y_train.dtype == torch.int64
     assert data.y_train.tolist() == list(range(1000))
     (task,) = synsim.tasks.single(data)
@@ -351,6 +352,17 @@ def test_whole_numbers_of_any_form_make_the_same_data_set(form):
     torch.testing.assert_close(synsim.tasks.single(data)[0].test[0:2], (x.flatten(1) / 17 - 0.5) / 0.25)
 
 
+@pytest.mark.parametrize("levels", [2, 16, 255])
+def test_images_that_lost_their_pixels_are_noticed(levels):
+    scaled = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
+    for x in (scaled.to(torch.uint8), scaled.round().to(torch.uint8)):
+        with pytest.warns(UserWarning, match=rf"mine: no training pixel is above 1 of levels={levels}.*nearly black"):
+            Dataset("mine", **(RIGHT | {"x_train": x, "x_test": x, "levels": levels}))
+        Dataset("mine", **(RIGHT | {"x_train": x, "x_test": x, "levels": 1}))
+        Dataset("mine", **(RIGHT | {"x_train": torch.full_like(x, 2), "x_test": x, "levels": levels}))
+
+
+@pytest.mark.filterwarnings("ignore:.*nearly black")
 def test_a_data_set_shows_its_sizes_not_its_pixels():
     assert repr(Dataset("mine", **RIGHT)) == "Dataset('mine': 2 train and 2 test images of 3×3, 10 classes)"
 
