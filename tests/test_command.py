@@ -98,6 +98,10 @@ def test_one_value_in_a_config_file_is_a_list_of_one(text, wanted, tmp_path):
         ("- 1", "config"),
         ("", "config"),
         ("lr: {", "config"),
+        ("seeds: [1, 2]\nepochs: 2\nseeds: [3]", "seeds is given twice"),
+        ("checkpoint-every: 1\ncheckpoint_every: 2", "checkpoint_every is given twice"),
+        ("seeds: [1, 010]", "YAML reads 010 as 8"),
+        ("epochs: 1:30", "YAML reads 1:30 as 90"),
     ],
 )
 def test_mistakes_in_a_config_file(text, message, tmp_path, capsys):

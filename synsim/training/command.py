@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -111,6 +112,9 @@ def _config_file(many: typing.Container[str]) -> type[ActionConfigFile]:
     # YAML files in which a list of one may be written as its only element, as on the command line.
     class ConfigFile(ActionConfigFile):
         def __call__(self, parser: Any, namespace: Any, value: Any, option_string: str | None = None) -> None:
+            wrong = _misread(value)
+            if wrong:
+                parser.error(f"config {value}: {wrong}")
             super().__call__(parser, namespace, _listed(value, many), option_string)  # type: ignore[no-untyped-call,unused-ignore]
 
     return ConfigFile
@@ -125,6 +129,26 @@ def _listed(value: str, many: typing.Container[str]) -> str:
         return value
     single = [name for name, one in content.items() if str(name).replace("-", "_") in many and _is_single(one)]
     return json.dumps({**content, **{name: [content[name]] for name in single}}, default=str) if single else value
+
+
+def _misread(value: str) -> str:
+    # What YAML takes for something else than was meant, without a word; "" if there is nothing.
+    try:
+        root = yaml.compose(Path(value).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""  # jsonargparse says what is wrong with it
+    if not isinstance(root, yaml.MappingNode):
+        return ""
+    names = [str(key.value).replace("-", "_") for key, _ in root.value]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        return f"{', '.join(twice)} is given twice, and YAML would drop the first; give it once."
+    for _, given in root.value:
+        for node in given.value if isinstance(given, yaml.SequenceNode) else [given]:
+            if str(node.tag).endswith(":int") and (":" in node.value or re.fullmatch(r"[-+]?0[0-9_]+", node.value)):
+                read = yaml.safe_load(node.value)
+                return f"YAML reads {node.value} as {read}, in octal or base 60; write {read}, or the number meant."
+    return ""
 
 
 def _is_single(value: object) -> bool:
