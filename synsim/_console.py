@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,6 +85,8 @@ class Steady:
 def steady() -> Iterator[None]:
     """Make `print`, warnings and progress bars safe on any stdout and stderr: narrow, full, closed or broken.
 
+    Ctrl-C ends the program in a word, with the exit status that shells give it.
+
     Yields:
         Nothing; both streams are as before afterwards.
     """
@@ -92,6 +95,9 @@ def steady() -> Iterator[None]:
     sys.stdout, sys.stderr = (stream if stream is None else Steady(stream) for stream in before)
     try:
         yield
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     finally:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -410,6 +411,21 @@ def test_every_table_can_be_printed(encoding, monkeypatch) -> None:
     }
     assert shown.rstrip("\n") == expected.get(encoding, shown.rstrip("\n"))
     assert shown.endswith("\n")
+
+
+def test_ctrl_c_ends_any_program_in_a_word(capsys) -> None:
+    before = sys.stdout, sys.stderr
+
+    def program() -> None:
+        with _console.steady():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+    with pytest.raises(SystemExit) as ended:
+        program()
+    assert ended.value.code == 130
+    assert (sys.stdout, sys.stderr) == before
+    assert capsys.readouterr().err == "\ninterrupted\n"
 
 
 class Failing(io.StringIO):
