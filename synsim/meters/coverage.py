@@ -160,7 +160,7 @@ def _unasked(layer: StochasticLayer) -> bool:
 def _with_others(net: nn.Module, name: str, x: Tensor, head: int | None) -> Tensor:
     # The output with other parameters in one layer; no multiple of its own, which a normalisation would hide.
     others = {
-        f"{name}.{part}" if name else part: torch.linspace(-1, 2, p.numel()).reshape(p.shape).to(p)
+        f"{name}.{part}" if name else part: torch.linspace(-1, 2, p.numel(), device=p.device).reshape(p.shape).to(p)
         for part, p in synapses(net)[name].named_parameters()
     }
     return tensor_of(functional_call(net, others, (x,), {} if head is None else {"head": head}))
