@@ -133,6 +133,23 @@ def index(value: object, what: str) -> int:
     return value if type(value) is int and 0 <= value <= LARGEST else whole(value, what, 0)
 
 
+def times(value: object, what: str, least: int = 1) -> int:
+    """How often something is done, one after the other: a number that ends.
+
+    Args:
+        value: the number given.
+        what: its name in the message.
+        least: smallest number allowed.
+
+    Returns:
+        The number as an int.
+
+    Raises:
+        ValueError: if it isn't a whole number from `least` to `MOST_SAMPLES`.
+    """
+    return whole(value, what, least, MOST_SAMPLES)
+
+
 def affordable(size: int, what: str) -> None:
     """Refuse what would take more memory than this machine has, before any is taken.
 

@@ -25,6 +25,7 @@ _compiling = torch.compiler.is_compiling
 ROWS = (Tensor, np.ndarray)
 SEQUENCES = (Sequence, tuple, list)
 ARRAYS = (np.ndarray, list, tuple)
+_MEMORY = re.compile("DefaultCPUAllocator|Storage size calculation overflowed")
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _HOUSE = str(Path(__file__).parent)
 SHOWN = 80
@@ -159,7 +160,7 @@ def explain(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[s
     """
     if isinstance(error, ArgumentError) or _in_words(error):
         return
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         raise MemoryError(f"{function.__qualname__} asks for more memory than there is ({error}). Use smaller sizes.")
     try:
         names, promises = _promises(function)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import MOST_SAMPLES, Number, flag, require, whole
+from synsim._checks import Number, flag, require, times, whole
 from synsim._doors import typed
 from synsim._rules import Home, Rule, network, per_replica
 from synsim.kernels.normal import normals
@@ -123,7 +123,7 @@ class BGD(Rule):
                 yield home.name, parameter, group
 
     def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        samples, antithetic = whole(settings["samples"], "samples", 1, MOST_SAMPLES), bool(settings["antithetic"])
+        samples, antithetic = times(settings["samples"], "samples"), bool(settings["antithetic"])
         require(
             not antithetic or samples % 2 == 0, f"antithetic draws come in pairs: samples must be even, got {samples}."
         )

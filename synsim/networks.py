@@ -134,7 +134,7 @@ def cnn(
         trunk.add_module("drop3", StreamDropout(0.5, replicas=replicas))
     last = [
         BernoulliLinear(512, classes, dtype=dtype, **kind)  # type: ignore[arg-type]
-        for _ in range(1 if heads is None else whole(heads, "heads"))
+        for _ in range(1 if heads is None else whole(heads, "heads", 1, 2**16))
     ]
     if heads is not None:
         return initialised(MultiHead(trunk, last), seed, scheme="glorot")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from synsim import kernels, streams
-from synsim._checks import MOST_SAMPLES, Number, available_device, constant, require, whole
+from synsim._checks import Number, available_device, constant, require, times, whole
 from synsim._doors import shown, typed
 
 MODELS = ("standard", "presynaptic")
@@ -410,7 +410,7 @@ class Perceptron:
             bool [R, P].
         """
         self._checked(x, y)
-        whole(samples, "samples", 1, MOST_SAMPLES)
+        times(samples, "samples")
         keys, words = self._keys["eval"]
         strength, found = self.weight / self.p, []
         for block in range(-(-x.shape[1] // BLOCK)):

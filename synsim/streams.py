@@ -114,7 +114,7 @@ def release_bits(keys: Tensor, count: int, *, site: int, example: Tensor, draw: 
     """
     _check_keys(keys)
     _check_words(example, "example")
-    count, site, draw = whole(count, "count", 0), whole(site, "site", 0, WORD), whole(draw, "draw", 0, WORD)
+    count, site, draw = whole(count, "count", 0), whole(site, "site", 0, 254), whole(draw, "draw", 0, WORD)
     require(example.ndim == 1, f"example must be of shape [E], got {list(example.shape)}.")
     affordable(200 * example.numel() * keys.shape[0] * count, f"release bits of {count} synapses")
     return _philox.release_bits(keys, count, site=site, example=example, draw=draw)

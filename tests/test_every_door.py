@@ -101,6 +101,16 @@ NONSENSE = {
         "replicas must be a whole number",
     ),
     "random numbers without end": (lambda: streams.uniform(streams.keys("init", [1]), 2**40), "GiB of memory"),
+    "passes without end": (
+        lambda: meters.accuracy(net(), X, Y, samples=HUGE),
+        "samples must be a whole number from 1 to",
+    ),
+    "draws without end": (lambda: synsim.BGD(net(), samples=HUGE), "samples must be a whole number"),
+    "classes without end": (
+        lambda: meters.mutual_information(net(), X, Y, classes=2**62),
+        "classes must be a whole number from 1 to",
+    ),
+    "a gain that is none": (lambda: spiking.spiking_mlp([3, 2], gain=NAN), "gain must"),
     "shuffles without end": (lambda: meters.shuffled(MASKS, [1], 2**40), "GiB of memory"),
     "patterns without end": (lambda: perceptron.patterns([1], 0, 2**40, 2**20), "patterns may have"),
     "a pool without end": (lambda: synsim.networks.MaxPool(10**30), "size must be a whole number from 1 to"),

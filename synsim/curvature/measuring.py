@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from synsim._checks import MOST_SAMPLES, require, whole
+from synsim._checks import require, times, whole
 from synsim._doors import typed
 from synsim._kept import TURN, kept
 from synsim.synapses import Address, addressed, evaluation, expected
@@ -85,7 +85,7 @@ def measured(
         ValueError: if the view is unknown, or a module mixes examples.
     """
     require(view in VIEWS, f"view must be one of {', '.join(VIEWS)}, got {view!r}.")
-    samples, block = whole(samples, "samples", 1, MOST_SAMPLES), whole(block, "block")
+    samples, block = times(samples, "samples"), whole(block, "block")
     with ExitStack() as stack:
         stack.enter_context(TURN)  # before anything is asked that another thread may have changed for its own
         _refuse_mixing(net)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import finite, require, whole
+from synsim._checks import finite, require, times, whole
 from synsim._doors import typed
 from synsim.curvature import (
     Score,
@@ -46,7 +46,7 @@ class _Options(View):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.labels in LABELS, f"labels must be one of {', '.join(LABELS)}, got {self.labels!r}.")
-        self._keep("draws", whole(self.draws, "draws"))
+        self._keep("draws", times(self.draws, "draws"))
 
 
 class Fisher(Importance):

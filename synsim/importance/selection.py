@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import MOST_SAMPLES, NotFiniteError, labels, number, require, whole
+from synsim._checks import NotFiniteError, labels, number, require, times, whole
 from synsim.inputs import Images, has_replicas, labelled, output_replicas, rows_of
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
@@ -45,7 +45,7 @@ class View:
             self._keep("images", whole(self.images, "images"))
         known = isinstance(self.view, str) and self.view in ("expected", "sampled")
         require(known, f"view must be expected or sampled, got {self.view!r}.")
-        self._keep("samples", whole(self.samples, "samples", 1, MOST_SAMPLES))
+        self._keep("samples", times(self.samples, "samples"))
         self._keep("block", whole(self.block, "block"))
         self._keep("seed", whole(self.seed, "seed", 0))
         try:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import finite, whole
+from synsim._checks import finite, times, whole
 from synsim._doors import typed
 from synsim.curvature import case_of, mean_response_gradients, measured, refuse_meeting, wide
 from synsim.importance.base import Importance
@@ -25,7 +25,7 @@ class _Options(View):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.slices is not None:
-            self._keep("slices", whole(self.slices, "slices"))
+            self._keep("slices", times(self.slices, "slices"))
         self._keep("chunk", whole(self.chunk, "chunk"))
 
 

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from synsim._checks import affordable
+
 
 def joint_distribution(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Joint distribution of class and prediction.
@@ -17,6 +19,8 @@ def joint_distribution(probabilities: Tensor, labels: Tensor, classes: int) -> T
     Returns:
         [R, C, K], each replica summing to 1; classes without images have a row of 0.
     """
+    lead, width = probabilities.shape[0], probabilities.shape[-1]
+    affordable(probabilities.element_size() * lead * classes * width, f"a joint distribution of {classes} classes")
     joint = probabilities.new_zeros(probabilities.shape[0], classes, probabilities.shape[-1])
     index = labels.unsqueeze(-1).expand(probabilities.shape)
     return joint.scatter_add_(1, index, probabilities) / labels.shape[-1]

@@ -104,7 +104,7 @@ def predictions(
     require(kind in KINDS, f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
     probabilities, labels = one_pass(net, x, y, block, seed, head)
     width = probabilities.shape[-1]
-    classes = width if classes is None else whole(classes, "classes")
+    classes = width if classes is None else whole(classes, "classes", 1, 2**31)
     require(
         int(labels.max()) < classes,
         f"labels must lie below classes={classes}, got {int(labels.max())}.",

@@ -57,7 +57,7 @@ def passes(
         Number of the pass, slice of the images, and their logits [n, C] or [R, n, C].
     """
     images = as_images(net, x)
-    samples = _checks.whole(samples, "samples", 1, _checks.MOST_SAMPLES)
+    samples = _checks.times(samples, "samples")
     count = len(images)
     block = count if block is None else _checks.whole(block, "block")
     with torch.no_grad(), evaluation(net, seed) as address, kept(net):

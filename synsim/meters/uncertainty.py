@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import require, whole
+from synsim._checks import require, times
 from synsim._doors import typed
 from synsim.meters.estimators import information, jackknife, joint_distribution, leave_one_out, miller_madow
 from synsim.meters.information import predictions
@@ -74,7 +74,7 @@ def information_interval(
         ValueError: if the level does not lie between 0 and 1, or an argument does not fit `mutual_information`.
     """
     require(0 < level < 1, f"level must be between 0 and 1, such as 0.95, got {level!r}.")
-    resamples = whole(resamples, "resamples", 2)
+    resamples = times(resamples, "resamples", 2)
     seen, labels, classes, alone = predictions(net, x, y, kind, classes, block, seed, head)
     joint = joint_distribution(seen, labels, classes)
     plain = information(joint)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from synsim._checks import MOST_SAMPLES, require, whole
+from synsim._checks import require, times, whole
 from synsim._doors import typed
 from synsim._kept import kept
 from synsim.inputs import Images, as_images
@@ -131,7 +131,7 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
 
 def _runs(net: SpikingMLP, x: Tensor | Images, samples: int, block: int, seed: int) -> Iterator[tuple[slice, Record]]:
     images = as_images(net, x)
-    samples, block = whole(samples, "samples", 1, MOST_SAMPLES), whole(block, "block")
+    samples, block = times(samples, "samples"), whole(block, "block")
     with torch.no_grad(), evaluation(net, seed) as passes, kept(net):
         net.eval()
         for sample in range(samples):

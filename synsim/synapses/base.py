@@ -201,7 +201,7 @@ class StochasticLayer(Addressed):
         Returns:
             bool like `weight`; with several sites the uint8 count of releases.
         """
-        address, example = self.address, whole(example, "example", 0)
+        address, example = self.address, whole(example, "example", 0, streams.WORD)
         if address.mean:
             full = torch.full_like(self.p, self.sites, dtype=torch.uint8)
             return full.bool() if self.sites == 1 else full

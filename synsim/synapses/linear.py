@@ -227,10 +227,11 @@ class BernoulliLinear(StochasticLayer):
             ValueError: for `scope="event-gaussian"`, which has no masks.
         """
         require(self.scope != "event-gaussian", 'scope="event-gaussian" has no masks; use scope="event".')
+        step = whole(step, "step", 0, events.LAST_STEP - 1)
         if self.scope != "event" or self.address.mean:
             return super().draw_mask(example)
         p, (keys, _) = self._lead(self.p), self._key(self.address.purpose)
-        steps = torch.tensor([whole(step, "step", 0)], device=p.device)
+        steps = torch.tensor([step], device=p.device)
         where = torch.tensor([self.address.example + whole(example, "example", 0)], device=p.device)
         counts = [self._would_release(p[r], keys[r], steps, where)[0] for r in range(p.shape[0])]
         found = torch.stack(counts).reshape(self.p.shape).to(torch.uint8)

@@ -9,7 +9,7 @@ import torch
 import xarray
 from torch import Tensor
 
-from synsim._checks import dense, require, whole
+from synsim._checks import dense, require, times, whole
 from synsim._doors import check_fields, typed
 from synsim.records.dataset import is_name
 
@@ -109,6 +109,7 @@ class History:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        times(self.epochs, "epochs")
         for name, value in (*self.per_epoch.items(), *self.after_task.items(), ("accuracy", self.accuracy)):
             axes = 3 if name == "accuracy" else 2
             require(
@@ -134,7 +135,7 @@ class History:
             A history full of NaN.
         """
         check_names(probes)
-        epochs = whole(epochs, "epochs")
+        epochs = times(epochs, "epochs")
         shape = (len(seeds), len(trained), epochs)
         per_epoch = {
             name: torch.full(shape, torch.nan, dtype=torch.float64, device="cpu") for name in (*PER_EPOCH, *probes)

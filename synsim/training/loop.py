@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from synsim._checks import require, warn, whole
+from synsim._checks import require, times, warn, whole
 from synsim._doors import typed
 from synsim._names import named_parameters
 from synsim.meters import accuracy
@@ -242,7 +242,7 @@ def fit(
         TrainingFailedError: if every replica failed.
         TrainingStoppedError: if `stop` said so.
     """
-    probe_every = whole(probe_every, "probe_every")
+    probe_every, samples = whole(probe_every, "probe_every"), times(samples, "samples")
     todo = plan(net, tasks, test, seeds, epochs, steps, batch)
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
     check_names(probes or {}, protection.after_task if protection is not None else ())

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from by_call import BY_CALL
-from judge import ACCEPTED, WORDS
-from kinds import Scene
+from judge import ACCEPTED, DOOR, WORDS
+from kinds import Kind, Scene, constant
 from public import callables
 from worker import attempt, recipes
 
@@ -30,11 +30,8 @@ HERE = Path(__file__).parent
 ROOT = Path(synsim.__file__).parent.parent
 START, PATIENCE = 120.0, 60.0
 """Seconds that the libraries may take to come up, and one set to end."""
-MOST_ACCEPTED, MOST_RAW = 0.055, 0.105
-"""Shares of all sets, little above what they are now (0.047 and 0.093 of 2,000 sets).
-
-The aim is 0.005 and 0.05: lower them with every door that is mended.
-"""
+MOST_ACCEPTED, MOST_RAW = 0.005, 0.05
+"""Shares of all sets. Of 300 sets at a fixed seed that is one set that is taken, and 15 raw errors."""
 SEED = 1
 
 
@@ -179,6 +176,21 @@ def test_every_recipe_belongs_to_something_public():
     owners = {name.rsplit(".", 1)[0] for name in names}
     unused = [name for name in BY_CALL if name not in names and name not in owners]
     assert not unused, f"no such callable: {unused}"
+
+
+@pytest.mark.parametrize("size", [2**31, 2**62])
+def test_no_number_asks_for_work_without_end(size, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = {}
+    for name, (public, kinds) in recipes().items():
+        for argument, kind in kinds.items():
+            if not any(map(kind.makes_sense, range(1, 7))) or kind.makes_sense(size):
+                continue
+            given = {**kinds, argument: Kind(constant(size))}
+            verdict, place, _ = attempt(public, given, Scene(random.Random(name), tmp_path), [])
+            if verdict not in (WORDS, DOOR, ACCEPTED):
+                wrong[f"{name}({argument}=)"] = f"{verdict} {place}"
+    assert not wrong, wrong
 
 
 def test_nonsense_is_refused_in_words():
