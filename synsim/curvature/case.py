@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import ismethod
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakMethod, ref
 
 import torch
@@ -20,12 +20,16 @@ from synsim.inputs.images import count_of
 from synsim.synapses import Addressed, addressed
 from synsim.synapses.addressed import PLAIN
 
+T = TypeVar("T")
+
 TRIED = 3
 """Examples of a trial."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 FIXED = (bool, int, float, str, type(None), torch.dtype, torch.Size)
-DEEP, LONG = 3, 100
+DEEP, LONG = 3, 32
 """How far settings of a network are looked into: containers within containers, and entries of each."""
+MANY = 32
+"""Structures of one network that are remembered: settings that count would make them without end."""
 FAILURES = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError)
 """What networks raise where they cannot go."""
 
@@ -129,6 +133,19 @@ class Case:
         return (*parts, shape, self.head, modes)
 
 
+def remember(known: dict[object, T], key: object, verdict: T) -> None:
+    """Keep a verdict on a structure, and not more than a few of them.
+
+    Args:
+        known: structure -> verdict, of one network.
+        key: the structure.
+        verdict: what was found.
+    """
+    if len(known) >= MANY:
+        known.clear()
+    known[key] = verdict
+
+
 @typed
 def case_of(net: nn.Module, images: Images, measurement: Measurement, head: int | None) -> Case:
     """The first examples, with the masks of the first pass.
@@ -178,7 +195,8 @@ def _frozen(value: Any, deep: int = DEEP) -> object:
     if callable(value):
         return _pointer(value)
     held = getattr(value, "__dict__", None)
-    return type(value), None if held is None else _frozen(dict(held), deep)
+    # Of an object its own settings alone: what it points to may be as large as a trainer with its data.
+    return type(value), None if held is None else _frozen(dict(held), min(deep, 1))
 
 
 def _pointer(value: Any) -> object:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from synsim._checks import require, whole
 from synsim._doors import typed
 from synsim.curvature.capture import simple
-from synsim.curvature.case import FAILURES, TRIED, Case
+from synsim.curvature.case import FAILURES, TRIED, Case, remember
 from synsim.curvature.means import gradients, parameters_of
 
 CHUNK = 256
@@ -37,7 +37,7 @@ def refuse_chunks(case: Case, size: int, *, gradients: bool = False) -> None:
     if count <= max(TRIED, known.get(key, 0)):
         return
     _refuse_parts(case.chunk(count), (count + 1) // 2, gradients)
-    known[key] = count
+    remember(known, key, count)
 
 
 @typed
@@ -54,7 +54,7 @@ def refuse_meeting(case: Case, size: int) -> None:
         # The graph tells whether it hides parameters.
         simple(case.net, parameters_of(case.net), case.count, case.together)
         _refuse_parts(case, 1, True)
-        known[key] = case.count
+        remember(known, key, case.count)
     refuse_chunks(case, size, gradients=True)
 
 

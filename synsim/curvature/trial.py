@@ -14,7 +14,7 @@ from torch.func import vmap
 from synsim._checks import warn
 from synsim._kept import kept
 from synsim.curvature.capture import simple
-from synsim.curvature.case import FAILURES, HOOKS, Case
+from synsim.curvature.case import FAILURES, HOOKS, Case, remember
 from synsim.curvature.means import dense, parameters_of
 from synsim.curvature.meeting import along_of, close, refuse, separately, tolerance
 from synsim.inputs import tensor_of
@@ -66,7 +66,7 @@ def way_of(case: Case, closed: Sums, batched: Sums) -> Way:
             way = _again(case, way, closed, batched)
         if way.kind == "meeting":
             refuse(case)
-        ways[key] = way
+        remember(ways, key, way)
     if way.kind == "single":
         warn(
             f"gradients are taken one example at a time, which is slow: {way.why} "
