@@ -66,6 +66,7 @@ def test_the_error_that_one_side_lacks_is_taken_from_the_other():
         (lambda: report.Limit("a", ("b",), "=", 0.5, "c"), "sign must be one of <, >, got '='"),
         (lambda: report.Limit("a", ("b",), "<", math.nan, "c"), r"limit must lie in \(-inf, inf\), got nan"),
         (lambda: report.Value("a", ("b",), Published(1.0), -1), "digits must be a whole number from 0 to 20, got -1"),
+        (lambda: report.of_limit(0.1, 0.2, "<", math.inf), "limit must be finite, got inf"),
         (lambda: Heading(0, "a"), "level must be a whole number from 1 to 6, got 0"),
         (lambda: Table("", ("a", "b"), (("c",),)), r"as many cells as the head, 2, got \[1\]"),
         (lambda: Table("", ("a",), (("c",),), (Heading(1, "a"),) * 2), "a link for each of 1 rows or none, got 2"),

@@ -169,8 +169,9 @@ def of_limit(low: float, high: float, sign: str, limit: float) -> str:
         The verdict.
 
     Raises:
-        ValueError: if the sign is another one.
+        ValueError: if the sign is another one, or the threshold is not finite.
     """
+    require(math.isfinite(limit), f"limit must be finite, got {limit!r}.")
     if sign not in ("<", ">"):
         raise ValueError(f"sign must be '<' or '>', got {sign!r}.")
     if not (math.isfinite(low) and math.isfinite(high)):
