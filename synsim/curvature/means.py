@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import require
+from synsim._checks import require, whole
 from synsim._doors import typed
 from synsim._names import named_parameters
 from synsim.curvature.measuring import Measurement
@@ -127,7 +127,7 @@ def batch_gradients(
     Yields:
         Parameter name -> gradient of the mean over the batch.
     """
-    parameters = parameters_of(net)
+    parameters, batch = parameters_of(net), whole(batch, "batch")
     for rows in measurement.rows(count_of(images), batch):
         if rows.stop - rows.start < min(batch, len(images)):
             continue

@@ -31,7 +31,12 @@ ROOT = Path(synsim.__file__).parent.parent
 START, PATIENCE = 120.0, 60.0
 """Seconds that the libraries may take to come up, and one set to end."""
 MOST_ACCEPTED, MOST_RAW = 0.005, 0.05
-"""Shares of all sets. Of 300 sets at a fixed seed that is one set that is taken, and 15 raw errors."""
+"""Shares of all sets."""
+SPARE = 3
+"""Sets that 300 may take beyond their share of 1.5.
+
+Which sets are tried changes with every new callable; at a true share of 0.5 % four or fewer are taken in 98 of 100.
+"""
 SEED = 1
 
 
@@ -148,12 +153,12 @@ def table(found: list[Try]) -> str:
     return "\n".join([*lines, *(f"{each.verdict}: {each.name}({each.said}) {each.where}" for each in bad)])
 
 
-def hold(found: list[Try]) -> None:
+def hold(found: list[Try], spare: int = 0) -> None:
     count = Counter(each.verdict for each in found)
     said = table(found)
     print(said)
     assert count["crash"] == count["hang"] == 0, said
-    assert count["accepted"] <= MOST_ACCEPTED * len(found), said
+    assert count["accepted"] <= MOST_ACCEPTED * len(found) + spare, said
     assert count["raw"] <= MOST_RAW * len(found), said
 
 
@@ -194,7 +199,7 @@ def test_no_number_asks_for_work_without_end(size, tmp_path, monkeypatch):
 
 
 def test_nonsense_is_refused_in_words():
-    hold(tries(300))
+    hold(tries(300), SPARE)
 
 
 @pytest.mark.slow
