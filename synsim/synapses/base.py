@@ -254,7 +254,6 @@ class StochasticLayer(Addressed):
         strength, count = self.draw(weight)
         return weight if count is None else release(weight, strength, self.p, count, self.sites)
 
-    @explained
     def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass in batch scope, or take those that the view prescribes.
 
@@ -327,7 +326,6 @@ class StochasticLayer(Addressed):
         shape = "×".join(str(n) for n in self.p.shape)
         return f"{shape}, sites={self.sites}, scope={self.scope!r}, bias={self.bias is not None}"
 
-    @explained
     def check_input(self, x: Tensor, width: int) -> None:
         """Refuse inputs of the wrong rank, width, type or place.
 
@@ -338,23 +336,41 @@ class StochasticLayer(Addressed):
         Raises:
             ValueError: if x does not fit.
         """
+        # What fits, as nearly every input does, is told by a few comparisons; words are made for the rest.
+        weight = self._parameters.get("weight")
+        own = self.p if weight is None else weight
+        shape = x.shape if isinstance(x, Tensor) else ()
+        axes = self.example_ndim
+        free = len(shape) - axes
+        if (
+            (free == 1 or (free == 2 and self.replicas is not None and shape[0] == self.replicas))
+            and shape[-axes] == width
+            and x.dtype == own.dtype
+            and x.layout == torch.strided
+            and x.is_meta == own.is_meta
+        ):
+            return
+        self._refuse_input(x, width)
+
+    @explained
+    def _refuse_input(self, x: Tensor, width: int) -> None:
+        where = f"layer {self._name or type(self).__name__!r}"
         free = x.ndim - self.example_ndim
-        form = "B, " + ", ".join([str(width), "height", "width"][: self.example_ndim])
-        allowed = f"[{form}]" + ("" if self.replicas is None else f" or [{self.replicas}, {form}]")
         fits = free == 1 or (free == 2 and self.replicas is not None and x.shape[0] == self.replicas)
         if not fits or x.shape[-self.example_ndim] != width:
+            form = "B, " + ", ".join([str(width), "height", "width"][: self.example_ndim])
+            allowed = f"[{form}]" + ("" if self.replicas is None else f" or [{self.replicas}, {form}]")
+            flatten = self.example_ndim == 1 and x.ndim > 2
             raise ValueError(
-                f"layer {self._name or type(self).__name__!r} expects inputs of shape {allowed}, "
-                f"got {list(x.shape)}."
-                + (" Flatten the images first (x.flatten(1))." if self.example_ndim == 1 and x.ndim > 2 else "")
+                f"{where} expects inputs of shape {allowed}, got {list(x.shape)}."
+                + (" Flatten the images first (x.flatten(1))." if flatten else "")
             )
         weight = self._parameters.get("weight")
         dtype = (self.p if weight is None else weight).dtype
-        if x.dtype != dtype and not (
-            isinstance(x, Tensor) and x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
-        ):
+        mixed = isinstance(x, Tensor) and x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        if x.dtype != dtype and not mixed:
             raise ValueError(
-                f"layer {self._name or type(self).__name__!r} expects {dtype}, got {x.dtype}. "
+                f"{where} expects {dtype}, got {x.dtype}. "
                 + (
                     "Convert the inputs with x.to(dtype), scaled as for training."
                     if isinstance(x, Tensor)
@@ -362,7 +378,7 @@ class StochasticLayer(Addressed):
                 )
             )
         if x.layout != torch.strided or (x.is_meta and not self.p.is_meta):
-            raise ValueError(f"layer {self._name or type(self).__name__!r} expects a dense tensor, got {shown(x)}.")
+            raise ValueError(f"{where} expects a dense tensor, got {shown(x)}.")
 
 
 def strengths(value: Tensor, weight: Tensor) -> None:
