@@ -254,6 +254,7 @@ class StochasticLayer(Addressed):
         strength, count = self.draw(weight)
         return weight if count is None else release(weight, strength, self.p, count, self.sites)
 
+    @explained
     def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Draw the masks of one pass in batch scope, or take those that the view prescribes.
 
@@ -365,6 +366,8 @@ class StochasticLayer(Addressed):
                 f"{where} expects inputs of shape {allowed}, got {list(x.shape)}."
                 + (" Flatten the images first (x.flatten(1))." if flatten else "")
             )
+        if isinstance(x, Tensor) and (x.layout != torch.strided or (x.is_meta and not self.p.is_meta)):
+            raise ValueError(f"{where} expects a dense tensor, got {shown(x)}.")
         weight = self._parameters.get("weight")
         dtype = (self.p if weight is None else weight).dtype
         mixed = isinstance(x, Tensor) and x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
@@ -377,8 +380,6 @@ class StochasticLayer(Addressed):
                     else "Make a tensor of them first: torch.as_tensor(x, dtype=…)."
                 )
             )
-        if x.layout != torch.strided or (x.is_meta and not self.p.is_meta):
-            raise ValueError(f"{where} expects a dense tensor, got {shown(x)}.")
 
 
 def strengths(value: Tensor, weight: Tensor) -> None:
