@@ -201,7 +201,7 @@ def test_a_replica_has_the_interval_it_has_alone():
     [
         ({"level": 1.0}, "level must be between 0 and 1"),
         ({"level": 95}, "level must be between 0 and 1"),
-        ({"resamples": 1}, "resamples must be a whole number of at least 2"),
+        ({"resamples": 1}, "resamples must be a whole number from 2 to"),
         ({"kind": "hard"}, "kind must be one of soft, argmax"),
         ({"classes": 2}, "must lie below classes=2"),
         ({"seed": -1}, "seed must be a whole number"),
