@@ -24,7 +24,7 @@ from synsim.networks import initialised, redraw
 from synsim.tasks import Task, batches, epoch_order, independent_order
 from synsim.training import Session
 from synsim.training.command import option, parse
-from synsim.training.protection import full_gradient
+from synsim.training.gradients import full_gradient
 from synsim.training.state import pack, unpack
 from synsim.training.step import forward_backward
 
@@ -89,7 +89,7 @@ class Path:
         extra = {"independent": self.gradients(other)}
         gradient = self.gradients(rows)
         if self.step % self.config.every == 0:
-            extra["full"] = full_gradient(self.net, self.task)
+            extra["full"] = full_gradient(self.net, self.task.train, self.task.train.y, self.task.head)
             self.measure(gradient, extra["full"])
         before = {name: p.detach().clone() for name, p in self.net.named_parameters()}
         self.optimiser.step()

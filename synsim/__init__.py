@@ -3,12 +3,12 @@
 __version__ = "0.1.0"
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synsim import bgd as bgd
 from synsim import consolidation as consolidation
 from synsim import controls as controls
+from synsim import conversion as conversion
 from synsim import curvature as curvature
 from synsim import data as data
 from synsim import dropout as dropout
@@ -23,6 +23,7 @@ from synsim import plasticity as plasticity
 from synsim import streams as streams
 from synsim import tasks as tasks
 from synsim.bgd import BGD as BGD
+from synsim.conversion import convert as convert
 from synsim.importance import Step as Step
 from synsim.lesions import clamp_p as clamp_p
 from synsim.lesions import lesion_curve as lesion_curve
@@ -32,6 +33,7 @@ from synsim.losses import cross_entropy as cross_entropy
 from synsim.networks import MultiHead as MultiHead
 from synsim.networks import mlp as mlp
 from synsim.plasticity import PresynapticSGD as PresynapticSGD
+from synsim.plasticity import plastic as plastic
 from synsim.plasticity import probability_step as probability_step
 from synsim.synapses import BernoulliConv2d as BernoulliConv2d
 from synsim.synapses import BernoulliLinear as BernoulliLinear
@@ -54,6 +56,8 @@ _LATER = (
     "training",
 )
 
+_FROM = {"attach": "training", "suggest_g_lim": "training"}
+
 if TYPE_CHECKING:
     # A type checker reads these lines in place of `__getattr__`, which would tell it that every name is a module.
     from synsim import figures as figures
@@ -66,24 +70,28 @@ if TYPE_CHECKING:
     from synsim import statistics as statistics
     from synsim import tables as tables
     from synsim import training as training
+    from synsim.training import attach as attach
+    from synsim.training import suggest_g_lim as suggest_g_lim
 else:
 
-    def __getattr__(name: str) -> ModuleType:
-        """Import a room at its first use.
+    def __getattr__(name: str) -> Any:
+        """Import a room, or what stands in one, at its first use.
 
         Args:
             name: of an attribute.
 
         Returns:
-            The room.
+            The room, or the function.
 
         Raises:
-            AttributeError: if there is no such room.
+            AttributeError: if there is no such name.
         """
         if name in _LATER:
             return import_module(f"synsim.{name}")
+        if name in _FROM:
+            return getattr(import_module(f"synsim.{_FROM[name]}"), name)
         raise AttributeError(f"module 'synsim' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_FROM})

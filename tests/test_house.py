@@ -23,6 +23,7 @@ ALLOWED = {
     "_files": set(),
     "_kept": set(),
     "_names": set(),
+    "_optimisers": {"_checks"},
     "_philox": set(),
     "streams": {"_philox", "_checks"},
     "losses": {"_checks"},
@@ -30,7 +31,8 @@ ALLOWED = {
     "synapses": {"kernels", "streams", "_checks", "_kept", "_names"},
     "networks": {"dropout", "streams", "synapses", "_checks"},
     "_rules": {"networks", "synapses", "_checks", "_names"},
-    "plasticity": {"kernels", "networks", "synapses", "_checks", "_rules", "_names"},
+    "plasticity": {"kernels", "networks", "synapses", "_checks", "_names", "_optimisers", "_rules"},
+    "conversion": {"synapses", "_checks"},
     "controls": {"networks", "synapses", "_checks"},
     "perceptron": {"kernels", "streams", "_checks"},
     "bgd": {"kernels", "networks", "streams", "synapses", "_checks", "_rules"},
@@ -70,6 +72,7 @@ ALLOWED = {
         "_console",
         "_kept",
         "_names",
+        "_optimisers",
     },
 }
 

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from synsim._checks import choice
 from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import Consolidation
 from synsim.consolidation.penalty import Penalty
 from synsim.consolidation.rates import Freeze, Mask, Modulation
 
-__all__ = ["Accumulation", "Consolidation", "available", "make"]
+__all__ = ["Accumulation", "Consolidation", "available", "make", "register"]
 
 _KINDS: dict[str, type[Consolidation]] = {kind.name: kind for kind in (Penalty, Modulation, Freeze, Mask)}
 
@@ -20,6 +21,32 @@ def available() -> tuple[str, ...]:
         What `make` takes.
     """
     return tuple(_KINDS)
+
+
+def register(kind: type[Consolidation]) -> type[Consolidation]:
+    """Make a kind of consolidation of one's own known by its name, to `make` and to all that takes names; a decorator.
+
+    Args:
+        kind: a subclass of `Consolidation` with a `name` of its own.
+
+    Returns:
+        The same class.
+
+    Raises:
+        TypeError: if it is no such class.
+        ValueError: if the name is empty or taken by another class.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Consolidation)):
+        raise TypeError(f"expected a subclass of synsim.consolidation.Consolidation, got {kind!r}.")
+    held = _KINDS.get(kind.name)
+    # A class that is defined again, as in a notebook, replaces its former self.
+    again = held is not None and (held.__module__, held.__qualname__) == (kind.__module__, kind.__qualname__)
+    if not kind.name or (held is not None and not again):
+        raise ValueError(
+            f"{kind.__name__} needs a `name` of its own, got {kind.name!r}; taken are {', '.join(_KINDS)}."
+        )
+    _KINDS[kind.name] = kind
+    return kind
 
 
 @typed
@@ -36,8 +63,7 @@ def make(name: str, **options: Any) -> Consolidation:
     Raises:
         ValueError: if the name or an option is unknown, or an option does not fit.
     """
-    if name not in _KINDS:
-        raise ValueError(f"consolidation must be one of {', '.join(_KINDS)}, got {name!r}.")
+    name = choice(name, "consolidation", tuple(_KINDS))
     try:
         return _KINDS[name](**options)
     except TypeError as error:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from synsim._checks import choice
 from synsim._doors import typed
 from synsim.importance.base import Importance, Step
 from synsim.importance.fisher import AbsoluteFisher, Fisher, FisherBatched, SqrtFisher
@@ -11,7 +12,7 @@ from synsim.importance.second_order import SOS, unbiased_alpha
 from synsim.importance.sensitivity import MAS, MASMax
 from synsim.importance.sliced import SlicedCramer
 
-__all__ = ["Importance", "Step", "available", "make", "unbiased_alpha"]
+__all__ = ["ALIASES", "Importance", "Step", "available", "make", "register", "unbiased_alpha"]
 
 _KINDS: dict[str, type[Importance]] = {
     kind.name: kind
@@ -36,6 +37,10 @@ _KINDS: dict[str, type[Importance]] = {
 }
 
 
+ALIASES = {"ewc": "fisher", "synaptic-intelligence": "si", "memory-aware-synapses": "mas", "l2": "uniform"}
+"""Names that others use -> ours. EWC is the exact Fisher information."""
+
+
 def available() -> tuple[str, ...]:
     """Names of all importances.
 
@@ -45,12 +50,38 @@ def available() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
+def register(kind: type[Importance]) -> type[Importance]:
+    """Make a kind of importance of one's own known by its name, to `make` and to all that takes names; a decorator.
+
+    Args:
+        kind: a subclass of `Importance` with a `name` of its own.
+
+    Returns:
+        The same class.
+
+    Raises:
+        TypeError: if it is no such class.
+        ValueError: if the name is empty or taken by another class.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Importance)):
+        raise TypeError(f"expected a subclass of synsim.importance.Importance, got {kind!r}.")
+    held = _KINDS.get(kind.name)
+    # A class that is defined again, as in a notebook, replaces its former self.
+    again = held is not None and (held.__module__, held.__qualname__) == (kind.__module__, kind.__qualname__)
+    if not kind.name or (held is not None and not again):
+        raise ValueError(
+            f"{kind.__name__} needs a `name` of its own, got {kind.name!r}; taken are {', '.join(_KINDS)}."
+        )
+    _KINDS[kind.name] = kind
+    return kind
+
+
 @typed
 def make(name: str, **options: Any) -> Importance:
     """Build an importance.
 
     Args:
-        name: one of `available()`.
+        name: one of `available()`, or what others call one of them (`ALIASES`), such as "ewc".
         options: of that importance; `help(type(synsim.importance.make(name)))` lists them.
 
     Returns:
@@ -59,8 +90,7 @@ def make(name: str, **options: Any) -> Importance:
     Raises:
         ValueError: if the name or an option is unknown, or an option does not fit.
     """
-    if name not in _KINDS:
-        raise ValueError(f"importance must be one of {', '.join(_KINDS)}, got {name!r}.")
+    name = choice(ALIASES.get(name.lower(), name), "importance", tuple(_KINDS))
     try:
         return _KINDS[name](**options)
     except TypeError as error:

@@ -164,7 +164,7 @@ def has_replicas(net: nn.Module, x: Tensor) -> bool:
         return False
     axes = example_ndim(net)
     if axes is not None and (x.ndim <= axes + 1 or isinstance(_first(net), StochasticLayer)):
-        return x.ndim == axes + 2
+        return x.ndim >= axes + 2
     shape = (output_replicas(net), 1)
     shared, own = (_leads(net, one) == shape for one in (x[:1], x[:, :1]))
     if shared and own and x.shape[1] != 1:

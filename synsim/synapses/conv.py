@@ -91,11 +91,14 @@ class BernoulliConv2d(StochasticLayer):
         """Transmit.
 
         Args:
-            x: [B, C, H, W], or with replicas also [R, B, C, H, W].
+            x: [B, C, H, W], or with replicas also [R, B, C, H, W]; without replicas also one image [C, H, W].
 
         Returns:
             [B, O, H', W'], or with replicas [R, B, O, H', W'].
         """
+        if isinstance(x, Tensor) and x.ndim == 3 and self.replicas is None:
+            out: Tensor = self.forward(x.unsqueeze(0))
+            return out[0]
         self.check_input(x, self.in_channels)
         if self.scope == "sample" and not self.address.mean:
             return self._exactly(x)

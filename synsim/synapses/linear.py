@@ -35,6 +35,7 @@ class BernoulliLinear(StochasticLayer):
 
     Shapes:
         weight [O, I] or [R, O, I]; input [B, I] (shared by the replicas) or [R, B, I]; output [B, O] or [R, B, O].
+        Sequences: [B, ..., I] to [B, ..., O], with replicas [R, B, ..., I] to [R, B, ..., O].
 
     Compiled, it is a break of the graph, but in the mean field (see `Addressed`).
 
@@ -76,21 +77,25 @@ class BernoulliLinear(StochasticLayer):
         """Transmit.
 
         Time steps are rows: row t · B + b is example b at step t. One mask per forward pass, or per example, holds for
-        all steps; in the event scopes each step has releases of its own.
+        all steps; in the event scopes each step has releases of its own. Axes between example and inputs (the tokens of
+        a sequence) are time steps too; as `nn.Linear`, a layer without replicas also takes a single row [I].
 
         Args:
-            x: [T · B, I], or with replicas also [R, T · B, I]; T = 1 without time.
+            x: [T · B, I], or with replicas also [R, T · B, I]; T = 1 without time. Or [B, ..., I], with replicas
+                [R, B, ..., I] of four axes at least.
             steps: T.
             factor: like x, or None: scales the release probability of each input (short-term plasticity). In the event
                 scope p · factor is the probability at a spike (1 at most); the Gaussian scope takes factors of at most
                 1; in the others the input is scaled instead, which has the same mean.
 
         Returns:
-            [T · B, O], or with replicas [R, T · B, O].
+            [T · B, O], or with replicas [R, T · B, O]; [B, ..., O] or [R, B, ..., O].
 
         Raises:
             ValueError: if the inputs, the steps or the factors do not fit, or inputs are no spikes in the event scope.
         """
+        if isinstance(x, Tensor) and x.ndim != 2 and (x.ndim != 3 or self.replicas is None):
+            return self._sequence(x, steps, factor)
         self.check_input(x, self.in_features)
         if type(steps) is not int or steps != 1 or factor is not None:
             self._check_steps(x, steps, factor)
@@ -114,6 +119,28 @@ class BernoulliLinear(StochasticLayer):
         require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
         if factor is not None:
             require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
+
+    def _sequence(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
+        # What lies between example and inputs: rows where one mask holds for all, else time steps.
+        place = 0 if self.replicas is None else 1  # axis of the examples
+        alone = x.ndim == 1 and self.replicas is None
+        if x.shape[-1:] != (self.in_features,) or (x.ndim < place + 3 and not alone):
+            self.check_input(x, self.in_features)
+        require(
+            steps == 1 and factor is None,
+            f"steps and factor go with rows [T · B, {self.in_features}], got x of shape {list(x.shape)}.",
+        )
+        if alone:
+            out: Tensor = self.forward(x.unsqueeze(0))
+            return out[0]
+        series = x.flatten(place + 1, -2)
+        batch, steps = series.shape[place : place + 2]
+        if self.scope == "batch":
+            out = self.forward(series.flatten(place, place + 1))
+        else:
+            rows = series.transpose(place, place + 1).flatten(place, place + 1)
+            out = self.forward(rows, steps).unflatten(place, (steps, batch)).transpose(place, place + 1)
+        return out.reshape(*x.shape[:-1], self.out_features)
 
     def _exactly(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
         # Kernels know no mixed precision: under autocast they get and give what an ordinary layer would.

@@ -1,13 +1,16 @@
 """One training step and one loop over tasks, which serve every experiment."""
 
+from synsim.training.guard import Guard, attach
 from synsim.training.history import Failure, History
 from synsim.training.loop import Probe, TrainingFailedError, TrainingStoppedError, fit
 from synsim.training.protection import Protection
 from synsim.training.session import Phase, Session
 from synsim.training.step import train_step
+from synsim.training.suggest import suggest_g_lim
 
 __all__ = [
     "Failure",
+    "Guard",
     "History",
     "Phase",
     "Probe",
@@ -15,6 +18,8 @@ __all__ = [
     "Session",
     "TrainingFailedError",
     "TrainingStoppedError",
+    "attach",
     "fit",
+    "suggest_g_lim",
     "train_step",
 ]

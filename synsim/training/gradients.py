@@ -13,11 +13,9 @@ from synsim._names import named_parameters
 from synsim.curvature import measured
 from synsim.curvature.means import gradients, parameters_of
 from synsim.dropout import StreamDropout
-from synsim.losses import replica_cross_entropy
-from synsim.networks import replicas_of
+from synsim.inputs import Images
 from synsim.synapses import Address, addressed, evaluation, frozen
-from synsim.tasks import Task
-from synsim.training.step import Objective
+from synsim.training.step import Objective, losses_of
 
 FULL_CHUNK = 1000
 
@@ -94,12 +92,16 @@ def _still(net: nn.Module) -> Iterator[None]:
         yield
 
 
-def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None) -> dict[str, Tensor]:
+def full_gradient(
+    net: nn.Module, images: Images, y: Tensor, head: int | None = None, objective: Objective | None = None
+) -> dict[str, Tensor]:
     """Gradient of the mean loss over the whole training set, in the expected view and in evaluation mode.
 
     Args:
         net: the network; its gradients are left as they are.
-        task: the task.
+        images: the training images.
+        y: their labels.
+        head: index of the head, or None.
         objective: what is minimised; None: the cross-entropy.
 
     Returns:
@@ -107,18 +109,12 @@ def full_gradient(net: nn.Module, task: Task, objective: Objective | None = None
     """
     parameters = parameters_of(net)
     total: dict[str, Tensor] = {}
-    count, y = len(task.train), task.train.y
+    count = len(images)
     with kept(net), measured(net.eval()) as measurement:
         for rows in measurement.rows(count, FULL_CHUNK):
             with torch.enable_grad():
-                x = task.train[rows]
-                logits = net(x) if task.head is None else net(x, head=task.head)
-                tokens = logits.ndim == 3 and replicas_of(net) is None
-                losses = (
-                    replica_cross_entropy(logits, y[rows], tokens=tokens)
-                    if objective is None
-                    else objective(logits, x, y[rows])
-                )
+                x = images[rows]
+                losses, _, _ = losses_of(net, x, y[rows], head, objective)
                 loss = losses.sum() * ((rows.stop - rows.start) / count)
             for name, value in gradients(loss, parameters).items():
                 total[name] = value if name not in total else total[name].add_(value)

@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 
 from synsim._checks import require, tensor, warn, whole
 from synsim._names import named_parameters
+from synsim._optimisers import needs_closure
 from synsim.networks import replicas_of
 from synsim.tasks import Task
-from synsim.training.step import needs_closure
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from synsim._kept import kept
 from synsim._names import named_parameters
 from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
-from synsim.importance import Importance, Step
+from synsim.importance import Importance
 from synsim.networks import replicas_of
 from synsim.tasks import Task, batches
+from synsim.training.engine import before_step, remember, slow_down, tell, without
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent, without_dropout
 from synsim.training.step import Objective, apply_step, forward_backward
 
@@ -122,20 +123,11 @@ class Protection:
         extra = self._extra(net, optimiser, task, seeds, at, batch, objective)
         for name, parameter in parameters.items():
             parameter.grad = gradient.get(name)
-        before = {name: p.detach().clone() for name, p in parameters.items()}
+        before = before_step(parameters, rates)
         apply_step(net, optimiser, self._penalty(net), again)
-        with torch.no_grad():
-            for name, rate in rates.items():
-                # lerp is exact at both ends: a rate of 1 changes nothing, a rate of 0 leaves the parameter in place.
-                if name in parameters:
-                    parameters[name].copy_(torch.lerp(before[name], parameters[name], rate))
-            if self._accumulated:
-                delta = {name: p.detach() - before[name] for name, p in parameters.items()}
-                for part in (seen, delta, *extra.values()) if failed else ():
-                    part.update({name: _without(value, failed) for name, value in part.items()})
-                step = Step(at[3], seen, delta, before, extra)
-                for one in self._accumulated.values():
-                    one.observe(net, step)
+        slow_down(before)
+        if self._accumulated:
+            tell(net, list(self._accumulated.values()), at[3], before, seen, extra, failed)
 
     def _refuse_late(self, names: Iterable[str], task: Task) -> None:
         raise ValueError(
@@ -160,7 +152,7 @@ class Protection:
         if "independent" in wanted:
             extra["independent"] = self._independent(net, optimiser, task, seeds, at, batch, objective)
         if "full" in wanted:
-            extra["full"] = full_gradient(net, task, objective)
+            extra["full"] = full_gradient(net, task.train, task.train.y, task.head, objective)
         return extra
 
     def _independent(
@@ -209,21 +201,10 @@ class Protection:
                     failed = [*failed, *error.replicas]
                     found[name] = _measured(one, net, task, failed)
         if self.consolidation is not None and not last:
-            self._remember(self.consolidation, net, found["importance"])
+            remember(self.consolidation, net, found["importance"], self.all["importance"].accumulate)
         lead = replicas_of(net)
         results = {name: measure(net, task, found).detach().double().cpu() for name, measure in self.after_task.items()}
         return {name: value if lead else value.unsqueeze(0) for name, value in results.items()}
-
-    def _remember(self, consolidation: Consolidation, net: nn.Module, importance: Mapping[str, Tensor]) -> None:
-        # Tasks add up as suits the importance, here and not in the user's other hands.
-        accumulation = getattr(consolidation, "accumulation", None)
-        before = getattr(accumulation, "rule", None)
-        consolidation.accumulate_by(self.all["importance"].accumulate)
-        try:
-            consolidation.remember(net, importance)
-        finally:
-            if accumulation is not None:
-                accumulation.rule = before
 
     def tensors(self) -> dict[str, Tensor]:
         """State, for a checkpoint.
@@ -315,14 +296,14 @@ def _measured(one: Importance, net: nn.Module, task: Task, failed: Sequence[int]
     if one.accumulated:
         if failed:
             state = one.state_dict().items()
-            one.load_state_dict({name: _without(value, failed) if value.ndim > 1 else value for name, value in state})
+            one.load_state_dict({name: without(value, failed) if value.ndim > 1 else value for name, value in state})
         found = one.value()
     else:
         with kept(net), _at_zero(net, failed):
             net.eval()
             found = one.estimate(net, task.train, head=task.head)
     if failed:
-        found = {name: _without(value, failed) for name, value in found.items()}
+        found = {name: without(value, failed) for name, value in found.items()}
     finite(found, "importances", replicas_of(net))
     return found
 
@@ -338,9 +319,3 @@ def _at_zero(net: nn.Module, failed: Sequence[int]) -> Iterator[None]:
     finally:
         for place, value in kept:
             place.copy_(value)
-
-
-def _without(value: Tensor, failed: Sequence[int]) -> Tensor:
-    value = value.clone()
-    value[list(failed)] = 0
-    return value

@@ -1,8 +1,6 @@
 """One training step, and the guard that keeps a replica which fails from harm."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
-from inspect import Parameter, signature
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +9,7 @@ from torch.optim import Optimizer
 from synsim._checks import images
 from synsim._doors import explained, held
 from synsim._names import by_own_name, named_parameters
+from synsim._optimisers import needs_closure
 from synsim.bgd import BGD
 from synsim.inputs.logits import output_of
 from synsim.losses import class_logits, replica_cross_entropy
@@ -45,14 +44,33 @@ def forward_backward(
         with another objective there are no answers, and the share is NaN.
     """
     optimiser.zero_grad()
-    logits = output_of(net, x, head)
-    tokens = logits.ndim == 3 and replicas_of(net) is None
-    losses = replica_cross_entropy(logits, y, tokens=tokens) if objective is None else objective(logits, x, y)
+    losses, logits, tokens = losses_of(net, x, y, head, objective)
     losses.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
     if objective is not None:
         return losses.detach().reshape(-1), torch.full_like(losses.detach().reshape(-1), torch.nan)
     right = (class_logits(logits.detach()).argmax(-1) == y).to(logits.dtype)
     return losses.detach().reshape(-1), (right.mean() if tokens else right.mean(-1)).reshape(-1)
+
+
+def losses_of(
+    net: nn.Module, x: Tensor, y: Tensor, head: int | None = None, objective: Objective | None = None
+) -> tuple[Tensor, Tensor, bool]:
+    """Losses of one batch.
+
+    Args:
+        net: the network.
+        x: images [B, ...] or [R, B, ...].
+        y: labels [B] or [R, B].
+        head: index of the head, or None.
+        objective: what is minimised; None: the cross-entropy.
+
+    Returns:
+        Loss of every replica, the output, and whether it has an axis of tokens.
+    """
+    logits = output_of(net, x, head)
+    tokens = logits.ndim == 3 and replicas_of(net) is None
+    losses = replica_cross_entropy(logits, y, tokens=tokens) if objective is None else objective(logits, x, y)
+    return losses, logits, tokens
 
 
 def apply_step(
@@ -94,24 +112,6 @@ def apply_step(
             if name in extra and parameter.grad is not None:
                 parameter.grad = parameter.grad + extra[name]
         optimiser.step()
-
-
-def needs_closure(optimiser: Optimizer) -> bool:
-    """Whether an optimiser takes a step only by a closure that computes the loss, as LBFGS.
-
-    Args:
-        optimiser: the optimiser.
-
-    Returns:
-        True if its `step` has an argument `closure` without default.
-    """
-    return _needs_closure(type(optimiser).step)
-
-
-@cache
-def _needs_closure(step: Callable[..., object]) -> bool:
-    closure = signature(step).parameters.get("closure")
-    return closure is not None and closure.default is Parameter.empty
 
 
 @explained

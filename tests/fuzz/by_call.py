@@ -11,6 +11,7 @@ from by_name import (
     DTYPE,
     ELEMENTS,
     HUGE,
+    IMAGES,
     IMPORTANCE,
     LABELS,
     LINES,
@@ -154,7 +155,13 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "consolidation.base.Consolidation.load_state_dict": {"state": mapping(lambda s: consolidated(s).state_dict())},
     "consolidation.base.Consolidation.remember": {"importance": IMPORTANCE},
     "consolidation.make": {"name": choice("penalty"), "strength": CONSTANT, "factor": number(0.5, above=True)},
+    "consolidation.register": {"kind": Kind(things.kind_of_consolidation)},
     "controls.ControlLinear.forward": {"x": ANY, "steps": whole(1, 1, 12), "factor": NOTHING},
+    "conversion.convert": {
+        "model": of_class(things.plain_net, nn.Linear),
+        "only": optional(call(lambda s: lambda name, module: True)),
+        "inplace": flag(True),
+    },
     "controls.Control": {"ghost": optional(P)},
     "curvature.examples.sum_over_examples": {
         "score": of_class(lambda s: score(), synsim.curvature.Score),
@@ -205,6 +212,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "importance.base.Importance.load_state_dict": {"state": mapping(lambda s: started(s).state_dict())},
     "importance.base.Importance.observe": {"step": of_class(lambda s: step_of(s), synsim.Step)},
     "importance.base.Importance.wants": {"index": whole(0, 0, HUGE)},
+    "importance.register": {"kind": Kind(things.kind_of_importance)},
     "importance.make": {"name": choice("fisher"), "samples": whole(2, 1, 10**6), "view": choice("expected", "sampled")},
     "importance.second_order.unbiased_alpha": {"batch": whole(10, 2, HUGE)},
     "inputs.images.rows_of": {
@@ -279,6 +287,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "x": tensor(lambda s: things.signs(s).float(), ("rank", "flat", "size")),
         "p": tensor(lambda s: torch.full((1, 6), 0.5), ("size", "rank", "negative", "large", "nan")),
     },
+    "plasticity.Plasticity.load_state_dict": {"state": mapping(lambda s: things.plasticity(s).state_dict())},
+    "plasticity.plastic": {"optimiser": Kind(things.descent), "p_min": P, "p_max": Kind(constant(1.0), P.sensible)},
     "plasticity.PresynapticSGD": {
         "lr": CONSTANT,
         "p_min": number(0.25, 0.0, 1.0, above=True),
@@ -493,6 +503,20 @@ BY_CALL: dict[str, dict[str, Kind]] = {
             )
         ),
     },
+    "training.guard.Guard.finish": {"data": SHOWN, "y": LABELS},
+    "training.guard.Guard.load_state_dict": {"state": mapping(lambda s: things.guard(s).state_dict())},
+    "training.guard.Guard.second": {"x": IMAGES, "y": LABELS},
+    "training.guard.Guard.start": {
+        "head": optional(whole(0, 0, HUGE)),
+        "data": Kind(lambda s: (things.x(s), things.y(s))),
+    },
+    "training.guard.Guard.task": {"data": SHOWN, "y": LABELS, "head": NOTHING},
+    "training.guard.attach": {
+        "optimiser": Kind(things.descent),
+        "importance": either(of_class(lambda s: synsim.importance.make("si"), synsim.importance.Importance), NOTHING),
+        "strength": NOTHING,
+        "objective": optional(call(lambda s: lambda output, x, y: output.sum())),
+    },
     "training.history.History": {
         "seeds": SEEDS,
         "trained": rows(WORD, 1),
@@ -559,4 +583,10 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "training.session.Session.store": {"name": WORD},
     "training.session.Session.stored": {"name": WORD},
     "training.step.train_step": {"penalty": NOTHING},
+    "training.suggest.suggest_g_lim": {
+        "share": number(0.1, 0.0, 0.3, above=True),
+        "batch": whole(6, 1, HUGE),
+        "batches": whole(2, 1, HUGE),
+        "objective": NOTHING,
+    },
 }

@@ -32,6 +32,9 @@ RESULTS = (
     "spiking.network.Record",
     "training.history.Failure",
     "training.session.Phase",
+    "training.guard.Guard",
+    "plasticity.Plasticity",
+    "training.engine.Before",
     "curvature.examples.Term",
     "curvature.examples.Score",
 )

@@ -232,3 +232,47 @@ def fitted(scene: Scene, store: Any) -> training.History:
 
 def probability(scene: Scene) -> Tensor:
     return torch.full((4, INPUTS), 0.5)
+
+
+def descent(scene: Scene) -> torch.optim.Optimizer:
+    def build() -> torch.optim.Optimizer:
+        backward(scene)
+        return torch.optim.SGD(net(scene).parameters(), 0.1)
+
+    return scene.once("descent", build)
+
+
+def guard(scene: Scene) -> training.Guard:
+    importance = synsim.importance.make("fisher", labels="empirical")
+    return scene.once("guard", lambda: training.attach(net(scene), descent(scene), importance, "penalty"))
+
+
+def guard_of_all_data(scene: Scene) -> training.Guard:
+    return scene.once("guard", lambda: training.attach(net(scene), descent(scene), "path-integral"))
+
+
+def open_guard(scene: Scene) -> training.Guard:
+    made = guard(scene)
+    made.start()
+    return made
+
+
+def plasticity(scene: Scene) -> Any:
+    def build() -> Any:
+        return synsim.plastic(descent(scene), net(scene), p_up=0.07, p_down=0.07, g_lim=1e-3)
+
+    return scene.once("plasticity", build)
+
+
+def kind_of_importance(scene: Scene) -> type:
+    class Mine(synsim.importance.Importance):
+        name = "fuzz"
+
+    return Mine
+
+
+def kind_of_consolidation(scene: Scene) -> type:
+    class Mine(synsim.consolidation.Consolidation):
+        name = "fuzz"
+
+    return Mine

@@ -142,8 +142,8 @@ def test_labels_cannot_be_drawn_from_nothing():
 def test_unknown_options_and_names(name):
     with pytest.raises(ValueError, match=f"'{name}': .*{'takes no arguments' if name in READ else 'wavelength'}"):
         importance.make(name, wavelength=3)
-    with pytest.raises(ValueError, match=r"importance must be one of fisher, .*, got 'ewc'"):
-        importance.make("ewc")
+    with pytest.raises(ValueError, match=r"importance must be one of fisher, .*, got 'fischer'"):
+        importance.make("fischer")
 
 
 @pytest.mark.parametrize(

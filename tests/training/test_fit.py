@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler as schedules
 import synsim
 from synsim import consolidation, importance, tasks
 from synsim.training import Protection, TrainingStoppedError, fit
+from synsim.training.engine import remember
 from synsim.training.trees import decode, encode
 
 RULE = {"p_up": 0.07, "p_down": 0.05, "g_lim": 0.005}
@@ -229,12 +230,11 @@ def test_a_layer_released_within_a_task_is_refused_where_it_adds_up_from_the_sta
 
 def test_protection_leaves_the_rule_of_a_consolidation_as_it_was():
     kept = consolidation.make("penalty")
-    guard = Protection(importance.make("release-probability"), kept)
     assert kept.accumulation.rule == "sum"
     net = synsim.mlp([3, 2], p=0.5)
     one = {"0.weight": torch.ones(2, 3)}
     for _ in range(2):
-        guard._remember(kept, net, one)
+        remember(kept, net, one, "last")
     assert kept.importance["0.weight"].unique().tolist() == [1.0]
     kept.remember(net, one)
     assert kept.importance["0.weight"].unique().tolist() == [2.0]
