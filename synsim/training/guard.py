@@ -260,7 +260,9 @@ class Guard:
         head = -1 if self._head is None else self._head
         found = {"at": torch.tensor([self.tasks, self._index, int(self._open), head], device="cpu")}
         for part, state in parts.items():
-            found |= {f"{part}//{name}": torch.as_tensor(value) for name, value in state.items()}
+            for name, value in state.items():
+                kept = value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+                found[f"{part}//{name}"] = kept
         return found
 
     @typed
