@@ -243,9 +243,18 @@ def _wrong(value: object, hint: Any, name: str) -> str:
     return f"{name} must be {_described(hint)}, got {shown(value)}.{remedy}"
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _unfolded(hint: Any) -> Any:
+    # What a type variable or an alias stands for; aliases (`type A = ...`) came with Python 3.12.
     if isinstance(hint, TypeVar):
-        hint = hint.__bound__ or Any
+        return hint.__bound__ or Any
+    for alias in (hint, get_origin(hint)):
+        if type(alias).__name__ == "TypeAliasType":
+            return _unfolded(alias.__value__)
+    return hint
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    hint = _unfolded(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         # NumPy's ArrayLike is a union with str and bytes: whoever takes it converts, and refuses what does not convert.
@@ -343,8 +352,7 @@ _WORDS: dict[Any, str] = {
 
 
 def _described(hint: Any) -> str:
-    if isinstance(hint, TypeVar):
-        hint = hint.__bound__ or Any
+    hint = _unfolded(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_described(each) for each in inner))

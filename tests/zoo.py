@@ -477,7 +477,11 @@ class Checkpointed(nn.Module):
         return self.last(checkpoint(self.inner, x, use_reentrant=self.reentrant))
 
 
-@animal("checkpointed", "signed")
+# Up to some version torch keeps the inputs of a checkpoint by a function that vmap does not know.
+_HOW = () if not hasattr(torch.utils.checkpoint, "_NoopSaveInputs") else ("slow path",)
+
+
+@animal("checkpointed", "signed", *_HOW)
 def _checkpointed():
     return fixed(Checkpointed(small(), False)), *_data()
 

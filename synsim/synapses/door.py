@@ -2,7 +2,7 @@
 
 Draws can't be seen by a tracer: it would record one mask for good. So `torch.compile` leaves the graph here and comes
 back after the layer, and the layer runs as it always does; tracers that can't leave are refused in words. In the mean
-field nothing is drawn, and a pass is traced as that of any module.
+field nothing is drawn, and a pass is traced as that of any module (from torch 2.12).
 """
 
 from collections.abc import Callable
@@ -24,6 +24,9 @@ _graded = torch.is_grad_enabled
 _modes = torch._C._len_torch_dispatch_stack
 _tracing = torch._C._get_tracing_state
 
+_SEES_VIEWS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 12)
+"""Whether the compiler reads what belongs to a thread, such as a view: before, the mean field leaves the graph, too."""
+
 TRACED = (
     "can't be drawn while {what} records the pass: one mask would be kept for good. Trace the mean field instead "
     "(with synsim.expected(net): ...), or use torch.compile, which leaves stochastic layers out of its graphs."
@@ -44,7 +47,7 @@ def door(forward: Callable[..., Any]) -> Callable[..., Any]:
     def enter(self: "Addressed", *args: Any, **kwargs: Any) -> Any:
         # Questions without a call between them: all of them are asked at every pass of every layer.
         if _compiling():
-            if self.idle():
+            if _SEES_VIEWS and self.idle():
                 return forward(self, *args, **kwargs)
             require_compiler(self)
             return _outside(forward, self, args, kwargs)
@@ -85,7 +88,8 @@ def require_compiler(module: "Addressed") -> None:
     Raises:
         RuntimeError: under torch.export.
     """
-    if torch.compiler.is_exporting():
+    # The flag itself: torch 2.8 answers the public question with yes whenever it traces.
+    if torch.compiler._is_exporting_flag:
         raise RuntimeError(f"the releases of {type(module).__name__} " + TRACED.format(what="torch.export"))
 
 

@@ -25,6 +25,8 @@ _hooks = torch._C._autograd._top_saved_tensors_default_hooks  # type: ignore[att
 _backward = torch._C._current_graph_task_id
 _FILE = torch.utils.checkpoint.__file__
 _NOTES = "_synsim_notes"
+_CALLS = ("checkpoint", "_checkpoint_impl")
+"""Functions of torch, up to 2.14 and from 2.15, that hold the generator of a segment."""
 _UNPACK = "_checkpoint_hook.__init__.<locals>.unpack_hook"
 _PACK = "_checkpoint_hook.__init__.<locals>.pack_hook"
 
@@ -122,7 +124,7 @@ def segments() -> Segments:
                 run, repeated = _backward(), frame.f_locals["ctx"]
             elif code.co_qualname == _UNPACK:
                 run, repeated = hash(frame.f_locals["gid"]), frame.f_locals["frame"]
-            elif code.co_qualname == "checkpoint" and frame.f_locals.get("gen") is not None:
+            elif code.co_qualname in _CALLS and frame.f_locals.get("gen") is not None:
                 noted.append(frame.f_locals["gen"].gi_frame.f_locals["new_frame"])
         frame = frame.f_back
     # Segments that begin and end in hooks of a module, not in a call.

@@ -137,6 +137,8 @@ def _misread(value: str) -> str:
         root = yaml.compose(Path(value).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
         return ""  # jsonargparse says what is wrong with it
+    if root is None:
+        return "the file is empty; give it options, one a line, such as 'epochs: 2'."
     if not isinstance(root, yaml.MappingNode):
         return ""
     names = [str(key.value).replace("-", "_") for key, _ in root.value]

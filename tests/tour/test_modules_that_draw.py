@@ -238,7 +238,7 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @EACH
 def test_a_first_pass_inside_a_transform(kind, transform):

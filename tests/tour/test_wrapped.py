@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from layer_kinds import KINDS, build, draws, inputs, passed, same
+from packaging.version import Version
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
@@ -127,6 +128,7 @@ def test_compiled_in_other_ways(kind, how):
     assert draws(net) == draws(plain)
 
 
+@pytest.mark.skipif(Version(torch.__version__) < Version("2.12"), reason="its compiler sees no view of a thread")
 @pytest.mark.parametrize("kind", [*SOME[:-1], "ghost-expected", "unnormalised", "batch, replicas"])
 def test_the_mean_field_is_one_graph(kind):
     plain, net, x = build(kind), build(kind), inputs(kind)
@@ -144,7 +146,7 @@ TRACERS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit:FutureWarning")
 @pytest.mark.parametrize("tracer", TRACERS)
 @pytest.mark.parametrize("kind", SOME)
 def test_tracers_that_would_keep_one_mask_are_refused(kind, tracer):

@@ -72,6 +72,8 @@ SCHEDULES = {
 }
 
 
+# The SequentialLR of some versions of torch (such as 2.8) warns of its own steps.
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("every", ["epoch", "step"])
 def test_a_scheduled_run_goes_on_to_the_same_bits(digits, name, every):
