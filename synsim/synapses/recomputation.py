@@ -26,7 +26,7 @@ _backward = torch._C._current_graph_task_id
 _FILE = torch.utils.checkpoint.__file__
 _NOTES = "_synsim_notes"
 _CALLS = ("checkpoint", "_checkpoint_impl")
-"""Functions of torch, up to 2.14 and from 2.15, that hold the generator of a segment."""
+"""Functions of torch, of older and of newer versions, that hold the generator of a segment."""
 _UNPACK = "_checkpoint_hook.__init__.<locals>.unpack_hook"
 _PACK = "_checkpoint_hook.__init__.<locals>.pack_hook"
 

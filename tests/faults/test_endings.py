@@ -34,6 +34,17 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Signals that the shell of this process had it ignore (nohup, a job in the background) are heard in the tests."""
+    ignored = [number for number in (signal.SIGINT, *SIGNALS) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def lifelong(*arguments: str) -> None:
     """A run in this process; a small one of lifelong.py."""
     sys.modules.pop("lifelong", None)
