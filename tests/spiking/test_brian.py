@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -246,6 +247,19 @@ def test_a_run_repeats_itself_and_leaves_everything_as_it_was():
     assert few.spikes == {}
     assert set(few.membranes) == {"hidden 1"}
     assert few.logits.equals(one.logits)
+
+
+def test_a_job_that_ignores_ctrl_c_ignores_it_still():
+    program = """
+import os, signal
+from synsim.spiking.brian import targets
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+targets.brian2()
+os.kill(os.getpid(), signal.SIGINT)
+print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_its_objects_can_be_used_by_hand():

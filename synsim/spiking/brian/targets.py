@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -35,8 +36,13 @@ def brian2() -> Any:
     """
     if "brian2" not in sys.modules and importlib.util.find_spec("brian2") is None:
         raise ImportError("Brian2 is not installed. Install it with: pip install synsim[spiking]")
+    before = signal.getsignal(signal.SIGINT)
     with _deprecations():
-        return importlib.import_module("brian2")
+        module = importlib.import_module("brian2")
+    if isinstance(before, signal.Handlers):
+        # Brian2 takes over Ctrl-C and then calls what was there before: no function in a job that ignores it (nohup).
+        signal.signal(signal.SIGINT, before)
+    return module
 
 
 def chosen(target: str | None) -> str:
