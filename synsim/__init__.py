@@ -52,11 +52,12 @@ _LATER = (
     "report",
     "spiking",
     "statistics",
+    "sweep",
     "tables",
     "training",
 )
 
-_FROM = {"attach": "training", "suggest_g_lim": "training"}
+_FROM = {"Sweep": "sweep", "attach": "training", "suggest_g_lim": "training"}
 
 if TYPE_CHECKING:
     # A type checker reads these lines in place of `__getattr__`, which would tell it that every name is a module.
@@ -68,8 +69,10 @@ if TYPE_CHECKING:
     from synsim import report as report
     from synsim import spiking as spiking
     from synsim import statistics as statistics
+    from synsim import sweep as sweep
     from synsim import tables as tables
     from synsim import training as training
+    from synsim.sweep import Sweep as Sweep
     from synsim.training import attach as attach
     from synsim.training import suggest_g_lim as suggest_g_lim
 else:

@@ -48,6 +48,7 @@ ALLOWED = {
     "lesions": {"inputs", "meters", "networks", "synapses", "streams", "_checks", "_kept", "_names"},
     "records": {"_checks", "_files"},
     "statistics": {"_checks"},
+    "sweep": {"_checks"},
     "forgetting": {"_checks"},
     "tables": {"statistics", "_checks"},
     "plots": {"statistics", "_checks"},

@@ -503,6 +503,18 @@ BY_CALL: dict[str, dict[str, Kind]] = {
             )
         ),
     },
+    "sweep.Sweep": {
+        "settings": Kind(lambda s: {"lr": (0.1, 0.2)}, spoils=(lambda v: {"lr": ()}, lambda v: {"seed": (1,)}))
+    },
+    "sweep.Sweep.best": {
+        "by": Kind(lambda s: [1.0, 2.0, 3.0, 4.0], lambda v: numeric(v)),
+        "chosen_on": optional(rows(whole(1, 1, 2), 1, 1)),
+    },
+    "sweep.Sweep.column": {"constant": choice("lr")},
+    "sweep.Sweep.each": {"constant": choice("lr")},
+    "sweep.Sweep.programs": {"memory": optional(NOTHING), "each": optional(NOTHING)},
+    "sweep.Sweep.replicas_of": {"setting": whole(0, 0, 1)},
+    "sweep.Sweep.unfold": {"dataset": Kind(lambda s: things.xarray.Dataset({"loss": ("replica", [1.0] * 4)}))},
     "training.guard.Guard.finish": {"data": SHOWN, "y": LABELS},
     "training.guard.Guard.load_state_dict": {"state": mapping(lambda s: things.guard(s).state_dict())},
     "training.guard.Guard.second": {"x": IMAGES, "y": LABELS},

@@ -30,6 +30,7 @@ RESULTS = (
     "report.assess.Finding",
     "report.runs.Run",
     "spiking.network.Record",
+    "sweep.Program",
     "training.history.Failure",
     "training.session.Phase",
     "training.guard.Guard",

@@ -52,6 +52,7 @@ RECEIVERS = {
     "spiking.surrogate.FastSigmoid": lambda s: surrogate.FastSigmoid(),
     "spiking.surrogate.Surrogate": lambda s: surrogate.FastSigmoid(),
     "spiking.surrogate.Triangle": lambda s: surrogate.Triangle(),
+    "sweep.Sweep": lambda s: synsim.Sweep({"lr": (0.1, 0.2)}, (1, 2)),
     "synapses.addressed.Addressed": things.layer,
     "synapses.base.StochasticLayer": things.layer,
     "synapses.conv.BernoulliConv2d": things.convolution,
