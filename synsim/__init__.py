@@ -5,7 +5,6 @@ __version__ = "0.1.0"
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from synsim import bgd as bgd
 from synsim import consolidation as consolidation
 from synsim import controls as controls
 from synsim import conversion as conversion
@@ -19,10 +18,9 @@ from synsim import lesions as lesions
 from synsim import losses as losses
 from synsim import meters as meters
 from synsim import networks as networks
-from synsim import plasticity as plasticity
+from synsim import rules as rules
 from synsim import streams as streams
 from synsim import tasks as tasks
-from synsim.bgd import BGD as BGD
 from synsim.conversion import convert as convert
 from synsim.importance import Step as Step
 from synsim.lesions import clamp_p as clamp_p
@@ -32,9 +30,10 @@ from synsim.lesions import shuffle_p as shuffle_p
 from synsim.losses import cross_entropy as cross_entropy
 from synsim.networks import MultiHead as MultiHead
 from synsim.networks import mlp as mlp
-from synsim.plasticity import PresynapticSGD as PresynapticSGD
-from synsim.plasticity import plastic as plastic
-from synsim.plasticity import probability_step as probability_step
+from synsim.rules import BGD as BGD
+from synsim.rules import PresynapticSGD as PresynapticSGD
+from synsim.rules import plastic as plastic
+from synsim.rules import probability_step as probability_step
 from synsim.synapses import BernoulliConv2d as BernoulliConv2d
 from synsim.synapses import BernoulliLinear as BernoulliLinear
 from synsim.synapses import expected as expected

@@ -10,9 +10,9 @@ from torch import nn
 
 import synsim
 from synsim import streams
-from synsim.bgd import BGD
 from synsim.kernels import normal
 from synsim.networks import MultiHead
+from synsim.rules import BGD
 from synsim.training.state import pack, unpack
 
 DOUBLE = torch.float64

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import synsim
-from synsim import data, meters, perceptron, plasticity, plots, records, spiking, statistics, streams, tasks, training
+from synsim import data, meters, perceptron, plots, records, rules, spiking, statistics, streams, tasks, training
 from synsim._doors import ArgumentError, explained, typed
 
 NAN = float("nan")
@@ -23,7 +23,7 @@ def net(replicas: int | None = None) -> nn.Sequential:
 
 def step(**changed: object) -> Tensor:
     given = {"p_up": 0.1, "p_down": 0.1, "g_lim": 0.1, **changed}
-    return plasticity.probability_step(torch.full((2,), 0.5), torch.zeros(2), **given)
+    return rules.probability_step(torch.full((2,), 0.5), torch.zeros(2), **given)
 
 
 def dataset(**changed: object) -> data.Dataset:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import synsim
-from synsim.plasticity import probability_step
+from synsim.rules import probability_step
 
 CONSTANTS = {"p_up": 0.1, "p_down": 0.05, "g_lim": 0.01}
 X = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))

@@ -94,7 +94,7 @@ def mask_gradient(gradient: Tensor, p: Tensor, count: Tensor, sites: int) -> Ten
 
 
 def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c: Constants) -> None:
-    """Move strengths and release probabilities in place, by the equations of `synsim.plasticity`.
+    """Move strengths and release probabilities in place, by the equations of `synsim.rules.presynaptic`.
 
     Args:
         weight: expected strengths [R, n].

@@ -16,13 +16,11 @@ from synsim._checks import Number, finite, require, warn, whole
 from synsim._doors import typed
 from synsim._kept import kept
 from synsim._names import named_parameters
-from synsim._optimisers import closed, needs_closure, refuse_scaled
-from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
 from synsim.importance import Importance
 from synsim.inputs import labelled
 from synsim.networks import replicas_of
-from synsim.plasticity import PresynapticSGD
+from synsim.rules.base import closed, refuse_scaled, traits
 from synsim.training.engine import Before, before_step, remember, slow_down, tell
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent
 from synsim.training.plan import check_optimiser
@@ -198,7 +196,7 @@ class Guard:
             parameters = {name: p for name, p in named_parameters(self.net) if p.requires_grad}
             self._now = before_step(parameters, rates), gradient, extra
         penalty = {} if held is None else held.gradient(self.net)
-        if penalty and isinstance(optimiser, PresynapticSGD):
+        if penalty and traits(optimiser).takes_penalty:
             return _with_penalty(args, kwargs, penalty)
         for name, parameter in named_parameters(self.net) if penalty else ():
             if name in penalty and parameter.grad is not None:
@@ -330,13 +328,13 @@ def attach(
     """
     require(optimiser not in _attached, "this optimiser has a guard already: guard.detach() that one first.")
     check_optimiser(net, optimiser)
-    name = type(optimiser).__name__
+    name, can = type(optimiser).__name__, traits(optimiser)
+    require(not can.protects, f"{name} protects by itself, {can.protects}: train it without a guard.")
     require(
-        not needs_closure(optimiser),
+        not can.needs_closure,
         f"{name} looks at the loss at several weights of one step, where a penalty's gradient is known at the first "
         "only. Use an optimiser that needs no closure.",
     )
-    require(not isinstance(optimiser, BGD), "BGD protects by itself: train it without a guard.")
     if isinstance(importance, str):
         importance = importances.make(importance)
     if isinstance(consolidation, str):

@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 
 from synsim._checks import require, tensor, warn, whole
 from synsim._names import named_parameters
-from synsim._optimisers import needs_closure
 from synsim.networks import replicas_of
+from synsim.rules.base import traits
 from synsim.tasks import Task
 
 
@@ -130,7 +130,7 @@ def check_optimiser(net: nn.Module, optimiser: Optimizer) -> None:
             "while their gradients add up. Call requires_grad_(False) on them, or add them to the optimiser.",
         )
     require(
-        not needs_closure(optimiser) or replicas_of(net) in (None, 1),
+        not traits(optimiser).couples_replicas or replicas_of(net) in (None, 1),
         f"{type(optimiser).__name__} looks at one loss and would couple the replicas. Train a network without "
         "replicas, or use another optimiser.",
     )

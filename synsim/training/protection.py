@@ -13,10 +13,10 @@ from synsim._checks import NotFiniteError, finite, require, warn, whole
 from synsim._doors import typed
 from synsim._kept import kept
 from synsim._names import named_parameters
-from synsim.bgd import BGD
 from synsim.consolidation import Consolidation
 from synsim.importance import Importance
 from synsim.networks import replicas_of
+from synsim.rules.base import begin_anew, traits
 from synsim.tasks import Task, batches
 from synsim.training.engine import before_step, remember, slow_down, tell, without
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent, without_dropout
@@ -84,7 +84,7 @@ class Protection:
         if index and self.reinitialise is not None:
             self.reinitialise(net, index)
         if self.reset_optimiser:
-            optimiser.state.clear()
+            begin_anew(optimiser)
         self._begin(net)
 
     def _begin(self, net: nn.Module) -> None:
@@ -250,8 +250,9 @@ class Protection:
             batch: examples per step, if they are known.
 
         Raises:
-            ValueError: if BGD is to be combined with a consolidation or a reset, or fresh parameters with anything that
-                does not pull them back, or an importance was built for batches of another size.
+            ValueError: if a rule that protects by itself (BGD) is to be combined with a consolidation or a reset, or
+                fresh parameters with anything that does not pull them back, or an importance was built for batches of
+                another size.
         """
         for name, one in self.all.items():
             require(
@@ -259,15 +260,11 @@ class Protection:
                 f"{name} ({one.name!r}) was built for batch={one.batch}, got batches of {batch}: its estimate would be "
                 "biased. Give both the same number.",
             )
+        protects = "" if optimiser is None else traits(optimiser).protects
         require(
-            not isinstance(optimiser, BGD) or not (self.consolidation or self.reset_optimiser),
-            "BGD protects by itself, with the spread of its weights: train it without a consolidation and without "
-            "reset_optimiser, which would forget that spread.",
-        )
-        require(
-            self.reinitialise is None or not isinstance(optimiser, BGD),
-            "BGD remembers with means and spreads: reinitialise would destroy the means and keep the spreads of late "
-            "training. Train it without reinitialise.",
+            not protects or not (self.consolidation or self.reset_optimiser or self.reinitialise),
+            f"{type(optimiser).__name__} protects by itself, {protects}: train it without a consolidation, and without "
+            "reset_optimiser and reinitialise, which would forget what it remembers.",
         )
         kept = self.consolidation
         require(

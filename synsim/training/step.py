@@ -6,15 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim._checks import images
+from synsim._checks import images, require
 from synsim._doors import explained, held
 from synsim._names import by_own_name, named_parameters
-from synsim._optimisers import needs_closure
-from synsim.bgd import BGD
 from synsim.inputs.logits import output_of
 from synsim.losses import class_logits, replica_cross_entropy
 from synsim.networks import replicas_of
-from synsim.plasticity import PresynapticSGD
+from synsim.rules.base import traits
 
 Penalty = Callable[[], Mapping[str, Tensor]]
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -88,24 +86,21 @@ def apply_step(
     Raises:
         ValueError: if such an optimiser is to be combined with a penalty, or `again` is missing.
     """
-    if isinstance(optimiser, BGD):
-        if penalty is not None:
-            raise ValueError("BGD protects by itself: train it without a penalty.")
-        optimiser.step(again)
-    elif needs_closure(optimiser):
+    can = traits(optimiser)
+    if can.needs_closure:
         name = type(optimiser).__name__
-        if penalty is not None:
-            raise ValueError(
-                f"{name} looks at the loss at several weights of one step, and the penalty's gradient is known at the "
-                "first only. Use an optimiser that needs no closure, or protect by modulation, freezing or a mask."
-            )
-        if again is None:
-            raise ValueError(f"{name} needs the loss anew: give `again`.")
+        require(penalty is None or not can.protects, f"{name} protects by itself: train it without a penalty.")
+        require(
+            penalty is None,
+            f"{name} looks at the loss at several weights of one step, and the penalty's gradient is known at the "
+            "first only. Use an optimiser that needs no closure, or protect by modulation, freezing or a mask.",
+        )
+        require(again is not None, f"{name} needs the loss anew: give `again`.")
         optimiser.step(again)  # type: ignore[arg-type,unused-ignore]
     elif penalty is None:
         optimiser.step()
-    elif isinstance(optimiser, PresynapticSGD):
-        optimiser.step(penalty=penalty())
+    elif can.takes_penalty:
+        optimiser.step(penalty=penalty())  # type: ignore[call-overload,unused-ignore]
     else:
         extra = by_own_name(net, penalty())
         for name, parameter in named_parameters(net):

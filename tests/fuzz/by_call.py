@@ -145,9 +145,9 @@ PROBABILITY = tensor(things.probability, ("rank", "size", "negative", "large", "
 OLD = Kind(things.finished, lambda v: False)
 
 BY_CALL: dict[str, dict[str, Kind]] = {
-    "bgd.BGD": {"net": Kind(lambda s: nn.Linear(6, 4)), "seed": whole(1, 0, HUGE), "samples": whole(2, 1, 10**6)},
-    "bgd.BGD.step": {"closure": call(lambda s: things.closure_of_bgd(s))},
-    "bgd.BGD.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
+    "rules.bgd.BGD": {"net": Kind(lambda s: nn.Linear(6, 4)), "seed": whole(1, 0, HUGE), "samples": whole(2, 1, 10**6)},
+    "rules.bgd.BGD.step": {"closure": call(lambda s: things.closure_of_bgd(s))},
+    "rules.bgd.BGD.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
     "consolidation.accumulate.Accumulation": {"rule": optional(choice("sum", "last")), "decay": NOTHING},
     "consolidation.accumulate.Accumulation.add": {"total": TENSORS, "new": TENSORS},
     "consolidation.accumulate.Accumulation.prefer": {"rule": choice("sum", "last")},
@@ -287,19 +287,26 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "x": tensor(lambda s: things.signs(s).float(), ("rank", "flat", "size")),
         "p": tensor(lambda s: torch.full((1, 6), 0.5), ("size", "rank", "negative", "large", "nan")),
     },
-    "plasticity.Plasticity.load_state_dict": {"state": mapping(lambda s: things.plasticity(s).state_dict())},
-    "plasticity.plastic": {"optimiser": Kind(things.descent), "p_min": P, "p_max": Kind(constant(1.0), P.sensible)},
-    "plasticity.PresynapticSGD": {
+    "rules.base.traits": {"rule": Kind(things.rule)},
+    "rules.plasticity.Plasticity.load_state_dict": {"state": mapping(lambda s: things.plasticity(s).state_dict())},
+    "rules.plasticity.plastic": {
+        "optimiser": Kind(things.descent),
+        "p_min": P,
+        "p_max": Kind(constant(1.0), P.sensible),
+    },
+    "rules.presynaptic.PresynapticSGD": {
         "lr": CONSTANT,
         "p_min": number(0.25, 0.0, 1.0, above=True),
         "bias": flag(True),
         "train_bias": flag(True),
     },
-    "plasticity.PresynapticSGD.add_param_group": {
-        "param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})
+    "rules.network.Rule.add_param_group": {"param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})},
+    "rules.presynaptic.PresynapticSGD.step": {"closure": NOTHING},
+    "rules.steps.probability_step": {
+        "p": PROBABILITY,
+        "p_min": number(0.25, 0.0, 1.0),
+        "p_max": number(1.0, 0.25, 1.0),
     },
-    "plasticity.PresynapticSGD.step": {"closure": NOTHING},
-    "plasticity.probability_step": {"p": PROBABILITY, "p_min": number(0.25, 0.0, 1.0), "p_max": number(1.0, 0.25, 1.0)},
     "plots.bars": {"samples": rows(LIST, 2), "labels": LINES},
     "plots.dots": {"samples": rows(LIST, 2), "labels": LINES},
     "plots.bracket": {"left": number(0.0, -1e9), "right": number(1.0, -1e9), "height": number(1.0, -1e9), "text": WORD},

@@ -34,7 +34,7 @@ RESULTS = (
     "training.history.Failure",
     "training.session.Phase",
     "training.guard.Guard",
-    "plasticity.Plasticity",
+    "rules.plasticity.Plasticity",
     "training.engine.Before",
     "curvature.examples.Term",
     "curvature.examples.Score",

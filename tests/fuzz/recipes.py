@@ -25,7 +25,7 @@ from synsim import spiking, tasks
 from synsim.spiking import ShortTerm, surrogate
 
 RECEIVERS = {
-    "bgd.BGD": things.bgd,
+    "rules.bgd.BGD": things.bgd,
     "consolidation.accumulate.Accumulation": lambda s: synsim.consolidation.accumulate.Accumulation(),
     "consolidation.base.Consolidation": consolidated,
     "consolidation.base.Consolidation.gradient": penalty,
@@ -37,8 +37,9 @@ RECEIVERS = {
     "networks.MaxPool": lambda s: synsim.networks.MaxPool(2),
     "networks.MultiHead": things.multi_head,
     "perceptron.Perceptron": things.perceptrons,
-    "plasticity.Plasticity": things.plasticity,
-    "plasticity.PresynapticSGD": things.rule,
+    "rules.plasticity.Plasticity": things.plasticity,
+    "rules.network.Rule": things.rule,
+    "rules.presynaptic.PresynapticSGD": things.rule,
     "records.folder.RunFolder": things.run_folder,
     "spiking.encoding.Encoder": things.encoder,
     "spiking.encoding.Latency": lambda s: spiking.Latency(window=10.0, dt=1.0),

@@ -665,7 +665,7 @@ FRESH = {
     "modulation": ({"strength": 1.0}, adam, "reinitialise goes with a penalty .* got 'modulation'"),
     "freeze": ({"share": 0.5}, adam, "reinitialise goes with a penalty .* got 'freeze'"),
     "mask": ({"share": 0.5}, presynaptic, "reinitialise goes with a penalty .* got 'mask'"),
-    "BGD": (None, bgd, "reinitialise would destroy the means and keep the spreads"),
+    "BGD": (None, bgd, "and reinitialise, which would forget what it remembers"),
     "penalty": ({"strength": 1.0}, adam, None),
 }
 

@@ -3,113 +3,25 @@
 Source: Schug, Benzing & Steger 2021, eq. 4.3 to 4.5, in the order in which the published code applies them.
 """
 
-import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from synsim import kernels
-from synsim._checks import Number, choice, flag, number, require, tensor
-from synsim._doors import explained, shown, typed
+from synsim._checks import Number, choice, flag, require
+from synsim._doors import explained, shown
 from synsim._names import by_own_name
-from synsim._optimisers import closed, needs_closure, refuse_scaled
-from synsim._rules import Home, Rule, network, per_replica, settable
-from synsim.kernels import LEAST_PROBABILITY, Constants
+from synsim.kernels import Constants
+from synsim.rules.network import Home, Rule, network
+from synsim.rules.settable import per_replica, settable
+from synsim.rules.steps import BOUNDS, RANGES
 from synsim.synapses import StochasticLayer, synapses
 from synsim.synapses.base import living, say_unheard
 
-BOUNDS = ("soft", "hard")
-_RANGES = {
-    "lr": (0.0, math.inf),
-    "weight_decay": (0.0, math.inf),
-    "p_up": (0.0, 1.0),
-    "p_down": (0.0, 1.0),
-    "g_lim": (0.0, math.inf),
-    "p_min": (LEAST_PROBABILITY, 1.0),
-    "p_max": (LEAST_PROBABILITY, 1.0),
-    "p_freeze": (0.0, math.inf),
-}
-_IN_TABLE = (*_RANGES, "modulate_lr", "plastic", "bounds")
-
-
-@typed
-def probability_step(
-    p: Tensor,
-    gradient: Tensor,
-    *,
-    p_up: float | Tensor,
-    p_down: float | Tensor,
-    g_lim: float | Tensor,
-    p_min: float | Tensor = 0.25,
-    p_max: float | Tensor = 1.0,
-    p_freeze: float | Tensor | None = None,
-    bounds: str = "soft",
-) -> Tensor:
-    """Release probabilities after one step (eq. 4.4, 4.7).
-
-    With soft bounds, as the published constants were tuned,
-    p ← clamp(p + (p_max − p) · Δ) with Δ = p_up where |g| ≥ g_lim, else −p_down. With hard bounds, as the equation is
-    printed, p ← clamp(p + Δ) with Δ = p_up where |g| > g_lim, else −p_down. Where p ≥ p_freeze nothing moves.
-
-    Args:
-        p: release probabilities, any shape. Constants are numbers, or tensors that broadcast with p, such as [R, 1, 1]
-            for one per replica.
-        gradient: gradient of the task's loss with respect to the expected strengths, mask and 1 / p included.
-        p_up: step up.
-        p_down: step down.
-        g_lim: size of the gradient that decides.
-        p_min: lower bound.
-        p_max: upper bound.
-        p_freeze: probability from which a synapse is consolidated; None: never.
-        bounds: "soft" or "hard".
-
-    Returns:
-        The new release probabilities, like `p`.
-
-    Raises:
-        ValueError: if `bounds` is unknown, a constant is out of its range, p is no probability, or the gradient is not
-            finite or of another shape.
-    """
-    choice(bounds, "bounds", BOUNDS)
-    p, gradient = tensor(p, "p"), tensor(gradient, "gradient")
-    require(p.is_floating_point() and bool(((p >= 0) & (p <= 1)).all()), "p must hold probabilities from 0 to 1.")
-    require(
-        gradient.shape == p.shape and bool(gradient.isfinite().all()),
-        f"gradient must be finite and of the shape of p, {list(p.shape)}, got shape {list(gradient.shape)}.",
-    )
-    given = {"p_up": p_up, "p_down": p_down, "g_lim": g_lim, "p_min": p_min, "p_max": p_max}
-    if p_freeze is not None:
-        given["p_freeze"] = p_freeze
-    at = {name: _within(value, name, gradient if name == "g_lim" else p) for name, value in given.items()}
-    require(bool((at["p_min"] <= at["p_max"]).all()), f"p_min must not exceed p_max, got {p_min} and {p_max}.")
-    size = gradient.abs()
-    grows = size >= at["g_lim"] if bounds == "soft" else size > at["g_lim"]
-    step = torch.where(grows, at["p_up"], -at["p_down"])
-    if bounds == "soft":
-        step = step * (at["p_max"] - p)
-    if p_freeze is not None:
-        step = torch.where(p >= at["p_freeze"], torch.zeros_like(step), step)
-    return torch.minimum(torch.maximum(p + step, at["p_min"]), at["p_max"])
-
-
-def _within(value: float | Tensor, what: str, like: Tensor) -> Tensor:
-    # A constant in its range, as a tensor that broadcasts with p or the gradient.
-    low, high = _RANGES[what]
-    found = tensor(value, what)
-    require(found.numel() > 0 and not found.is_complex() and found.dtype != torch.bool, f"{what} must hold numbers.")
-    for extreme in (found.amin(), found.amax()):
-        number(extreme, what, low=low, high=high)
-    sizes = zip(reversed(found.shape), reversed(like.shape), strict=False)
-    require(
-        found.ndim <= like.ndim and all(size in (1, whole) for size, whole in sizes),
-        f"{what} must be a number or broadcast with p of shape {list(like.shape)}, got {list(found.shape)}.",
-    )
-    return found.to(like)
+_IN_TABLE = (*RANGES, "modulate_lr", "plastic", "bounds")
 
 
 class PresynapticSGD(Rule):
@@ -199,7 +111,7 @@ class PresynapticSGD(Rule):
     def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         found = {**settings, "bounds": choice(settings["bounds"], "bounds", BOUNDS)}
         found.update({name: flag(settings[name], name) for name in ("modulate_lr", "plastic", "train_bias")})
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             if name != "p_freeze" or settings[name] is not None:
                 found[name] = per_replica(settings[name], name, self._replicas, low=low, high=high)
         least, most = torch.as_tensor(found["p_min"], device="cpu"), torch.as_tensor(found["p_max"], device="cpu")
@@ -305,7 +217,7 @@ class PresynapticSGD(Rule):
     def _tabled(self, group: Mapping[str, Any], device: torch.device) -> "_Table":
         values = [group[name] for name in _IN_TABLE]
         now = [v if v.__class__ is float else (id(v), getattr(v, "_version", 0)) for v in values]
-        numbers = [*values[: len(_RANGES) - 1], 2.0 if group["p_freeze"] is None else group["p_freeze"]]
+        numbers = [*values[: len(RANGES) - 1], 2.0 if group["p_freeze"] is None else group["p_freeze"]]
         numbers.append(float(group["modulate_lr"]))
         rows = [
             torch.as_tensor(value, dtype=torch.float64, device="cpu").expand(self._replicas or 1) for value in numbers
@@ -339,127 +251,6 @@ class _Table:
     values: list[Any]
     device: torch.device
     constants: Constants
-
-
-class Plasticity:
-    """What `plastic` returns: release probabilities that move after each step of another optimiser.
-
-    Attributes:
-        rule: a `PresynapticSGD` of rate 0, whose `param_groups` hold the constants.
-    """
-
-    def __init__(self, optimiser: Optimizer, rule: PresynapticSGD) -> None:
-        self.rule = rule
-        self._seen: list[tuple[Tensor, Tensor | None]] = []
-        before = optimiser.register_step_pre_hook(self._before)
-        # First of all hooks: what others add to the gradients, such as a penalty, is none of the task's.
-        cast("OrderedDict[int, object]", optimiser._optimizer_step_pre_hooks).move_to_end(before.id, last=False)
-        self._hooks = [before, optimiser.register_step_post_hook(self._after)]
-
-    def _before(self, optimiser: Optimizer, args: Any, kwargs: Any) -> Any:
-        args, kwargs = closed(args, kwargs)
-        refuse_scaled(optimiser)
-        parameters = (parameter for group in self.rule.param_groups for parameter in group["params"])
-        self._seen = [(parameter, parameter.grad) for parameter in parameters]
-        return args, kwargs
-
-    def _after(self, optimiser: Optimizer, args: Any, kwargs: Any) -> None:
-        now = [(parameter, parameter.grad) for parameter, _ in self._seen]
-        try:
-            for parameter, gradient in self._seen:
-                parameter.grad = gradient
-            self.rule.step()
-        finally:
-            for parameter, gradient in now:
-                parameter.grad = gradient
-
-    def state_dict(self) -> dict[str, Any]:
-        """The constants; release probabilities are part of the network's state.
-
-        Returns:
-            As for every torch optimiser.
-        """
-        return self.rule.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with saved constants.
-
-        Args:
-            state: of `state_dict`.
-
-        Raises:
-            ValueError: if it is no such state.
-        """
-        try:
-            self.rule.load_state_dict(state)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"expected a state that `state_dict` of such a handle returned, got {shown(state)}."
-            ) from error
-
-    def detach(self) -> None:
-        """Let go of the optimiser; release probabilities stay as they are from now on."""
-        for hook in self._hooks:
-            hook.remove()
-
-
-@typed
-def plastic(
-    optimiser: Optimizer,
-    net: nn.Module,
-    *,
-    p_up: Number,
-    p_down: Number,
-    g_lim: Number,
-    p_min: Number = 0.25,
-    p_max: Number = 1.0,
-    p_freeze: Number | None = None,
-    bounds: str = "soft",
-) -> Plasticity:
-    """Let the release probabilities of a network learn beside any optimiser of torch, which moves the strengths.
-
-    After each step of the optimiser p moves by `probability_step`, with the gradients that the step began with: those
-    of the task, before weight decay and penalties, clipped or unscaled as they are. Skipped steps move nothing.
-
-    Args:
-        optimiser: any optimiser of torch but those that take a closure to compute gradients.
-        net: a module with stochastic layers.
-        p_up: step up of the release probability; this and the other constants as for `PresynapticSGD`.
-        p_down: step down.
-        g_lim: size of the gradient, |g|, from which the release probability grows.
-        p_min: lower bound of p.
-        p_max: upper bound of p.
-        p_freeze: release probability from which p is kept for good; None: never.
-        bounds: "soft" or "hard".
-
-    Returns:
-        A handle, with the constants and `detach`.
-
-    Raises:
-        ValueError: if the optimiser moves p already or holds no strength of the network, or a constant does not fit.
-    """
-    require(
-        not isinstance(optimiser, PresynapticSGD),
-        f"expected an optimiser that moves strengths alone, got a {type(optimiser).__name__}.",
-    )
-    require(
-        not needs_closure(optimiser),
-        f"{type(optimiser).__name__} looks at several gradients in one step. Use an optimiser that needs no closure.",
-    )
-    rule = PresynapticSGD(
-        net, 0.0, p_up=p_up, p_down=p_down, g_lim=g_lim, p_min=p_min, p_max=p_max, p_freeze=p_freeze, bounds=bounds,
-        train_bias=False,
-    )  # fmt: skip
-    held = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
-    known = any(id(parameter) in held for group in rule.param_groups for parameter in group["params"])
-    require(known, f"this {type(optimiser).__name__} holds none of the parameters of this network.")
-    twice = any(isinstance(getattr(hook, "__self__", None), Plasticity) for hook in _hooks_of(optimiser))
-    require(not twice, "release probabilities move with this optimiser already: detach() the first handle.")
-    return Plasticity(optimiser, rule)
-
-
-def _hooks_of(optimiser: Optimizer) -> list[Any]:
-    return list(optimiser._optimizer_step_pre_hooks.values())
 
 
 def _learned(layer: StochasticLayer) -> tuple[Tensor, kernels.Arrays | None]:

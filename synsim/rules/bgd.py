@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from synsim import streams
 from synsim._checks import Number, flag, require, times, whole
 from synsim._doors import typed
-from synsim._rules import Home, Rule, network, per_replica
 from synsim.kernels.normal import normals
+from synsim.rules.network import Home, Rule, network
+from synsim.rules.settable import per_replica
 from synsim.synapses import StochasticLayer, synapses
 
 LAST_DRAW = 2**32 - 1
@@ -76,6 +77,8 @@ class BGD(Rule):
             net, {"eta": eta, "samples": samples, "antithetic": flag(antithetic, "antithetic"), "scale": scale}
         )
 
+    protects = "with the spread of its weights"
+    needs_closure, couples_replicas = True, False
     _further = frozenset({"sigma"})
 
     def __getstate__(self) -> dict[str, Any]:
