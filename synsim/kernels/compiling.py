@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_KINDS = ("cpu.py", "cpu_*.py")
+_KINDS = ("cpu.py", "cpu_*.py", "constants.py")
 
 
 class Later:
@@ -95,7 +95,7 @@ def private_folder() -> Path | None:
 
 @cache
 def _sources() -> str:
-    # Kernels of one file are compiled into those of others, so each is stale when any file has changed.
+    # Kernels and constants of one file are compiled into those of others: each is stale when any file has changed.
     digest = sha256()
     for kind in _KINDS:
         for path in sorted(Path(__file__).parent.glob(kind)):

@@ -9,7 +9,18 @@ import numpy as np
 from numba import uint16, uint64
 
 from synsim.kernels.compiling import njit
-from synsim.kernels.constants import LEAST_PROBABILITY
+from synsim.kernels.constants import (
+    G_LIM,
+    LEAST_PROBABILITY,
+    LR,
+    MODULATE_LR,
+    P_DOWN,
+    P_FREEZE,
+    P_MAX,
+    P_MIN,
+    P_UP,
+    WEIGHT_DECAY,
+)
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -180,26 +191,26 @@ def learn(weight, p, gradient, penalty, table, plastic, hard, start, stop):
         r, low = at // n, at % n
         high = min(n, low + min(stop - at, RUN))
         at += high - low
-        lr, decay = number(table[0, r]), number(table[1, r])
-        p_up, p_down, g_lim = number(table[2, r]), number(table[3, r]), number(table[4, r])
-        p_min, p_max, p_freeze = number(table[5, r]), number(table[6, r]), number(table[7, r])
-        modulation = number(table[8, r])
+        lr, weight_decay = number(table[LR, r]), number(table[WEIGHT_DECAY, r])
+        p_up, p_down, g_lim = number(table[P_UP, r]), number(table[P_DOWN, r]), number(table[G_LIM, r])
+        p_min, p_max, p_freeze = number(table[P_MIN, r]), number(table[P_MAX, r]), number(table[P_FREEZE, r])
+        modulate_lr = number(table[MODULATE_LR, r])
         w, q, g = weight[r, low:high], p[r, low:high], gradient[r, low:high]
         # One loop per case: a condition inside would cost half of the speed.
-        given, scaled = penalty.shape[0] > 0, modulation != zero
+        given, scaled = penalty.shape[0] > 0, modulate_lr != zero
         extra = penalty[r, low:high] if given else g
         if scaled and given:
             for i in range(high - low):
-                w[i] = w[i] - lr * (g[i] * (p_max - q[i]) + decay * w[i] + extra[i])
+                w[i] = w[i] - lr * (g[i] * (p_max - q[i]) + weight_decay * w[i] + extra[i])
         elif scaled:
             for i in range(high - low):
-                w[i] = w[i] - lr * (g[i] * (p_max - q[i]) + decay * w[i])
+                w[i] = w[i] - lr * (g[i] * (p_max - q[i]) + weight_decay * w[i])
         elif given:
             for i in range(high - low):
-                w[i] = w[i] - lr * (g[i] + decay * w[i] + extra[i])
+                w[i] = w[i] - lr * (g[i] + weight_decay * w[i] + extra[i])
         else:
             for i in range(high - low):
-                w[i] = w[i] - lr * (g[i] + decay * w[i])
+                w[i] = w[i] - lr * (g[i] + weight_decay * w[i])
         if not plastic:
             continue
         if hard:

@@ -4,9 +4,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from synsim.kernels.constants import Constants
+from synsim.kernels.constants import NAMES, Constants
 
 BLOCK = 1024
+# Triton takes only globals of this kind into a kernel.
+LR, WEIGHT_DECAY, P_UP, P_DOWN, G_LIM, P_MIN, P_MAX, P_FREEZE, MODULATE_LR = map(tl.constexpr, range(len(NAMES)))
 
 
 @triton.jit
@@ -75,17 +77,17 @@ def _learn(
     q = tl.load(p + at, mask=inside, other=1.0)
     g = tl.load(gradient + at, mask=inside, other=0.0)
     kind = w.dtype
-    lr = tl.load(table + r).to(kind)
-    decay = tl.load(table + replicas + r).to(kind)
-    p_up = tl.load(table + 2 * replicas + r).to(kind)
-    p_down = tl.load(table + 3 * replicas + r).to(kind)
-    g_lim = tl.load(table + 4 * replicas + r).to(kind)
-    p_min = tl.load(table + 5 * replicas + r).to(kind)
-    p_max = tl.load(table + 6 * replicas + r).to(kind)
-    p_freeze = tl.load(table + 7 * replicas + r).to(kind)
-    modulation = tl.load(table + 8 * replicas + r).to(kind)
+    lr = tl.load(table + LR * replicas + r).to(kind)
+    weight_decay = tl.load(table + WEIGHT_DECAY * replicas + r).to(kind)
+    p_up = tl.load(table + P_UP * replicas + r).to(kind)
+    p_down = tl.load(table + P_DOWN * replicas + r).to(kind)
+    g_lim = tl.load(table + G_LIM * replicas + r).to(kind)
+    p_min = tl.load(table + P_MIN * replicas + r).to(kind)
+    p_max = tl.load(table + P_MAX * replicas + r).to(kind)
+    p_freeze = tl.load(table + P_FREEZE * replicas + r).to(kind)
+    modulate_lr = tl.load(table + MODULATE_LR * replicas + r).to(kind)
     room = p_max - q
-    change = g * (modulation * room + (1.0 - modulation)) + decay * w
+    change = g * (modulate_lr * room + (1.0 - modulate_lr)) + weight_decay * w
     if PENALTY:
         change += tl.load(penalty + at, mask=inside, other=0.0)
     tl.store(weight + at, w - lr * change, mask=inside)

@@ -105,7 +105,7 @@ def learn(weight: Tensor, p: Tensor, gradient: Tensor, penalty: Tensor | None, c
     """
     k = c.columns(p)
     room = k["p_max"] - p
-    change = gradient * (k["modulation"] * room + (1 - k["modulation"])) + k["decay"] * weight
+    change = gradient * (k["modulate_lr"] * room + (1 - k["modulate_lr"])) + k["weight_decay"] * weight
     if penalty is not None:
         change = change + penalty
     weight.sub_(k["lr"] * change)

@@ -14,14 +14,12 @@ from synsim import kernels
 from synsim._checks import Number, choice, flag, require
 from synsim._doors import explained, shown
 from synsim._names import by_own_name
-from synsim.kernels import Constants
+from synsim.kernels.constants import RANGES, SETTINGS, Constants
 from synsim.rules.network import Home, Rule, network
 from synsim.rules.settable import per_replica, settable
-from synsim.rules.steps import BOUNDS, RANGES
+from synsim.rules.steps import BOUNDS
 from synsim.synapses import StochasticLayer, synapses
 from synsim.synapses.base import living, say_unheard
-
-_IN_TABLE = (*RANGES, "modulate_lr", "plastic", "bounds")
 
 
 class PresynapticSGD(Rule):
@@ -202,29 +200,20 @@ class PresynapticSGD(Rule):
         return loss
 
     def _constants(self, index: int, group: dict[str, Any], device: torch.device) -> Constants:
-        values = [group[name] for name in _IN_TABLE]
+        values = [group[name] for name in SETTINGS]
         # Schedules may change a constant at any time, a tensor even in place; the table is made again when one has.
-        now = [v if v.__class__ is float else (id(v), getattr(v, "_version", 0)) for v in values]
+        now = _versions(values)
         table = self._tables.get(index)
         if table is None or table.now != now or table.device != device:
             for name, value in self._settings({name: group[name] for name in self.defaults}).items():
                 # What somebody put in stays what it is, and lists and arrays become what schedules can set.
                 kept = isinstance(group[name], float | int | Tensor | None)
                 group[name] = settable(group[name]) if kept else value
-            table = self._tables[index] = self._tabled(group, device)
+            values = [group[name] for name in SETTINGS]
+            # The values are kept, so that none of their identities can pass to another object.
+            constants = Constants.of(group, self._replicas or 1, device)
+            table = self._tables[index] = _Table(_versions(values), values, device, constants)
         return table.constants
-
-    def _tabled(self, group: Mapping[str, Any], device: torch.device) -> "_Table":
-        values = [group[name] for name in _IN_TABLE]
-        now = [v if v.__class__ is float else (id(v), getattr(v, "_version", 0)) for v in values]
-        numbers = [*values[: len(RANGES) - 1], 2.0 if group["p_freeze"] is None else group["p_freeze"]]
-        numbers.append(float(group["modulate_lr"]))
-        rows = [
-            torch.as_tensor(value, dtype=torch.float64, device="cpu").expand(self._replicas or 1) for value in numbers
-        ]
-        table = torch.stack([row.cpu() for row in rows]).contiguous().to(device)
-        # The values are kept, so that none of their identities can pass to another object.
-        return _Table(now, values, device, Constants(table, bool(group["plastic"]), group["bounds"] == "hard"))
 
     def _checked(self, penalty: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if not penalty.keys() <= self._named.keys():
@@ -251,6 +240,10 @@ class _Table:
     values: list[Any]
     device: torch.device
     constants: Constants
+
+
+def _versions(values: list[Any]) -> list[Any]:
+    return [v if v.__class__ is float else (id(v), getattr(v, "_version", 0)) for v in values]
 
 
 def _learned(layer: StochasticLayer) -> tuple[Tensor, kernels.Arrays | None]:

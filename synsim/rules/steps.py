@@ -3,26 +3,14 @@
 Source: Schug, Benzing & Steger 2021, eq. 4.4 and 4.7.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from synsim._checks import choice, number, require, tensor
 from synsim._doors import typed
-from synsim.kernels import LEAST_PROBABILITY
+from synsim.kernels.constants import RANGES
 
 BOUNDS = ("soft", "hard")
-RANGES = {
-    "lr": (0.0, math.inf),
-    "weight_decay": (0.0, math.inf),
-    "p_up": (0.0, 1.0),
-    "p_down": (0.0, 1.0),
-    "g_lim": (0.0, math.inf),
-    "p_min": (LEAST_PROBABILITY, 1.0),
-    "p_max": (LEAST_PROBABILITY, 1.0),
-    "p_freeze": (0.0, math.inf),
-}
 
 
 @typed
