@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from synsim._names import named_modules
-from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer
+from synsim.curvature.layers import handler_of, leads
+from synsim.synapses import StochasticLayer
 
-Layer = nn.Linear | nn.Conv2d | BernoulliLinear | BernoulliConv2d
-KNOWN = (nn.Linear, nn.Conv2d, BernoulliLinear, BernoulliConv2d)
-"""Layers whose gradient per example is a product of input and output gradient."""
 HIDING = "CheckpointFunctionBackward"
 """Steps of a graph behind which `torch.autograd.grad` finds no parameters: reentrant checkpoints."""
 
@@ -85,7 +83,7 @@ def _listening(net: nn.Module, hear: Callable[[str, Tensor, Tensor], Tensor | No
 
         return heard
 
-    layers = {name: module for name, module in named_modules(net) if type(module) in KNOWN}
+    layers = {name: module for name, module in named_modules(net) if handler_of(module) is not None}
     handles = [
         module.register_forward_hook(hook(name), prepend=True, with_kwargs=True) for name, module in layers.items()
     ]
@@ -142,7 +140,8 @@ def simple(
     known = True
     for name, module in named_modules(net, remove_duplicate=False):
         own = {key: id(p) for key, p in module.named_parameters(recurse=False) if id(p) in counted}
-        closed = type(module) in KNOWN and calls[name] <= 1 and getattr(module, "padding_mode", "zeros") == "zeros"
+        handler = handler_of(module)
+        closed = handler is not None and calls[name] <= 1 and handler.holds(module)
         known = known and (not own or (closed and own.keys() <= {"weight", "bias"}))
         owners.update(own.values())
     return out, fits and not around and known and all(held == 1 for held in owners.values()), width // count
@@ -169,9 +168,7 @@ def _reached(starts: list[Node | None], ends: set[Node | None]) -> set[int]:
 
 
 def _examples(layer: nn.Module, x: Tensor) -> int:
-    rank = 3 if isinstance(layer, nn.Conv2d | BernoulliConv2d) else 1
-    lead = isinstance(layer, StochasticLayer) and layer.replicas is not None and x.ndim == rank + 2
-    return x.shape[1 if lead else 0]
+    return x.shape[1 if leads(layer, x) else 0]
 
 
 def mask_of(layer: nn.Module, examples: int) -> Tensor | None:

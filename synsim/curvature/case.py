@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from synsim._doors import typed
 from synsim._kept import INTERNAL
+from synsim.curvature.layers import handler_of
 from synsim.curvature.measuring import Measurement
 from synsim.inputs import Images, has_replicas, logits_of, output_replicas
 from synsim.inputs.images import count_of
@@ -127,7 +128,7 @@ class Case:
             )
             address = module.address if isinstance(module, Addressed) else PLAIN
             state = address.mean, address.draw is None
-            parts.append((type(module), type(module).forward, plain, flags, hooks, held, state))
+            parts.append((type(module), type(module).forward, handler_of(module), plain, flags, hooks, held, state))
         modes = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.is_grad_enabled()
         shape = self.x.shape, self.axis, self.x.dtype, self.x.device
         return (*parts, shape, self.head, modes)

@@ -5,15 +5,13 @@ per example is ever made. A convolution adds over positions before it squares; i
 parts that fit into memory.
 """
 
-from collections.abc import Iterator
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from synsim._doors import typed
-from synsim.curvature.capture import Layer
-from synsim.synapses import BernoulliConv2d, StochasticLayer
+from synsim.curvature.layers import Handler, leads, replicas_of, shape_of
 
 POWERS = ("square", "absolute")
 
@@ -45,26 +43,10 @@ def magnitude(x: Tensor, power: str) -> Tensor:
     return x.square() if power == "square" else x.abs()
 
 
-def one_product(layer: Layer, given: Tensor, mask: Tensor | None) -> bool:
-    """Whether sums over labels may be taken before the product with the inputs.
-
-    Args:
-        layer: a known layer.
-        given: its input.
-        mask: of `mask_of`.
-
-    Returns:
-        True for linear layers whose input has one position, and whose mask is shared by all examples.
-    """
-    ranks = (2, 3) if isinstance(layer, StochasticLayer) and layer.replicas is not None else (2,)
-    linear = not isinstance(layer, nn.Conv2d | BernoulliConv2d)
-    return linear and given.ndim in ranks and (mask is None or mask.shape[0] == 1)
-
-
-def linear_sums(
-    layer: Layer, given: Tensor, summed: Tensor, mask: Tensor | None, power: str, scratch: dict[torch.Size, Tensor]
+def outer_sums(
+    layer: Any, given: Tensor, summed: Tensor, mask: Tensor | None, power: str, scratch: dict[torch.Size, Tensor]
 ) -> dict[str, Tensor]:
-    """Sum over examples for a linear layer.
+    """Sum over examples for a layer whose gradient per example is an outer product, with a mask shared by all.
 
     Args:
         layer: the layer.
@@ -87,24 +69,25 @@ def linear_sums(
     else:
         torch.abs(given, out=inputs)
     if summed.ndim == 2:
-        found = summed.t() @ inputs
+        total = summed.t() @ inputs
     else:
-        found = torch.bmm(summed.transpose(1, 2), inputs.expand(summed.shape[0], *inputs.shape[-2:]))
+        total = torch.bmm(summed.transpose(1, 2), inputs.expand(summed.shape[0], *inputs.shape[-2:]))
     if mask is not None:
-        found = found * magnitude(mask[0], power).reshape(found.shape)
-    sums = {"weight": found}
+        total = total * magnitude(mask[0], power).reshape(total.shape)
+    sums = {"weight": total}
     if layer.bias is not None:
         sums["bias"] = summed.sum(-2)
     return sums
 
 
 def position_sums(
-    layer: Layer, given: Tensor, delta: Tensor, mask: Tensor | None, power: str, memory: int
+    handler: Handler, layer: Any, given: Tensor, delta: Tensor, mask: Tensor | None, power: str, memory: int
 ) -> dict[str, Tensor]:
     """Sum over examples for a layer whose gradient per example is a sum over positions, or has a mask of its own.
 
     Args:
-        layer: a known layer.
+        handler: of the layer's type.
+        layer: the layer.
         given: its inputs.
         delta: its output gradients.
         mask: factors [1 or B, R, *shape], or None.
@@ -114,71 +97,20 @@ def position_sums(
     Returns:
         "weight" and, where there is one, "bias": sums shaped like these parameters.
     """
-    shape, given, delta = layer.weight.shape, wide(given), wide(delta)
-    replicas = layer.replicas if isinstance(layer, StochasticLayer) else None
-    total = torch.zeros((replicas or 1, *shape[0 if replicas is None else 1 :]), dtype=delta.dtype, device=delta.device)
+    given, delta, replicas = wide(given), wide(delta), replicas_of(layer)
+    total = torch.zeros((replicas or 1, *shape_of(layer)), dtype=delta.dtype, device=delta.device)
     offset = torch.zeros(total.shape[:2], dtype=delta.dtype, device=delta.device)
+    each = leads(layer, given)
     for r in range(replicas or 1):
-        a = given[r] if replicas is not None and given.ndim == _rank(layer) + 2 else given
+        a = given[r] if each else given
         d = delta if replicas is None else delta[r]
         own = None if mask is None else mask[:, r]
-        for rows, gradient, to_bias in _per_example(layer, a, d, total[r].numel(), memory):
+        for rows, gradient, to_bias in handler.gradients(layer, a, d, memory):
             if own is not None:
                 gradient = gradient * (own if own.shape[0] == 1 else own[rows])
             total[r] += magnitude(gradient, power).sum(0)
             offset[r] += magnitude(to_bias, power).sum(0)
-    sums = {"weight": total.reshape(shape)}
+    sums = {"weight": total.reshape(layer.weight.shape)}
     if layer.bias is not None:
         sums["bias"] = offset.reshape(layer.bias.shape)
     return sums
-
-
-def _rank(layer: Layer) -> int:
-    return 3 if isinstance(layer, nn.Conv2d | BernoulliConv2d) else 1
-
-
-def _per_example(
-    layer: Layer, given: Tensor, delta: Tensor, size: int, memory: int
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    # Gradients per example of weight [n, *shape] and bias [n, O], for as many examples as fit into memory.
-    bytes_each = 3 * size * delta.element_size()
-    if isinstance(layer, nn.Conv2d | BernoulliConv2d):
-        per_group = _shape(layer)[1:].numel() * delta.shape[-1] * delta.shape[-2]
-        bytes_each += 2 * layer.groups * per_group * delta.element_size()
-    step = max(1, memory // bytes_each)
-    for start in range(0, delta.shape[0], step):
-        rows = slice(start, start + step)
-        d = delta[rows]
-        if isinstance(layer, nn.Conv2d | BernoulliConv2d):
-            patches = _patches(layer, given[rows])  # [n, G, K, L]
-            d = d.flatten(2)
-            by_group = d.reshape(d.shape[0], layer.groups, -1, d.shape[-1])
-            gradient = by_group @ patches.transpose(-1, -2)
-            yield rows, gradient.reshape(d.shape[0], *_shape(layer)), d.sum(-1)
-        else:
-            a = given[rows].reshape(d.shape[0], -1, given.shape[-1])
-            d = d.reshape(d.shape[0], -1, d.shape[-1])
-            yield rows, d.transpose(1, 2) @ a, d.sum(1)
-
-
-def _shape(layer: Layer) -> torch.Size:
-    replicas = layer.replicas if isinstance(layer, StochasticLayer) else None
-    return layer.weight.shape[0 if replicas is None else 1 :]
-
-
-def _patches(layer: nn.Conv2d | BernoulliConv2d, x: Tensor) -> Tensor:
-    kernel = tuple(layer.weight.shape[-2:])
-    dilation, stride = _pair(layer.dilation), _pair(layer.stride)
-    if isinstance(layer.padding, str):
-        # "same" puts what cannot be halved at the end.
-        wide = [d * (k - 1) if layer.padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
-        x = F.pad(x, [wide[1] // 2, wide[1] - wide[1] // 2, wide[0] // 2, wide[0] - wide[0] // 2])
-        padding = (0, 0)
-    else:
-        padding = _pair(layer.padding)
-    found = F.unfold(x, kernel, dilation, padding, stride)
-    return found.reshape(x.shape[0], layer.groups, -1, found.shape[-1])
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -169,6 +169,10 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "measurement": Kind(things.measurement),
         "power": choice("square", "absolute"),
     },
+    "curvature.layers.register": {
+        "kind": Kind(things.kind_of_layer),
+        "handler": Kind(constant(synsim.curvature.Linear())),
+    },
     "curvature.means.batch_gradients": {"measurement": Kind(things.measurement), "batch": whole(4, 1, HUGE)},
     "curvature.means.mean_response_gradients": {"measurement": Kind(things.measurement), "directions": NOTHING},
     "curvature.case.case_of": {"measurement": Kind(things.measurement), "net": ANY_NETWORK, "images": SHOWN},

@@ -6,6 +6,7 @@ Not public, and not tried here:
 
 - `synsim.kernels`: arrays that its callers have checked, once per change and not once per step;
 - named tuples and exceptions, and the classes in `RESULTS`: what functions hand out, which nobody need build;
+- handlers of layers (`ASKED`): what curvature asks, with arguments that it has checked;
 - hooks of torch that only torch calls (`HOOKS`), and `forward`, which is called as the module.
 """
 
@@ -36,9 +37,10 @@ RESULTS = (
     "training.guard.Guard",
     "rules.plasticity.Plasticity",
     "training.engine.Before",
-    "curvature.examples.Term",
-    "curvature.examples.Score",
+    "curvature.sums.Term",
+    "curvature.sums.Score",
 )
+ASKED = ("curvature.layers.Convolution", "curvature.layers.Handler", "curvature.layers.Linear")
 HOOKS = ("get_extra_state", "extra_repr")
 
 
@@ -71,7 +73,7 @@ def callables() -> dict[str, Public]:
 
 
 def _add(found: dict[str, Public], value: Any) -> None:
-    if "._" in value.__module__:
+    if "._" in value.__module__ or _name(value) in ASKED:
         return
     if not inspect.isclass(value):
         if inspect.isroutine(value):

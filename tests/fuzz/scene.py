@@ -271,6 +271,10 @@ def kind_of_importance(scene: Scene) -> type:
     return Mine
 
 
+def kind_of_layer(scene: Scene) -> type:
+    return type("Mine", (synsim.BernoulliLinear,), {})
+
+
 def kind_of_consolidation(scene: Scene) -> type:
     class Mine(synsim.consolidation.Consolidation):
         name = "fuzz"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import synsim
-from synsim import importance
+from synsim import curvature, importance
 from synsim.curvature import case_of, measured
 from synsim.curvature.trial import Way, way_of
 from synsim.inputs import as_images
@@ -189,7 +189,7 @@ def kind(net, x, **view):
         from synsim.curvature.examples import _batched_squares, _closed_squares
 
         case = case_of(net, images, measurement, None)
-        closed = lambda *given: _closed_squares(None, *given)  # noqa: E731
+        closed = lambda *given: _closed_squares(None, case.axis, *given)  # noqa: E731
         batched = lambda *given: _batched_squares(None, case.axis, *given)  # noqa: E731
         ways.append(way_of(case, closed, batched))
     return ways[0].kind
@@ -217,6 +217,46 @@ def test_networks_that_only_look_closed_go_through_torch_func():
 
     assert kind(Around().double(), X.double()) == "batched"
     assert kind(nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)).double(), X.double()) == "batched"
+
+
+class Squared(synsim.BernoulliLinear):
+    """Transmits φ |φ| on average."""
+
+    @property
+    def expected_strength(self):
+        return self.weight * self.weight.abs()
+
+
+class OfSquares(curvature.Linear):
+    def slope(self, layer):
+        return 2 * layer.weight.abs()
+
+
+def test_a_layer_of_ones_own_takes_the_closed_form_that_is_registered_for_it(monkeypatch):
+    monkeypatch.setattr(curvature.layers, "_HANDLERS", dict(curvature.layers._HANDLERS))
+    net = synsim.networks.initialised(nn.Sequential(*(Squared(6, n, dtype=torch.float64) for n in (6, 3))), 1)
+    several = nn.Sequential(Squared(6, 3, replicas=2, scope="sample", sites=2, dtype=torch.float64))
+    synsim.networks.initialised(several, 1)
+    views = [(net, "expected"), (net, "sampled"), (several, "sampled")]
+    ways, sums = [], []
+    for handler in (None, curvature.Linear(), OfSquares()):
+        if handler is not None:
+            curvature.register(Squared, handler)
+        for each, view in views:
+            ways.append(kind(each, X.double(), view=view))
+            sums.append(importance.make("fisher", view=view).estimate(each, X.double()))
+    # None, one that forgets the slope, and one that does not.
+    assert ways == 3 * ["batched"] + 3 * ["batched"] + 3 * ["closed"]
+    for general, forgetful, closed in zip(sums[:3], sums[3:6], sums[6:], strict=True):
+        naive.close(forgetful, general, 1e-12)
+        naive.close(closed, general, 1e-10)
+
+
+def test_what_is_no_handler_or_no_layer_is_refused():
+    with pytest.raises(TypeError, match=r"subclass of torch.nn.Module, got 'Squared'"):
+        curvature.register("Squared", curvature.Linear())
+    with pytest.raises(TypeError, match=r"take synsim.curvature.Linear\(\)"):
+        curvature.register(Squared, curvature.Linear)
 
 
 @pytest.mark.parametrize("name", MEASURED)
