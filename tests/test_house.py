@@ -34,7 +34,7 @@ ALLOWED = {
     "controls": {"networks", "synapses", "_checks"},
     "perceptron": {"kernels", "streams", "_checks"},
     "dropout": {"kernels", "streams", "synapses", "_checks"},
-    "data": {"_checks", "_files"},
+    "data": {"streams", "_checks", "_files"},
     "tasks": {"streams", "_checks"},
     "inputs": {"networks", "synapses", "_checks", "_kept"},
     "meters": {"dropout", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},

@@ -11,6 +11,7 @@ from synsim.data.cifar import read_cifar
 from synsim.data.dataset import Dataset
 from synsim.data.find import find
 from synsim.data.idx import read_pair
+from synsim.data.own import is_path, read_own
 
 CLASSES = 10
 DIGITS_TRAIN = 1437
@@ -60,19 +61,24 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     """Read a data set.
 
     Args:
-        name: "digits" (bundled with scikit-learn), "mnist", "fashion-mnist" or "cifar10".
+        name: "digits" (bundled with scikit-learn), "mnist", "fashion-mnist" or "cifar10"; or the path of a file of
+            one's own, `.npz` or `.csv`, or of a folder of IDX files, as docs/data.md describes them.
         root: folder with `<name>/<usual file name>[.gz]`, or `cifar-10-batches-bin/*.bin`. Torchvision's folders
             `MNIST/raw` and `FashionMNIST/raw` will do, and Kaggle's dots in the names of the files. None: the folder
             that the environment variable SYNSIM_DATA names, else the download cache, else ./data.
 
     Returns:
         The data set as stored, uint8: digits [N, 8, 8] with pixels from 0 to 16; MNIST and Fashion-MNIST [N, 28, 28]
-        and CIFAR-10 [N, 3, 32, 32] from 0 to 255.
+        and CIFAR-10 [N, 3, 32, 32] from 0 to 255. Of one's own file what `Dataset.from_arrays` makes; where it has no
+        test part, a fifth of each class.
 
     Raises:
-        ValueError: if the name is unknown, or a file is damaged, no regular file, or larger than 1 GiB, packed or not.
+        ValueError: if the name is unknown, or a file is damaged, no regular file, or larger than 1 GiB, packed or not,
+            or an own file holds no data set.
         DataNotFoundError: if files are missing.
     """
+    if name not in SCALES and is_path(name):
+        return read_own(name, root)
     mean, sd = SCALES[known(name)]
     if name == "digits":
         parts = _digits()

@@ -1,6 +1,6 @@
 """Spiking networks of the same synapses: neurons, surrogate gradients, encoders, readouts, and a network of them."""
 
-from synsim.spiking.encoding import Encoder, Latency, PoissonRates, RegularRates, poisson_spikes
+from synsim.spiking.encoding import Encoder, GivenSpikes, Latency, PoissonRates, RegularRates, poisson_spikes
 from synsim.spiking.meters import Events, events, spikes_per_neuron
 from synsim.spiking.network import Record, SpikingMLP, spiking_mlp
 from synsim.spiking.neurons import LIF, Leaky, State, leaky, lif, lif_step
@@ -16,6 +16,7 @@ __all__ = [
     "Encoder",
     "Events",
     "FastSigmoid",
+    "GivenSpikes",
     "Latency",
     "Leaky",
     "PoissonRates",

@@ -1,4 +1,7 @@
-"""Images as spikes: Poisson rates, regular rates, latencies. Pixels lie in [0, 1]; times are in ms, rates in Hz."""
+"""Images as spikes: Poisson rates, regular rates, latencies, and spikes that are given.
+
+Pixels lie in [0, 1]; times are in ms, rates in Hz.
+"""
 
 import math
 from collections.abc import Sequence
@@ -73,6 +76,17 @@ class Encoder(Addressed):
             As `forward`.
         """
         raise NotImplementedError
+
+    def pixels(self, neurons: int) -> int:
+        """How long the vector of an image is for so many neurons: each pixel is one.
+
+        Args:
+            neurons: of the input population.
+
+        Returns:
+            The same number.
+        """
+        return neurons
 
     def _require_images(self, x: Tensor) -> None:
         fits = x.ndim == 2 or (x.ndim == 3 and self.replicas is not None and x.shape[0] == self.replicas)
@@ -264,6 +278,63 @@ class Latency(Encoder):
         step = (at / self.dt).round()
         steps = torch.arange(self.steps, dtype=torch.float64, device=x.device).reshape(-1, 1, 1)
         return ((step.unsqueeze(-3) == steps) & fires.unsqueeze(-3)).to(x.dtype)
+
+
+class GivenSpikes(Encoder):
+    """Spike trains in place of images: vectors of T · I entries of 0 and 1, all neurons of the first step first.
+
+    These are the spike trains [N, T, I] of a data set, as its tasks of `pixels="unit"` flatten them. Nothing is drawn.
+
+    Args:
+        window: how long a train is, ms.
+        dt: time step, ms.
+        replicas: R, or None; all see the same spikes.
+    """
+
+    def idle(self) -> bool:
+        """Whether a pass would draw nothing: the spikes are given.
+
+        Returns:
+            True.
+        """
+        return True
+
+    def pixels(self, neurons: int) -> int:
+        """How long the vector of a spike train is for so many neurons.
+
+        Args:
+            neurons: of the input population.
+
+        Returns:
+            T times their number.
+        """
+        return self.steps * neurons
+
+    @typed
+    def encode(self, x: Tensor) -> Tensor:
+        """The spikes themselves, time before the examples.
+
+        Args:
+            x: [B, T · I] or [R, B, T · I], 0 or 1.
+
+        Returns:
+            Spikes [T, B, I] or [R, T, B, I].
+
+        Raises:
+            ValueError: if the vectors are not of T steps, or hold anything else.
+        """
+        self._require_images(x)
+        require(
+            x.shape[-1] % self.steps == 0 and x.shape[-1] > 0,
+            f"spike trains of {self.steps} steps must be vectors of {self.steps} · neurons entries, got "
+            f"{x.shape[-1]}. Give the encoder their window and dt.",
+        )
+        if not transformed() and not bool(((x == 0) | (x == 1)).all()):
+            raise ValueError(
+                "spikes must be 0 or 1, got other values. Images need an encoder that makes spikes of them."
+            )
+        trains: Tensor = x.detach().unflatten(-1, (self.steps, -1))
+        return trains.transpose(-2, -3)
 
 
 @typed

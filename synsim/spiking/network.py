@@ -154,10 +154,12 @@ class SpikingMLP(nn.Module):
         Raises:
             ValueError: if the images do not fit, or the network has no encoder.
         """
-        encoder, width = self._encoder(), self._synapses()[0].in_features
+        encoder = self._encoder()
+        width = encoder.pixels(self._synapses()[0].in_features)
         require(
             x.ndim > 0 and x.shape[-1] == width,
-            f"images must have {width} pixels, as many as the network's first layer has inputs, got {list(x.shape)}.",
+            f"images must have {width} pixels, as many as the inputs of the network's first layer ask for, got "
+            f"{list(x.shape)}.",
         )
         found: Tensor = encoder(x)
         return found

@@ -194,7 +194,8 @@ def scaling(data: Data, pixels: str, device: torch.device, dtype: torch.dtype) -
 
     Args:
         data: the data set.
-        pixels: "standard" (mean 0, standard deviation 1 over the training set) or "unit" (0 to 1).
+        pixels: "standard" (mean 0, standard deviation 1 over the training set) or "unit" (0 to 1; or where the data
+            set has `bounds`, what lies between these).
         device: where the images are.
         dtype: of the batches.
 
@@ -206,6 +207,7 @@ def scaling(data: Data, pixels: str, device: torch.device, dtype: torch.dtype) -
     """
     choice(pixels, "pixels", PIXELS)
     mean, sd = (data.mean, data.sd) if pixels == "standard" else ((0.0,) * len(data.mean), (1.0,) * len(data.sd))
-    offset = torch.tensor(mean, dtype=torch.float64, device="cpu") * data.levels
-    scale = torch.tensor(sd, dtype=torch.float64, device="cpu") * data.levels
+    low, high = getattr(data, "bounds", None) or (0.0, data.levels)
+    offset = torch.tensor(mean, dtype=torch.float64, device="cpu") * (high - low) + low
+    scale = torch.tensor(sd, dtype=torch.float64, device="cpu") * (high - low)
     return offset.to(device, dtype), scale.to(device, dtype)

@@ -156,7 +156,7 @@ def split(
     found = []
     for index, group in enumerate(groups):
         require(len(group) > 1, f"a task needs at least two classes, got {group}.")
-        name = " ".join(str(label) for label in group)
+        name = " ".join(_name(data, label) for label in group)
         parts = [_select(part, group) for part in (train, test)]
         require(all(len(part) > 0 for part in parts), f"the data set has no images of the classes {name}.")
         absent = sorted({label for place, label in enumerate(group) if not bool((parts[0].labels == place).any())})
@@ -233,8 +233,13 @@ def by_class(
     for label in chosen:
         parts = [_select(part, (label,)) for part in (train, test)]
         require(all(len(part) > 0 for part in parts), f"the data set has no images of the class {label}.")
-        found.append(Task(str(label), parts[0], parts[1], 1))
+        found.append(Task(_name(data, label), parts[0], parts[1], 1))
     return found
+
+
+def _name(data: Data, label: int) -> str:
+    names = getattr(data, "names", ())
+    return str(names[label]) if names else str(label)
 
 
 @typed
