@@ -158,8 +158,7 @@ class SpikingMLP(nn.Module):
         width = encoder.pixels(self._synapses()[0].in_features)
         require(
             x.ndim > 0 and x.shape[-1] == width,
-            f"images must have {width} pixels, as many as the inputs of the network's first layer ask for, got "
-            f"{list(x.shape)}.",
+            f"images must have {width} pixels, as many as fit the network's inputs, got {list(x.shape)}.",
         )
         found: Tensor = encoder(x)
         return found
