@@ -39,6 +39,7 @@ newest:
 
 bench: $(VENV)/demo
 	$(BIN)/python experiments/bench_step.py --out runs/bench.json
+	$(BIN)/python experiments/bench_fit.py --out runs/bench-fit.json
 	$(BIN)/python experiments/bench_importance.py --out runs/bench-importance.json
 	$(BIN)/python experiments/bench_spiking.py --out runs/bench-spiking.json
 

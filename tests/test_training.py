@@ -10,6 +10,7 @@ import synsim
 from synsim import records, tasks
 from synsim.meters import accuracy
 from synsim.training import Session, TrainingFailedError, fit, train_step
+from synsim.training.step import finite_replicas
 
 RULE = {"p_up": 0.07, "p_down": 0.05, "g_lim": 0.001}
 
@@ -135,6 +136,21 @@ def test_a_failure_says_what_was_not_finite(digits):
     net = network((1, 2))
     (failure,) = train(net, [broken(digits[0], 1, step=2)], (1, 2)).failures
     assert failure.what == "loss"
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("where", ["loss", "0.weight", "2.weight"])
+def test_which_replicas_are_finite(value, where):
+    net = synsim.mlp([3, 4, 2], replicas=3)
+    losses = torch.ones(3)
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert finite_replicas(net, losses).tolist() == [True, True, True]
+    broken = losses if where == "loss" else net.get_parameter(where).grad
+    broken[1].view(-1)[-1:] = value
+    assert finite_replicas(net, losses).tolist() == [True, False, True]
+    broken[2].view(-1)[:1] = -value  # what cancels is not finite either
+    assert finite_replicas(net, losses).tolist() == [True, False, False]
 
 
 def test_when_all_fail_the_error_names_them(digits):

@@ -1,5 +1,6 @@
 """One training step, and the guard that keeps a replica which fails from harm."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -153,14 +154,18 @@ def finite_replicas(net: nn.Module, losses: Tensor) -> Tensor:
     Returns:
         bool [R], on the CPU.
     """
+    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    # Hardly ever is anything wrong: one number tells that, for which a GPU need be waited for once.
+    total = sum((gradient.sum() for gradient in gradients), losses.sum())
     lead = losses.shape[0]
-    total = losses.double()
+    if math.isfinite(total.item()):
+        return torch.ones(lead, dtype=torch.bool, device="cpu")
     replicas = replicas_of(net)
-    for parameter in net.parameters():
-        if parameter.grad is not None:
-            grad = parameter.grad
-            total = total + (grad.reshape(lead, -1).sum(1) if replicas else grad.sum())
-    return total.isfinite().cpu()
+    sums = [gradient.reshape(lead, -1).sum(1) if replicas else gradient.sum() for gradient in gradients]
+    finite = losses.isfinite()
+    for values in sums:
+        finite = finite & values.isfinite()
+    return finite.cpu()
 
 
 def what_failed(net: nn.Module, losses: Tensor, replica: int) -> str:
