@@ -76,7 +76,7 @@ class StreamDropout(Addressed):
         one = torch.ones((*x.shape[:axis], count, *x.shape[axis + 1 :]), dtype=dtype, device=x.device)
         keep = torch.full_like(one, 1 - self.p)
         if inside:
-            factor, _ = reference.release(one, keep, keys, 1, address.example, self._latest())
+            factor, _ = reference.release(one, keep, keys, 1, address.example, self.latest_draw)
             return x * factor.index_select(axis, rows_of(x, x.shape[axis])).to(x.dtype)
         factor, _ = kernels.release(one, keep, keys, words, 1, address.example, self._next())
         return x * factor.to(x.dtype)

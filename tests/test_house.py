@@ -27,7 +27,7 @@ ALLOWED = {
     "streams": {"_philox", "_checks"},
     "losses": {"_checks"},
     "kernels": {"_philox", "_checks"},
-    "synapses": {"kernels", "streams", "_checks", "_kept", "_names"},
+    "synapses": {"_philox", "kernels", "streams", "_checks", "_kept", "_names"},
     "networks": {"dropout", "streams", "synapses", "_checks"},
     "rules": {"kernels", "networks", "streams", "synapses", "_checks", "_names"},
     "conversion": {"synapses", "_checks"},
@@ -117,6 +117,44 @@ def test_the_library_knows_no_experiment_and_analysis_does_not_train():
         assert not {name.split(".")[0] for name in imports(path)} & {"experiments", "analysis"}, path
     for path in (ROOT / "analysis").glob("*.py"):
         assert rooms(imports(path)) <= {"figures", "records", "report", "statistics", "plots", "tables"}, path
+
+
+def compared(tree: ast.AST) -> list[ast.AST]:
+    """Comparisons, patterns and questions about the start or end of a text in which a scope's name takes part."""
+    found: list[ast.AST] = []
+    for node in ast.walk(tree):
+        parts: list[ast.AST] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Match):
+            parts = [node.subject]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            named = node.func.attr in ("startswith", "endswith", "removeprefix", "index", "find", "count")
+            parts = [node.func.value] if named else []
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+            parts = [node.slice]
+        inside = [each for part in parts for each in (*getattr(part, "elts", ()), part)]
+        if any(
+            (isinstance(each, ast.Attribute) and each.attr == "scope")
+            or (isinstance(each, ast.Constant) and each.value in ("batch", "sample", "event", "event-gaussian"))
+            for each in inside
+        ):
+            found.append(node)
+    return found
+
+
+def test_no_scope_is_compared_by_name():
+    for text in (
+        'layer.scope == "batch"', 'scope in ("event", "sample")', '"batch" in scopes', 'a.scope.startswith("event")',
+        "match layer.scope:\n case _: pass", '{"batch": 1}[layer.scope]',
+    ):  # fmt: skip
+        assert compared(ast.parse(text)), text
+    assert not compared(ast.parse('mlp([3, 2], scope="batch")\nSCOPES[layer.scope].per_example'))
+    for path in (ROOT / "synsim").rglob("*.py"):
+        found = compared(ast.parse(path.read_text(encoding="utf-8")))
+        assert not found, (
+            f"{path}, line {found[0].lineno}: ask the layer's `release`, which knows what it can do"
+        )
 
 
 def test_no_pickle_anywhere():

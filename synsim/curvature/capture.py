@@ -184,4 +184,4 @@ def mask_of(layer: nn.Module, examples: int) -> Tensor | None:
     """
     if not isinstance(layer, StochasticLayer) or layer.address.mean:
         return None
-    return layer.scales(examples if layer.scope == "sample" else 1)
+    return layer.scales(examples if layer.per_example else 1)

@@ -61,7 +61,7 @@ def sum_over_examples(
     wanted = parameters_of(net)
     budget = int(number(memory, "memory", above=True) * 2**20)
     require(
-        not any(layer.scope.startswith("event") and not layer.address.mean for layer in synapses(net).values()),
+        all(layer.release.mask_per_example for layer in synapses(net).values()),
         "with a release of its own at every spike no mask holds for a whole example. "
         "Measure this network in the expected view.",
     )

@@ -32,8 +32,7 @@ class Measurement:
             (layer, layer.address) for layer in addressed(net).values()
             if layer.per_example and not layer.address.mean
         ]  # fmt: skip
-        shared = passes is not None and "batch" in passes.scopes
-        self._limit = block if shared else None
+        self._limit = block if passes is not None and passes.shares else None
 
     def start(self) -> None:
         """Set the masks of the first pass, as for its first example."""

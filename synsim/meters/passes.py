@@ -63,7 +63,7 @@ def passes(
     with torch.no_grad(), evaluation(net, seed) as address, kept(net):
         net.eval()
         # Where no mask is shared by images, or none is drawn, chunks may be as long as memory likes.
-        alone = "batch" not in address.scopes or not _fails(net)
+        alone = not address.shares or not _fails(net)
         size = CHUNK if alone else min(block, CHUNK)
         for sample in range(samples):
             for start in range(0, count, block if not alone else count):

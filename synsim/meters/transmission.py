@@ -19,6 +19,7 @@ from synsim.meters.passes import passes, stochastic
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, expected
 from synsim.synapses.given import Given
+from synsim.synapses.scopes import SCOPES
 
 Layer = StochasticLayer | nn.Linear | _ConvNd
 
@@ -118,7 +119,7 @@ def _inputs(
                 )
             lead = a.shape[0] if asked.lead(name, replicas) and a.ndim - axes > 1 else 1
             factor = options.get("factor")
-            if factor is not None and isinstance(layer, StochasticLayer) and layer.scope == "event":
+            if factor is not None and isinstance(layer, StochasticLayer) and SCOPES[layer.scope].scales_p:
                 _checks.require(
                     bool(factor.amax() * layer.p.amax() <= 1),
                     f"the facilitated release probability of layer {name!r} saturates at 1, so that its mean does not "

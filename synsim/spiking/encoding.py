@@ -141,7 +141,7 @@ class PoissonRates(Encoder):
         if self.address.mean:
             return p.to(x.dtype).unsqueeze(-3).expand(*x.shape[:-2], self.steps, *x.shape[-2:])
         keys, words = self._key_on(self.address.purpose, x.device)
-        draw = self._latest() if transformed() else self._next()
+        draw = self.latest_draw if transformed() else self._next()
         # Lesioned copies of one network see the same spikes, which are then made once.
         if x.ndim == 2 and (self.replicas is None or len(set(self.seeds)) == 1):
             return self._spikes(p, x, keys[0], words[0], draw)

@@ -14,6 +14,7 @@ from synsim.inputs import Images, as_images
 from synsim.networks import replicas_of
 from synsim.spiking.network import Record, SpikingMLP
 from synsim.synapses import BernoulliLinear, StochasticLayer, evaluation, frozen
+from synsim.synapses.scopes import SCOPES
 
 
 class Events(NamedTuple):
@@ -77,7 +78,7 @@ def events(net: SpikingMLP, x: Any, *, samples: int = 1, block: int = 100, seed:
     """
     layers = [layer for layer in net.layers if isinstance(layer, BernoulliLinear)]
     require(
-        all(layer.scope != "event-gaussian" for layer in layers),
+        all(SCOPES[layer.scope].countable for layer in layers),
         'scope="event-gaussian" has no releases to count; synsim.meters.transmission gives their expectation.',
     )
     lead = replicas_of(net) or 1
@@ -119,7 +120,7 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
     weight = layer.weight.detach()
     values = ((weight != 0) * layer.p * layer.sites, weight.abs())
     found = []
-    with frozen(layer, layer._latest()) if not layer.address.mean else torch.no_grad():
+    with frozen(layer, layer.latest_draw) if not layer.address.mean else torch.no_grad():
         for value in values:
             own = {"weight": value}
             if layer.bias is not None:

@@ -19,6 +19,7 @@ from synsim.spiking.short_term import ShortTerm
 from synsim.spiking.surrogate import Surrogate, surrogate
 from synsim.synapses import BernoulliLinear, addressed
 from synsim.synapses.addressed import transformed
+from synsim.synapses.scopes import SCOPES
 
 BYTES = 1 << 26
 """Memory that spikes and membranes of one pass without gradients may take; longer batches go in parts."""
@@ -105,7 +106,7 @@ class SpikingMLP(nn.Module):
         if short_term is not None:
             short_term.decays(dt)
             require(
-                short_term.tau_facilitation == 0 or all(layer.scope != "event-gaussian" for layer in layers),
+                short_term.tau_facilitation == 0 or all(SCOPES[layer.scope].facilitates for layer in layers),
                 'scope="event-gaussian" does not know how a facilitated release probability saturates. Use '
                 'scope="event", or depression alone (tau_facilitation=0).',
             )
@@ -228,7 +229,7 @@ class SpikingMLP(nn.Module):
         try:
             for module in modules:
                 example = module.address.example + (low if module.per_example else 0)
-                module.address = replace(module.address, draw=module._latest(), example=example)
+                module.address = replace(module.address, draw=module.latest_draw, example=example)
             yield
         finally:
             for module, address in zip(modules, before, strict=True):

@@ -2,6 +2,7 @@
 
 from synsim.synapses.addressed import Address, Addressed, addressed
 from synsim.synapses.base import StochasticLayer, synapses
+from synsim.synapses.control import ControlLinear
 from synsim.synapses.conv import BernoulliConv2d
 from synsim.synapses.linear import BernoulliLinear
 from synsim.synapses.views import evaluation, expected, frozen, seed
@@ -11,6 +12,7 @@ __all__ = [
     "Addressed",
     "BernoulliConv2d",
     "BernoulliLinear",
+    "ControlLinear",
     "StochasticLayer",
     "addressed",
     "evaluation",

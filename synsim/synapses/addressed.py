@@ -116,13 +116,11 @@ class Addressed(nn.Module):
     Attributes:
         replicas: R, or None for a module without a replica axis.
         address: where the next numbers come from; views replace it, each for its own thread.
-        per_example: whether each example has numbers of its own, rather than all of a pass the same.
 
     Args:
         replicas: R, or None.
     """
 
-    per_example: bool = True
     family: str = ""
     """Put before the name, so that modules of another kind draw other numbers under the same name."""
 
@@ -184,6 +182,11 @@ class Addressed(nn.Module):
         return self.address.mean
 
     @property
+    def per_example(self) -> bool:
+        """Whether each example has numbers of its own, rather than all of a pass the same."""
+        return True
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the streams, one per replica."""
         return self._seeds
@@ -192,6 +195,12 @@ class Addressed(nn.Module):
     def draws(self) -> int:
         """How many draws were consumed since the streams were seeded."""
         return self.stream.draw
+
+    @property
+    def latest_draw(self) -> int:
+        """Number of the draw made last, or of the one that the view holds; 0 before the first."""
+        address = self.address
+        return max(self.stream.draw - 1, 0) if address.draw is None else address.draw
 
     def _note(self, counts: Tensor) -> None:
         # The mask of a view is no mask of training.
@@ -204,10 +213,6 @@ class Addressed(nn.Module):
     def _noted(self) -> Tensor | None:
         view = self.stream.here.view
         return self.stream.counts if view is None or view.counts is None else view.counts
-
-    def _latest(self) -> int:
-        address = self.address
-        return max(self.stream.draw - 1, 0) if address.draw is None else address.draw
 
     def _next(self) -> int:
         view = self.stream.here.view

@@ -13,13 +13,13 @@ from synsim import kernels, streams
 from synsim._checks import affordable, available_device, require, warn, whole
 from synsim._doors import explained, shown, typed
 from synsim._names import named_modules
-from synsim.kernels import LEAST_PROBABILITY, reference
+from synsim.kernels import LEAST_PROBABILITY, events, reference
 from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
 from synsim.synapses.addressed import LAST_SEED as LAST_SEED
 from synsim.synapses.addressed import PLAIN, Addressed, rows_of
 from synsim.synapses.addressed import Address as Address
 from synsim.synapses.addressed import transformed as transformed
-from synsim.synapses.release import release
+from synsim.synapses.scopes import MEAN_FIELD, SCOPES, Scope
 
 TILES = 2**32 // 16
 _LIVING: "weakref.WeakSet[StochasticLayer]" = weakref.WeakSet()
@@ -36,8 +36,8 @@ class StochasticLayer(Addressed):
         p: buffer like `weight`, release probabilities in (0, 1].
         bias: Parameter [O] or [R, O], or None.
         sites: release sites N per synapse.
-        scope: "batch" (one mask per forward pass), "sample" (one per example), or "event" (one per spike; layers that
-            know it).
+        scope: name of the release scope: "batch" (one mask per forward pass), "sample" (one per example), or "event"
+            (one per spike; layers that know it). What a scope can do is asked of `release`.
         replicas: R, or None for a layer without a replica axis.
     """
 
@@ -49,7 +49,9 @@ class StochasticLayer(Addressed):
     scopes: tuple[str, ...] = ("batch", "sample")
     """Scopes of release that this kind of layer knows."""
     direct: bool = True
-    """Whether `weight` is the expected strength itself, drawn and transmitted as this class does."""
+    """Whether masks and the divisor are applied to `weight` itself, drawn and transmitted as this class does."""
+    divides: bool = False
+    """Whether the class has a divisor of its own."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A layer that stores something else overrides `expected_strength`, and `transmitted` if it draws otherwise.
@@ -58,6 +60,7 @@ class StochasticLayer(Addressed):
             options: of the class.
         """
         super().__init_subclass__(**options)
+        cls.divides = cls.divisor is not StochasticLayer.divisor
         if "direct" in vars(cls):
             return
         # A class that changes neither is what the one before it is; parametrizations make such classes.
@@ -87,7 +90,6 @@ class StochasticLayer(Addressed):
         require(self.sites <= 255, f"sites must be at most 255, got {sites}.")
         require(scope in self.scopes, f"scope must be one of {', '.join(self.scopes)}, got {scope!r}.")
         self.scope = scope
-        self.per_example = scope != "batch"
         dtype = dtype or torch.get_default_dtype()
         require(dtype.is_floating_point, f"dtype must be a float type, got {dtype}.")
         place = available_device(device)
@@ -132,14 +134,34 @@ class StochasticLayer(Addressed):
                     parameter.copy_(((2 * drawn - 1) * bound).reshape(parameter.shape))
 
     @property
+    def release(self) -> Scope:
+        """How the synapses release at present, as an object: that of `scope`, or of the mean field in that view."""
+        view = self.stream.here.view
+        return MEAN_FIELD if view is not None and view.address.mean else SCOPES[self.scope]
+
+    @property
+    def per_example(self) -> bool:
+        """Whether each example has a mask of its own, rather than all of a pass the same."""
+        return SCOPES[self.scope].per_example
+
+    @property
     def expected_strength(self) -> Tensor:
         """What the synapse transmits on average, w̄ = p m, shaped like `weight`; here the weight itself."""
         return self.weight
 
     @property
     def strength(self) -> Tensor:
-        """Strength when released, m = w̄ / p, shaped like `weight`."""
-        return self.expected_strength / self.p
+        """Strength when released, w / d, shaped like `weight`; in the model m = w̄ / p."""
+        return self._drawn() / self.divisor()
+
+    def divisor(self) -> Tensor:
+        """What released synapses are divided by, so that w̄ = p w / d for the weight w.
+
+        Returns:
+            d, shaped like `weight`; here p, so that w̄ = w.
+        """
+        p = self._buffers.get("p")
+        return self.p if p is None else p
 
     @property
     def learned(self) -> Tensor:
@@ -192,37 +214,39 @@ class StochasticLayer(Addressed):
         return mask.bool() if self.sites == 1 else mask
 
     @typed
-    def draw_mask(self, example: int = 0) -> Tensor:
+    def draw_mask(self, example: int = 0, step: int = 0) -> Tensor:
         """The mask of one example in the latest draw, from its address and the present release probabilities.
 
         Args:
-            example: index of the example in its batch; ignored for `scope="batch"`.
+            example: index of the example in its batch; ignored where all examples share a mask.
+            step: time step; ignored but for `scope="event"`.
 
         Returns:
-            bool like `weight`; with several sites the uint8 count of releases.
+            bool like `weight`; with several sites the uint8 count of releases. In the event scope those that a spike
+            of every input would release.
+
+        Raises:
+            ValueError: for `scope="event-gaussian"`, which has no masks.
         """
-        address, example = self.address, whole(example, "example", 0, streams.WORD)
-        if address.mean:
-            full = torch.full_like(self.p, self.sites, dtype=torch.uint8)
-            return full.bool() if self.sites == 1 else full
-        where = address.example + (example if self.scope == "sample" else 0)
-        keys, _ = self._key(address.purpose)
-        index = torch.tensor([where], device=self.p.device)
-        count = reference.count_releases(self._flat(self.p), keys, self.sites, index, self._latest())[0]
-        count = count.reshape(self.p.shape)
+        example = whole(example, "example", 0, streams.WORD)
+        count = self.release.mask(self, example, whole(step, "step", 0, events.LAST_STEP - 1))
         return count.bool() if self.sites == 1 else count
 
-    def _flat(self, tensor: Tensor) -> Tensor:
-        return tensor.reshape(self.replicas or 1, -1)
+    def _lead(self, tensor: Tensor) -> Tensor:
+        return tensor if self.replicas is not None else tensor.unsqueeze(0)
 
-    def _key(self, purpose: str, device: torch.device | None = None) -> tuple[Tensor, np.ndarray]:
-        return self._key_on(purpose, device or self.p.device)
+    def _key(self, purpose: str | None = None) -> tuple[Tensor, np.ndarray]:
+        return self._key_on(self.address.purpose if purpose is None else purpose, self.p.device)
 
     def _stored(self) -> Tensor:
         # Where pruning or a parametrization makes the weight anew, it is an attribute and no parameter. Looked up in
         # the table of the module: its attributes are slow to read, and this runs at every pass.
         weight = self._parameters.get("weight")
         return self.weight if weight is None else weight
+
+    def _drawn(self) -> Tensor:
+        # What masks and the divisor are applied to.
+        return self._stored() if self.direct else self.expected_strength
 
     def _offsets(self) -> Tensor | None:
         # None is a bias that a layer has not; where the table has no entry, it is made anew as a weight may be.
@@ -234,25 +258,15 @@ class StochasticLayer(Addressed):
         kernels.fit.layer(weight, p, self.replicas or 1)
         if not transformed():
             self.stream.arrays.look(weight, p, self.replicas or 1)
-        return (weight, p) if self.replicas is not None else (weight.unsqueeze(0), p.unsqueeze(0))
+        return self._lead(weight), self._lead(p)
 
     def transmitted(self) -> Tensor:
-        """Strengths of one pass in batch scope: draw a mask, or take the one that the view prescribes.
+        """Strengths of one pass in which all examples share a mask: draw it, or take the one that the view prescribes.
 
         Returns:
             Strengths transmitted, shaped like `weight`; a function of `weight` for autograd.
         """
-        if self.address.mean:
-            return self.expected_strength
-        if transformed():
-            return self._plain(1)[0]
-        if type(self).expected_strength is not StochasticLayer.expected_strength:
-            expected = self.expected_strength
-            _, count = self.draw(expected)
-            return expected if count is None else expected * reference.scale_of(count, self.p, self.sites)
-        weight = self._stored()
-        strength, count = self.draw(weight)
-        return weight if count is None else release(weight, strength, self.p, count, self.sites)
+        return self.release.strengths(self)
 
     @explained
     def draw(self, weight: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -269,13 +283,17 @@ class StochasticLayer(Addressed):
         weight = self._stored() if weight is None else weight
         p, stream = self._buffers.get("p"), self.stream
         p = self.p if p is None else p
+        divisor = self.divisor() if self.divides else p
         # Asked now and then only, as long as the answer is no: most networks learn when to fail.
         if self.sites == 1 and (stream.reliable or not stream.draw & 15):
             stream.reliable = kernels.certain(weight, p, self.replicas or 1, stream.arrays)
             if stream.reliable:
                 self._next()
                 self._note(torch.ones((), dtype=torch.uint8, device=weight.device).expand(weight.shape))
-                return weight.detach(), None
+                if divisor is p:
+                    return weight.detach(), None
+                # Every synapse releases, but what it transmits, and its gradient, have a factor still.
+                return weight.detach() * p / divisor, torch.ones_like(weight, dtype=torch.uint8)
         view = stream.here.view
         address = PLAIN if view is None else view.address
         at = address.purpose, weight.device
@@ -287,36 +305,43 @@ class StochasticLayer(Addressed):
             stream.counts = count
         else:
             self._note(count)
+        if divisor is not p:
+            # What was drawn is this pass's alone: times p, and by d in place of p.
+            strength.mul_(p).div_(divisor)
         return strength, count
 
     def _plain(self, examples: int, x: Tensor | None = None) -> Tensor:
         # Inside a torch.func transform: torch operations only, one frozen mask, no trace left on the layer. With inputs
         # that have masks of their own, those of the examples that they are.
-        expected = self.expected_strength
-        scales = self.scales(examples) if x is None else self._scales_of(rows_of(x, examples))
-        return scales.reshape(examples, *expected.shape) * expected
+        drawn = self._drawn()
+        rows = torch.arange(examples, device=self.p.device) if x is None else rows_of(x, examples)
+        return self._scales_of(rows).reshape(examples, *drawn.shape) * drawn
 
     @typed
     def scales(self, examples: int = 1) -> Tensor:
-        """Factors k / (N p) by which the latest draw scaled the expected strengths, from their address and present p.
+        """Factors k / (N d) by which the latest draw scaled the weights, from their address and present p; d = p here.
 
         Args:
-            examples: how many masks of successive examples (blocks in batch scope), the address' own first.
+            examples: how many masks of successive examples (blocks where examples share a mask), the address' own
+                first.
 
         Returns:
             [examples, R, *shape]; R = 1 without replicas.
+
+        Raises:
+            ValueError: in the event scopes, where no mask holds for a whole example.
         """
         examples = whole(examples, "examples")
         affordable(40 * examples * self.p.numel(), f"masks of {examples} examples")
         return self._scales_of(torch.arange(examples, device=self.p.device))
 
     def _scales_of(self, rows: Tensor) -> Tensor:
-        # Those of given examples, counted from the address' own.
-        address, p = self.address, self._flat(self.p.detach())
-        keys, _ = self._key(address.purpose)
-        count = reference.count_releases(p, keys, self.sites, address.example + rows, self._latest())
-        shape = self.p.shape if self.replicas is None else self.p.shape[1:]
-        return reference.scale_of(count, p, self.sites).reshape(len(rows), -1, *shape)
+        # Those of given examples, counted from the address' own; a view that is in force changes nothing.
+        return SCOPES[self.scope].scales(self, rows)
+
+    def _scale(self, count: Tensor, p: Tensor) -> Tensor:
+        factor = reference.scale_of(count, p, self.sites)
+        return factor * (p / self._lead(self.divisor()).reshape(p.shape)) if self.divides else factor
 
     def extra_repr(self) -> str:
         """What `print(layer)` shows inside the brackets.

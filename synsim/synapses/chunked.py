@@ -13,6 +13,7 @@ BYTES = 1 << 25
 """Memory that the masks of one chunk may take."""
 
 Operation = Callable[[Tensor, Tensor], Tensor]
+Counts = Callable[[Tensor, Tensor, int, Tensor, int], Tensor]
 
 
 class Chunked(torch.autograd.Function):
@@ -28,6 +29,7 @@ class Chunked(torch.autograd.Function):
         sites: int,
         example: int,
         draw: int,
+        counts: Counts,
         operation: Operation,
     ) -> Tensor:
         """Transmit a batch.
@@ -41,19 +43,21 @@ class Chunked(torch.autograd.Function):
             sites: release sites per synapse.
             example: index of the first example.
             draw: number of the draw.
+            counts: of releases, as `Scope.counts` gives them.
             operation: (x [E, *example], strengths [E, *shape]) -> [E, ...], one strength tensor per example.
 
         Returns:
             [R, B, ...].
         """
         ctx.save_for_backward(x, weight, p.clone())
-        ctx.address = (keys, sites, example, draw, operation)
+        ctx.address = (keys, sites, example, draw, counts)
+        ctx.operation = operation
         return torch.stack(
             [
                 torch.cat(
                     [
                         operation(x[r, part].detach(), weight[r].detach() * scale)
-                        for part, scale in _chunks(x.shape[1], p[r], keys[r : r + 1], sites, example, draw)
+                        for part, scale in _chunks(x.shape[1], p[r : r + 1], keys[r : r + 1], *ctx.address[1:])
                     ]
                 )
                 for r in range(weight.shape[0])
@@ -73,11 +77,11 @@ class Chunked(torch.autograd.Function):
             Gradients of x and weight, and None for everything else.
         """
         x, weight, p = ctx.saved_tensors
-        keys, sites, example, draw, operation = ctx.address
+        keys, operation = ctx.address[0], ctx.operation
         to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         to_weight = torch.zeros_like(weight)
         for r in range(weight.shape[0]):
-            for part, scale in _chunks(x.shape[1], p[r], keys[r : r + 1], sites, example, draw):
+            for part, scale in _chunks(x.shape[1], p[r : r + 1], keys[r : r + 1], *ctx.address[1:]):
                 inputs = x[r, part].detach().requires_grad_(to_x is not None)
                 strengths = (weight[r].detach() * scale).requires_grad_()
                 # A backward pass may be called under autocast, which would change the type of what is repeated here.
@@ -88,18 +92,19 @@ class Chunked(torch.autograd.Function):
                 to_weight[r] += (found[0] * scale).sum(0)
                 if to_x is not None:
                     to_x[r, part] = found[1]
-        return to_x, to_weight, None, None, None, None, None, None
+        return to_x, to_weight, None, None, None, None, None, None, None
 
 
-def _chunks(count: int, p: Tensor, keys: Tensor, sites: int, example: int, draw: int) -> Iterator[tuple[slice, Tensor]]:
+def _chunks(
+    count: int, p: Tensor, keys: Tensor, sites: int, example: int, draw: int, counts: Counts
+) -> Iterator[tuple[slice, Tensor]]:
     # The reference makes several int64 words per synapse, hence the factor.
     size = max(1, BYTES // (p.numel() * p.element_size() * 16))
     for start in range(0, count, size):
         stop = min(count, start + size)
         index = torch.arange(example + start, example + stop, device=p.device)
-        counts = reference.count_releases(p.reshape(1, -1), keys, sites, index, draw)
-        scale = reference.scale_of(counts, p.reshape(1, -1), sites)
-        yield slice(start, stop), scale.reshape(stop - start, *p.shape)
+        scale = reference.scale_of(counts(p, keys, sites, index, draw), p, sites)
+        yield slice(start, stop), scale[:, 0]
 
 
 # Torch does not say what `apply` takes and returns.

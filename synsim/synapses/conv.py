@@ -8,8 +8,7 @@ from torch import Tensor
 
 from synsim._checks import choice, is_whole, require, whole
 from synsim._doors import typed
-from synsim.synapses.base import StochasticLayer, transformed
-from synsim.synapses.chunked import transmit_chunks
+from synsim.synapses.base import StochasticLayer
 
 Pair = int | tuple[int, int]
 
@@ -100,9 +99,10 @@ class BernoulliConv2d(StochasticLayer):
             out: Tensor = self.forward(x.unsqueeze(0))
             return out[0]
         self.check_input(x, self.in_channels)
-        if self.scope == "sample" and not self.address.mean:
-            return self._exactly(x)
-        strength = self.transmitted()
+        return self.release.convolve(self, x)
+
+    def _convolved(self, x: Tensor, strength: Tensor) -> Tensor:
+        # One strength for all examples; x as it came.
         if self.replicas is None:
             return self._convolve(x, strength, self.bias, self.groups)
         inputs = x if x.ndim == 5 else x.unsqueeze(0).expand(self.replicas, *x.shape)
@@ -115,34 +115,10 @@ class BernoulliConv2d(StochasticLayer):
     def _convolve(self, x: Tensor, strength: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         return F.conv2d(x, strength, bias, self.stride, self.padding, self.dilation, groups)
 
-    def _one_each(self, x: Tensor, strength: Tensor) -> Tensor:
+    def _convolved_each(self, x: Tensor, strength: Tensor) -> Tensor:
         # x [E, C, H, W], strength [E, O, C / groups, kH, kW]: the examples are groups of one image.
         out = self._convolve(x.flatten(0, 1).unsqueeze(0), strength.flatten(0, 1), None, self.groups * x.shape[0])
         return out[0].reshape(*strength.shape[:2], *out.shape[2:])
-
-    def _exactly(self, x: Tensor) -> Tensor:
-        # Under autocast the masks of single examples are applied in the layer's own precision.
-        if not torch.is_autocast_enabled(x.device.type):
-            return self._per_example(x)
-        with torch.autocast(x.device.type, enabled=False):
-            out = self._per_example(x.to(self.p.dtype))
-        return out.to(torch.get_autocast_dtype(x.device.type))
-
-    def _per_example(self, x: Tensor) -> Tensor:
-        replicas = self.replicas or 1
-        inputs = x if x.ndim == 5 else x.unsqueeze(0).expand(replicas, *x.shape)
-        if transformed():
-            strength = self._plain(inputs.shape[1], x)
-            strength = strength.reshape(inputs.shape[1], replicas, *strength.shape[-4:])
-            out = torch.stack([self._one_each(inputs[r], strength[:, r]) for r in range(replicas)])
-        else:
-            weight, p = self._leading()
-            keys, _ = self._key(self.address.purpose)
-            address = (self.sites, self.address.example, self._next())
-            out = transmit_chunks(inputs, weight, p, keys, *address, self._one_each)
-        if self.bias is not None:
-            out = out + self.bias.reshape(replicas, 1, -1, 1, 1)
-        return out if self.replicas is not None else out[0]
 
 
 def _padding(value: Pair | str, stride: tuple[int, int]) -> tuple[int, int] | str:

@@ -125,12 +125,16 @@ def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
 
 
 class Passes:
-    """Handle of an evaluation: which pass, and which block or example of the data, comes next."""
+    """Handle of an evaluation: which pass, and which block or example of the data, comes next.
+
+    Attributes:
+        shares: whether the images of a block share a mask in some layer.
+    """
 
     @typed
     def __init__(self, net: nn.Module) -> None:
         self._layers = [layer for layer in addressed(net).values() if layer.address.purpose.startswith("eval/")]
-        self.scopes = {layer.scope for layer in synapses(net).values()}
+        self.shares = any(not layer.per_example for layer in synapses(net).values())
 
     @typed
     def at(self, draw: int, block: int, example: int) -> None:
@@ -138,8 +142,8 @@ class Passes:
 
         Args:
             draw: number of the pass over the data.
-            block: index of the block of images that share a mask (batch scope).
-            example: index of the first image (where each has numbers of its own: all other scopes, and encoders).
+            block: index of the block of images that share a mask, where images do.
+            example: index of the first image (where each has numbers of its own, as in encoders).
 
         Raises:
             RuntimeError: in another thread than the one that began the evaluation.

@@ -156,7 +156,6 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "consolidation.base.Consolidation.remember": {"importance": IMPORTANCE},
     "consolidation.make": {"name": choice("penalty"), "strength": CONSTANT, "factor": number(0.5, above=True)},
     "consolidation.register": {"kind": Kind(things.kind_of_consolidation)},
-    "controls.ControlLinear.forward": {"x": ANY, "steps": whole(1, 1, 12), "factor": NOTHING},
     "conversion.convert": {
         "model": of_class(things.plain_net, nn.Linear),
         "only": optional(call(lambda s: lambda name, module: True)),
@@ -244,7 +243,6 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "inputs.images.has_replicas": {"net": ANY_NETWORK, "x": Kind(things.x, lambda v: isinstance(v, torch.Tensor))},
     "losses.class_logits": {"logits": Kind(things.x, lambda v: isinstance(v, torch.Tensor) and v.ndim > 0)},
     "curvature.products.wide": {"x": ELEMENTS},
-    "controls.ControlLinear.draw": {"weight": optional(tensor(things.weight, ("rank", "size", "bool")))},
     "synapses.base.StochasticLayer.draw": {"weight": optional(tensor(things.weight, ("rank", "size", "bool")))},
     "lesions.orders.lesion_masks": {"replicas": NOTHING},
     "lesions.orders.lesion_ranks": {"replicas": NOTHING},

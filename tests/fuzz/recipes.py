@@ -30,7 +30,7 @@ RECEIVERS = {
     "consolidation.base.Consolidation": consolidated,
     "consolidation.base.Consolidation.gradient": penalty,
     "consolidation.base.Consolidation.value": penalty,
-    "controls.ControlLinear": things.control,
+    "synapses.control.ControlLinear": things.control,
     "dropout.StreamDropout": lambda s: synsim.dropout.StreamDropout(0.5),
     "importance.base.Importance": started,
     "importance.base.Importance.estimate": estimator,

@@ -13,6 +13,7 @@ from synsim.networks import replicas_of
 from synsim.spiking.network import SpikingMLP
 from synsim.spiking.short_term import ShortTerm
 from synsim.synapses import BernoulliLinear, synapses
+from synsim.synapses.scopes import SCOPES
 
 Array = np.ndarray[Any, Any]
 
@@ -172,22 +173,22 @@ def _projection(
 
 def _release(name: str, layer: BernoulliLinear, p: Array, short_term: ShortTerm | None) -> tuple[bool, Tensor | None]:
     # Whether each spike draws, and the scales of a mask that holds for the whole run.
-    mean, certain = layer.address.mean, bool((p == 1).all())
-    if mean or (certain and (layer.scope != "event" or short_term is None)):
+    scope, certain = SCOPES[layer.scope], bool((p == 1).all())
+    if layer.address.mean or (certain and not (scope.scales_p and short_term is not None)):
         return False, None
     held = layer.address.draw is not None
-    if layer.scope == "event":
+    if scope.per_spike:
         require(
             not held,
             f"layer {name!r} is frozen, but draws for each spike: Brian2 has draws of its own. "
             "Export it outside of frozen(net).",
         )
         return True, None
-    if layer.scope == "batch" and held:
+    if held and not scope.per_example:
         with torch.no_grad():
             return False, layer.scales(1)[0].reshape(layer.weight.shape)
     ways = 'inside "with expected(net):" (mean field)'
-    ways += ' or inside "with frozen(net):" (the mask of one pass)' if layer.scope == "batch" else ""
+    ways += ' or inside "with frozen(net):" (the mask of one pass)' if not scope.per_example else ""
     raise ValueError(
         f"layer {name!r} has scope={layer.scope!r}, which Brian2 cannot express: there each spike is released or not. "
         f'Export it {ways}, or set its scope to "event".'
