@@ -152,9 +152,7 @@ def test_no_scope_is_compared_by_name():
     assert not compared(ast.parse('mlp([3, 2], scope="batch")\nSCOPES[layer.scope].per_example'))
     for path in (ROOT / "synsim").rglob("*.py"):
         found = compared(ast.parse(path.read_text(encoding="utf-8")))
-        assert not found, (
-            f"{path}, line {found[0].lineno}: ask the layer's `release`, which knows what it can do"
-        )
+        assert not found, f"{path}, line {found[0].lineno}: ask the layer's `release`, which knows what it can do"
 
 
 def test_no_pickle_anywhere():

@@ -91,13 +91,13 @@ class BernoulliLinear(StochasticLayer):
         """
         if isinstance(x, Tensor) and x.ndim != 2 and (x.ndim != 3 or self.replicas is None):
             return self._sequence(x, steps, factor)
-        self._check(x, steps, factor)
+        self.check_input(x, self.in_features)
+        if type(steps) is not int or steps != 1 or factor is not None:
+            self._check_steps(x, steps, factor)
         return self.release.linear(self, x, steps, factor)
 
-    def _check(self, x: Tensor, steps: int, factor: Tensor | None) -> None:
-        self.check_input(x, self.in_features)
-        if type(steps) is int and steps == 1 and factor is None:
-            return
+    @staticmethod
+    def _check_steps(x: Tensor, steps: int, factor: Tensor | None) -> None:
         fits = whole(steps, "steps") <= events.LAST_STEP and x.shape[-2] % steps == 0
         require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
         if factor is not None:
