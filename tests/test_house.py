@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from torch import Tensor, nn
 
 import synsim
 
@@ -153,6 +154,74 @@ def test_no_scope_is_compared_by_name():
     for path in (ROOT / "synsim").rglob("*.py"):
         found = compared(ast.parse(path.read_text(encoding="utf-8")))
         assert not found, f"{path}, line {found[0].lineno}: ask the layer's `release`, which knows what it can do"
+
+
+def private(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+
+
+def named(tree: ast.AST) -> set[str]:
+    """Private names that a piece of code binds."""
+    found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return {name for name in found if private(name)}
+
+
+def members(tree: ast.AST) -> set[str]:
+    """Private attributes that the classes of a file give their objects."""
+    found: set[object] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and mine(node):
+            found.add(node.attr)
+        for part in node.body if isinstance(node, ast.ClassDef) else ():
+            found |= {part.name} if isinstance(part, ast.FunctionDef) else named(part)
+            if isinstance(part, ast.Assign) and "__slots__" in ast.unparse(part.targets[0]):
+                found |= {each.value for each in ast.walk(part.value) if isinstance(each, ast.Constant)}
+    return {str(name) for name in found if private(name)}
+
+
+def mine(node: ast.Attribute) -> bool:
+    return ast.unparse(node.value) in ("self", "cls", "super()")
+
+
+def trespasses(tree: ast.AST, foreign: set[str], room: str) -> list[str]:
+    """Uses of what belongs to another room: its private attributes, and names imported from it."""
+    found = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in foreign and not mine(node)
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("synsim."):
+            other = str(node.module).split(".")[1] != room
+            found += [f"line {node.lineno}: {each.name}" for each in node.names if other and private(each.name)]
+    return found
+
+
+def test_no_private_attribute_across_rooms():
+    torchs = {*vars(nn.Module()), *dir(nn.Module), *dir(Tensor)}
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for room in ALLOWED for path in files(room)}
+    at = {path: room for room in ALLOWED for path in files(room)}
+    private_of = {room: {name for path in files(room) for name in members(trees[path])} for room in ALLOWED}
+    bound = {room: {name for path in files(room) for name in tops(trees[path])} for room in ALLOWED}
+    assert "_name" in private_of["synapses"]
+    assert "_synapses" in private_of["spiking"]
+    assert trespasses(ast.parse("layer._name\nself._name"), {"_name"}, "meters") == ["line 1: layer._name"]
+    assert trespasses(ast.parse("from synsim.kernels.cpu import _M0"), set(), "spiking") == ["line 1: _M0"]
+    for folder in ("experiments", "analysis", "examples"):
+        for path in (ROOT / folder).rglob("*.py"):
+            trees[path], at[path] = ast.parse(path.read_text(encoding="utf-8")), folder
+    for path, tree in trees.items():
+        own = private_of.get(at[path], set())
+        foreign = {name for room in ALLOWED if room != at[path] for name in private_of[room] | bound[room]}
+        found = trespasses(tree, foreign - own - torchs, at[path])
+        assert not found, f"{path}, {'; '.join(found)}: give its room a public verb"
+
+
+def tops(tree: ast.Module) -> set[str]:
+    """Private names that a file binds for itself."""
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    rest = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return {name for name in functions if private(name)} | {name for node in rest for name in named(node)}
 
 
 def test_no_pickle_anywhere():

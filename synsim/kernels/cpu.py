@@ -22,7 +22,8 @@ from synsim.kernels.constants import (
     WEIGHT_DECAY,
 )
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+"""Of every kernel: the interpreter lock is released, and a division by 0 gives what NumPy gives."""
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _WORD, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -36,7 +37,7 @@ RUN = 2048
 
 
 # 32-bit words are kept in 64-bit lanes: a product of two is then one vector instruction, without any conversion.
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def philox(c0, c1, c2, c3, k0, k1):
     """Philox 4x32-10 of one block.
 
@@ -51,7 +52,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def fill_bits(bits, count, tile, tile_step, example, example_step, site, draw, k0, k1):
     """The 16-bit numbers of `count` tiles: of successive tiles, or of one tile for successive examples."""
     for t in range(count):
@@ -68,7 +69,7 @@ def fill_bits(bits, count, tile, tile_step, example, example_step, site, draw, k
 
 # A float's bits, taken as an integer, are ordered as positive floats are; negative ones and NaN fall out of the bounds.
 # Integers, since loops that compare floats and add up the answers do not become vector instructions.
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def _limits(x):
     kind = x.dtype.type
     if x.itemsize == 4:
@@ -76,7 +77,7 @@ def _limits(x):
     return kind(_LEAST64), kind(_ONE64)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def lawful(x):
     """Whether probabilities lie between the least one and 1.
 
@@ -91,7 +92,7 @@ def lawful(x):
     return sign >= 0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def certain(x):
     """Whether probabilities are all 1; the first run that holds another tells.
 
@@ -110,7 +111,7 @@ def certain(x):
     return True
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _apply(bits, w, q, x, out, count):
     number, kind = w.dtype.type, x.dtype.type
     least, most = _limits(x)
@@ -124,14 +125,14 @@ def _apply(bits, w, q, x, out, count):
     return sign >= 0
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _add(bits, q, count):
     number = q.dtype.type
     for j in range(q.shape[0]):
         count[j] += number(bits[j]) < q[j] * number(65536)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def release(weight, p, p_bits, keys, sites, example, draw, out, count, start, stop):
     """One mask per replica, applied; tiles `start` to `stop` of all tiles, replica after replica.
 
@@ -167,7 +168,7 @@ def release(weight, p, p_bits, keys, sites, example, draw, out, count, start, st
     return right
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def mask_gradient(gradient, p, count, sites, start, stop):
     """Gradient of the strength transmitted -> of the expected strength, in place, on flat arrays."""
     number = gradient.dtype.type
@@ -177,7 +178,7 @@ def mask_gradient(gradient, p, count, sites, start, stop):
         g[j] = passed if c[j] != 0 else number(0)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def learn(weight, p, gradient, penalty, table, plastic, hard, start, stop):
     """The learning step, in place, on synapses `start` to `stop` of all synapses, replica after replica.
 

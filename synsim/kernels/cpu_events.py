@@ -6,10 +6,10 @@ import numpy as np
 from numba import uint16, uint64
 
 from synsim.kernels.compiling import njit
-from synsim.kernels.cpu import _HALF, _HALF_SHIFT, _OPTIONS, philox
+from synsim.kernels.cpu import _HALF, _HALF_SHIFT, OPTIONS, philox
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def count_spikes(x, into):
     """Spikes of every row of x into `into`.
 
@@ -29,7 +29,7 @@ def count_spikes(x, into):
     return wrong
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def list_spikes(x, start, sources):
     """Indices of the spikes of every row, from `start[row]` on."""
     number = x.dtype.type
@@ -43,7 +43,7 @@ def list_spikes(x, start, sources):
             j += 1
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def by_source(start, sources, first, rows):
     """The same spikes sorted by their source: source i has the rows `first[i]` to `first[i + 1]` of `rows`."""
     first[:] = 0
@@ -59,7 +59,7 @@ def by_source(start, sources, first, rows):
             place[i] += 1
 
 
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def _bits(bits, lanes, source, site, step, example, draw, k0, k1):
     base, second = uint64(source) * uint64(lanes), uint64(site) + (uint64(step) << uint64(8))
     for lane in range(lanes):
@@ -70,14 +70,14 @@ def _bits(bits, lanes, source, site, step, example, draw, k0, k1):
         bits[lane + 6 * lanes], bits[lane + 7 * lanes] = uint16(c3 & _HALF), uint16(c3 >> _HALF_SHIFT)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _add(bits, threshold, values, into):
     number = values.dtype.type
     for o in range(into.shape[0]):
         into[o] += values[o] if number(bits[o]) < threshold[o] else number(0)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def transmit(first, sources, factor, scaled, threshold, key, sites, example, batch, draw, out, start, stop):
     """out[row] += Σ over spikes of the row, synapses and sites of what is released, for the rows `start` to `stop`.
 
@@ -103,7 +103,7 @@ def transmit(first, sources, factor, scaled, threshold, key, sites, example, bat
                 _add(bits, limits, scaled[i], out[row])
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def gradient(first, rows, factor, threshold, key, sites, example, batch, draw, grad, into, start, stop):
     """into[i] += Σ over spikes of source i of the releases times grad[row], for the sources `start` to `stop`."""
     number = grad.dtype.type

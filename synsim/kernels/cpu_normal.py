@@ -5,17 +5,17 @@
 import numpy as np
 
 from synsim.kernels.compiling import njit
-from synsim.kernels.cpu import _OPTIONS, CHUNK, fill_bits
+from synsim.kernels.cpu import CHUNK, OPTIONS, fill_bits
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _look_up(bits, table, out):
     number = out.dtype.type
     for j in range(out.shape[0]):
         out[j] = number(table[bits[j]])
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def normals(keys, draw, table, out, start, stop):
     """Entries of the table [65536] chosen by the bits of site 0, example 0, into `out` [R, n].
 

@@ -6,11 +6,11 @@ No array of shape [examples, outputs, inputs] exists; the backward pass makes th
 import numpy as np
 
 from synsim.kernels.compiling import njit
-from synsim.kernels.cpu import _OPTIONS, CHUNK, fill_bits
+from synsim.kernels.cpu import CHUNK, OPTIONS, fill_bits
 
 
 # Reassociation alone lets the sum run in vector lanes, and keeps NaN and infinity as they are.
-@njit(fastmath={"reassoc", "nsz"}, **_OPTIONS)
+@njit(fastmath={"reassoc", "nsz"}, **OPTIONS)
 def _dot(count, scaled, x):
     number = x.dtype.type
     total = number(0)
@@ -19,7 +19,7 @@ def _dot(count, scaled, x):
     return total
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _counts(tile, sites, example, m, draw, key, threshold, bits, count):
     # Counts of releases of one tile for m successive examples, [m, 128].
     number = threshold.dtype.type
@@ -35,7 +35,7 @@ def _counts(tile, sites, example, m, draw, key, threshold, bits, count):
                     c[j] += number(row[j]) < threshold[j]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _tile_constants(w, q, sites, base, scaled, factor, threshold):
     number = w.dtype.type
     for j in range(min(128, w.shape[0] - base)):
@@ -44,7 +44,7 @@ def _tile_constants(w, q, sites, base, scaled, factor, threshold):
         threshold[j] = q[base + j] * number(65536)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def transmit(x, weight, p, key, sites, first, draw, out, start, stop):
     """out[b, o] = Σ_i x[b, i] · w̃[b, o, i] for the rows `start` to `stop` of the weight; `out` starts at 0.
 
@@ -73,7 +73,7 @@ def transmit(x, weight, p, key, sites, first, draw, out, start, stop):
                 at += m
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def backpropagate(x, weight, p, key, sites, first, draw, gradient, to_x, to_weight, start, stop):
     """Gradients of `transmit`, added to `to_x` [B, I] (may have no rows) and `to_weight` [O, I]."""
     number = weight.dtype.type

@@ -142,7 +142,7 @@ def widened(net: nn.Module, copies: int) -> nn.Module:
             layer.p = _repeated(layer, layer.p, copies)
     for module in addressed(wide).values():
         module.replicas = copies * (module.replicas or 1)
-        module.seed(module.seeds * copies, module._name)
+        module.seed(module.seeds * copies, module.stream_name)
     return wide
 
 

@@ -168,7 +168,7 @@ def _stochastic(layer: StochasticLayer, mean: Tensor) -> list[Tensor]:
         twin.bias.zero_()  # type: ignore[union-attr]
     # Without a replica axis, the leading one serves as that of the examples.
     inputs = mean if layer.replicas is None or mean.shape[0] == 1 else mean.unsqueeze(1)
-    given = Given(twin, layer._name)
+    given = Given(twin, layer.stream_name)
     found = []
     with expected(twin):
         for values in ((strength != 0).double() * layer.p.double() * layer.sites, strength.abs()):

@@ -9,13 +9,13 @@ import numpy as np
 from numba import uint64
 
 from synsim.kernels.compiling import njit
-from synsim.kernels.cpu import _OPTIONS, philox
+from synsim.kernels.cpu import OPTIONS, philox
 
 RUN = 1024
 """Neurons that pass through all time steps together."""
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def integrate(current, v0, left0, decay, theta, subtract, hold, u, s, v, free, v1, left1, start, stop):
     """Leaky integrate-and-fire, neurons `start` to `stop` of all [R · n], replica after replica.
 
@@ -63,7 +63,7 @@ def integrate(current, v0, left0, decay, theta, subtract, hold, u, s, v, free, v
         v1[r, low:high], left1[r, low:high] = now[:m], left[:m]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def _surrogate(u, theta, kind, a, b, out, m):
     # The derivative of each surrogate, as in `synsim.spiking.surrogate`.
     number = u.dtype.type
@@ -83,7 +83,7 @@ def _surrogate(u, theta, kind, a, b, out, m):
             out[j] = a / b * (x if x > zero else zero)
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def backpropagate(
     to_s, to_v, to_end, u, s, free, current, decay, theta, subtract, through, kind, a, b, to_current, to_start, start,
     stop,
@@ -144,7 +144,7 @@ def backpropagate(
         to_start[r, low:high] = carry[:m]
 
 
-@njit(**_OPTIONS)
+@njit(**OPTIONS)
 def poisson(p, key, example, draw, out, start, stop):
     """Spikes of the examples `start` to `stop`: out[t, b, i] = 1 where 32 bits are below p[b, i] · 2³², from zeros.
 

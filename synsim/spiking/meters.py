@@ -111,7 +111,7 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
     """
     require(
         type(layer).expected_strength is StochasticLayer.expected_strength,
-        f"events are counted in layers that store their expected strengths, got layer {layer._name!r}, a "
+        f"events are counted in layers that store their expected strengths, got layer {layer.stream_name!r}, a "
         f"{type(layer).__name__}. synsim.meters.transmission gives their expectation in any layer.",
     )
     # The layer itself counts: with w̄ = N p it transmits the number of releases, with |w̄| their strength.

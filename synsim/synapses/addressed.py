@@ -192,6 +192,11 @@ class Addressed(nn.Module):
         return self._seeds
 
     @property
+    def stream_name(self) -> str:
+        """Name under which its streams run, that of the module in its network; "" before they were seeded."""
+        return self._name
+
+    @property
     def draws(self) -> int:
         """How many draws were consumed since the streams were seeded."""
         return self.stream.draw
