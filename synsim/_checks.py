@@ -6,7 +6,8 @@ import operator
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from inspect import Parameter, signature
 from types import FrameType
 from typing import Any
 
@@ -232,6 +233,26 @@ def choice(value: object, what: str, options: Sequence[str]) -> str:
         close = []
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{what} must be one of {', '.join(options)}, got {value!r}.{hint}")
+
+
+def options_of(kind: type, what: str, options: Iterable[str]) -> None:
+    """Refuse options that a class does not take, with those that it takes.
+
+    Args:
+        kind: the class.
+        what: what it is called in the message.
+        options: names of options.
+
+    Raises:
+        ValueError: if one is not among its arguments.
+    """
+    arguments = signature(kind).parameters.values()
+    if any(argument.kind is Parameter.VAR_KEYWORD for argument in arguments):
+        return
+    known = tuple(argument.name for argument in arguments)
+    for option in options:
+        require(bool(known), f"{what}: takes no arguments, got {option!r}.")
+        choice(option, f"{what}: an option", known)
 
 
 def number(value: Number, what: str, *, low: float = 0.0, high: float = math.inf, above: bool = False) -> float:

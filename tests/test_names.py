@@ -1,5 +1,7 @@
 """Names that users look for, and kinds of their own that are known by a name."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -25,6 +27,22 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
         importance.make("fischer")
     with pytest.raises(ValueError, match=r"got 'penality'. Did you mean 'penalty'"):
         consolidation.make("penality")
+
+
+@pytest.mark.parametrize("room", [importance, consolidation])
+def test_signatures_name_every_option(room) -> None:
+    for name, kind in room._KINDS.items():
+        options = inspect.signature(kind).parameters
+        assert not any(option.kind is option.VAR_KEYWORD for option in options.values()), name
+        told = inspect.getdoc(kind)
+        assert "Args:" not in told or all(f"\n    {option}: " in told for option in options), name
+
+
+def test_an_option_that_is_nearly_right_is_suggested() -> None:
+    with pytest.raises(ValueError, match=r"importance 'fisher': an option .*got 'imges'. Did you mean 'images'"):
+        importance.make("ewc", imges=3)
+    with pytest.raises(ValueError, match=r"importance 'uniform': takes no arguments, got 'images'"):
+        importance.make("uniform", images=3)
 
 
 def test_a_kind_of_one_s_own_is_made_by_its_name_and_protects() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from synsim._checks import choice
+from synsim._checks import choice, options_of
 from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import Consolidation
@@ -64,7 +64,5 @@ def make(name: str, **options: Any) -> Consolidation:
         ValueError: if the name or an option is unknown, or an option does not fit.
     """
     name = choice(name, "consolidation", tuple(_KINDS))
-    try:
-        return _KINDS[name](**options)
-    except TypeError as error:
-        raise ValueError(f"consolidation {name!r}: {error}.") from error
+    options_of(_KINDS[name], f"consolidation {name!r}", options)
+    return _KINDS[name](**options)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from synsim._checks import choice
+from synsim._checks import choice, options_of
 from synsim._doors import typed
 from synsim.importance.base import Importance, Step
 from synsim.importance.fisher import AbsoluteFisher, Fisher, FisherBatched, SqrtFisher
@@ -91,7 +91,5 @@ def make(name: str, **options: Any) -> Importance:
         ValueError: if the name or an option is unknown, or an option does not fit.
     """
     name = choice(ALIASES.get(name.lower(), name), "importance", tuple(_KINDS))
-    try:
-        return _KINDS[name](**options)
-    except TypeError as error:
-        raise ValueError(f"importance {name!r}: {error}. See help(synsim.importance.make({name!r})).") from error
+    options_of(_KINDS[name], f"importance {name!r}", options)
+    return _KINDS[name](**options)

@@ -75,8 +75,28 @@ class Fisher(Importance):
     name = "fisher"
     power = "square"
 
-    def __init__(self, **options: object) -> None:
-        self.options = _Options(**options)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        *,
+        labels: str = "exact",
+        draws: int = 1,
+        images: int | None = None,
+        view: str = "expected",
+        samples: int = 10,
+        block: int = 100,
+        memory: float = 16.0,
+        seed: int = 0,
+    ) -> None:
+        self.options = _Options(
+            labels=labels,
+            draws=draws,
+            images=images,
+            view=view,
+            samples=samples,
+            block=block,
+            memory=memory,
+            seed=seed,
+        )
 
     @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
@@ -202,8 +222,28 @@ class FisherBatched(Importance):
 
     name = "fisher-batched"
 
-    def __init__(self, **options: object) -> None:
-        self.options = _BatchedOptions(**options)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        *,
+        batch: int = 128,
+        convention: str = "mean",
+        images: int | None = None,
+        view: str = "expected",
+        samples: int = 10,
+        block: int = 100,
+        memory: float = 16.0,
+        seed: int = 0,
+    ) -> None:
+        self.options = _BatchedOptions(
+            batch=batch,
+            convention=convention,
+            images=images,
+            view=view,
+            samples=samples,
+            block=block,
+            memory=memory,
+            seed=seed,
+        )
 
     @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:

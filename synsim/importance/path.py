@@ -252,15 +252,27 @@ class PathIntegral(Accumulated):
 
     Args:
         every: n.
-        options: as for every accumulated importance, without `decay`.
+        window: as for every accumulated importance, and so are the others; there is no decay.
+        rescale: whether sums are divided by the squared way of the parameter plus ξ.
+        xi: ξ.
+        clip: set negative sums to 0.
+        cap: upper bound of the importance, or None.
     """
 
     name = "path-integral"
     needs = frozenset({"full"})
 
-    def __init__(self, *, every: int = 1, **options: Any) -> None:
-        require(options.get("decay") is None, "path-integral has no decay.")
-        super().__init__(**options)
+    def __init__(
+        self,
+        *,
+        every: int = 1,
+        window: tuple[int, int | None] = (0, None),
+        rescale: bool = True,
+        xi: float = 0.1,
+        clip: bool = True,
+        cap: float | None = None,
+    ) -> None:
+        super().__init__(window=window, rescale=rescale, xi=xi, clip=clip, cap=cap)
         self.every = whole(every, "every")
         self._gradient: dict[str, Tensor] = {}
         self._moved: dict[str, Tensor] = {}

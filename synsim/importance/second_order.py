@@ -55,8 +55,11 @@ class SOS(Accumulated):
         root: root of the unbiased condition, "minus" or "plus".
         beta: β₂.
         bias_correction: divide v by 1 − β₂^T, as Table 3.3 prints and the published code omits.
-        options: window, clip and cap as for every accumulated importance; there is no decay, and no rescaling unless
-            rescale=True.
+        window: as for every accumulated importance, and so are the others; β₂ takes the place of a decay.
+        rescale: whether it is divided by the squared way of the parameter plus ξ.
+        xi: ξ.
+        clip: set negative sums to 0.
+        cap: upper bound of the importance, or None.
     """
 
     name = "sos"
@@ -69,12 +72,14 @@ class SOS(Accumulated):
         root: str = "minus",
         beta: float = 0.999,
         bias_correction: bool = False,
+        window: tuple[int, int | None] = (0, None),
         rescale: bool = False,
-        **options: Any,
+        xi: float = 0.1,
+        clip: bool = True,
+        cap: float | None = None,
     ) -> None:
-        require(options.get("decay") is None, "sos has beta in place of decay.")
         require(0 <= beta < 1, f"beta must lie in [0, 1), got {beta!r}.")
-        super().__init__(decay=beta, rescale=rescale, **options)
+        super().__init__(window=window, decay=beta, rescale=rescale, xi=xi, clip=clip, cap=cap)
         self.unbiased = alpha == "unbiased"
         self.batch = batch if self.unbiased else None
         if isinstance(alpha, str):

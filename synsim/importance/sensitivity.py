@@ -45,8 +45,28 @@ class MAS(Importance):
 
     name = "mas"
 
-    def __init__(self, **options: object) -> None:
-        self.options = _Options(**options)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        *,
+        of: str = "probabilities",
+        squared: bool = False,
+        images: int | None = None,
+        view: str = "expected",
+        samples: int = 10,
+        block: int = 100,
+        memory: float = 16.0,
+        seed: int = 0,
+    ) -> None:
+        self.options = _Options(
+            of=of,
+            squared=squared,
+            images=images,
+            view=view,
+            samples=samples,
+            block=block,
+            memory=memory,
+            seed=seed,
+        )
 
     @typed
     def score(self, output: Tensor) -> Tensor:

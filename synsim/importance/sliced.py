@@ -50,8 +50,28 @@ class SlicedCramer(Importance):
 
     name = "sliced-cramer"
 
-    def __init__(self, **options: object) -> None:
-        self.options = _Options(**options)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        *,
+        slices: int | None = 100,
+        chunk: int = 1000,
+        images: int | None = None,
+        view: str = "expected",
+        samples: int = 10,
+        block: int = 100,
+        memory: float = 16.0,
+        seed: int = 0,
+    ) -> None:
+        self.options = _Options(
+            slices=slices,
+            chunk=chunk,
+            images=images,
+            view=view,
+            samples=samples,
+            block=block,
+            memory=memory,
+            seed=seed,
+        )
 
     @typed
     def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
