@@ -2,8 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,28 @@ from synsim.synapses.views import seeds_of
 
 SCHEMES = ("fan_in", "glorot")
 Net = TypeVar("Net", bound=nn.Module)
+LayerFactory = Callable[..., StochasticLayer]
+"""What makes the layers of a network: a class, or a function with its arguments."""
+
+
+def _stochastic(made: Any, what: str) -> StochasticLayer:
+    """Refuse what a factory made if it is no stochastic layer.
+
+    Args:
+        made: by the factory.
+        what: name of the argument that gave it.
+
+    Returns:
+        The same layer.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    require(
+        isinstance(made, StochasticLayer),
+        f"{what} must make stochastic layers (subclasses of synsim.synapses.StochasticLayer), got {shown(made)}.",
+    )
+    return made  # type: ignore[no-any-return]
 
 
 @typed
@@ -30,6 +52,7 @@ def mlp(
     scope: str = "batch",
     replicas: int | None = None,
     seed: int | Sequence[int] = 0,
+    layer: LayerFactory = BernoulliLinear,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Sequential:
@@ -44,6 +67,8 @@ def mlp(
         replicas: R independent networks in one.
         seed: of weights and releases; with R replicas an int s means s, s + 1, …. `mlp(seed=s)` alone equals the
             replica of a batched network that has the seed s.
+        layer: makes the layers: `BernoulliLinear`, or any class or function with its arguments, which gives stochastic
+            layers of one's own.
         device: where the tensors live.
         dtype: their floating-point type.
 
@@ -57,7 +82,7 @@ def mlp(
     require(len(sizes) >= 2, f"sizes must name at least an input and an output width, got {sizes}.")
     modules: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layer = BernoulliLinear(
+        made = layer(
             inputs,
             outputs,
             p=p,
@@ -68,7 +93,7 @@ def mlp(
             device=device,
             dtype=dtype,
         )
-        modules += [layer, nn.ReLU()]
+        modules += [_stochastic(made, "layer"), nn.ReLU()]
     return initialised(nn.Sequential(*modules[:-1]), seed)
 
 
@@ -83,6 +108,8 @@ def cnn(
     replicas: int | None = None,
     seed: int | Sequence[int] = 0,
     dropout: bool = True,
+    layer: LayerFactory = BernoulliLinear,
+    convolution: LayerFactory = BernoulliConv2d,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
@@ -100,6 +127,9 @@ def cnn(
         scope: "batch": one mask per forward pass; "sample": one per example.
         replicas: R independent networks in one.
         seed: of weights, releases and dropout, as for `mlp`.
+        layer: makes the layers: `BernoulliLinear`, or any class or function with its arguments, which gives stochastic
+            layers of one's own.
+        convolution: makes the convolutions: `BernoulliConv2d`, or what takes its arguments.
         dropout: whether units drop out in training: 0.25 of them after each pool, 0.5 after the hidden layer.
         device: where the tensors live.
         dtype: their floating-point type.
@@ -116,11 +146,20 @@ def cnn(
         The network of Zenke, Poole & Ganguli 2017 for CIFAR-10/100, from the Keras example cifar10_cnn.py.
     """
     classes = whole(classes, "classes")
-    kind = {"p": p, "bias": True, "sites": sites, "scope": scope, "replicas": replicas, "device": device}
+    kind: dict[str, Any] = {
+        "p": p,
+        "bias": True,
+        "sites": sites,
+        "scope": scope,
+        "replicas": replicas,
+        "device": device,
+        "dtype": dtype,
+    }
     trunk = nn.Sequential()
     channels = 3
     for index, width in enumerate((32, 32, 64, 64), start=1):
-        trunk.add_module(f"conv{index}", BernoulliConv2d(channels, width, 3, padding=1, dtype=dtype, **kind))  # type: ignore[arg-type]
+        made = convolution(channels, width, 3, padding=1, **kind)
+        trunk.add_module(f"conv{index}", _stochastic(made, "convolution"))
         trunk.add_module(f"relu{index}", nn.ReLU())
         channels = width
         if index % 2 == 0:
@@ -128,12 +167,12 @@ def cnn(
             if dropout:
                 trunk.add_module(f"drop{index // 2}", StreamDropout(0.25, replicas=replicas))
     trunk.add_module("flatten", nn.Flatten(-3))
-    trunk.add_module("hidden", BernoulliLinear(channels * 8 * 8, 512, dtype=dtype, **kind))  # type: ignore[arg-type]
+    trunk.add_module("hidden", _stochastic(layer(channels * 8 * 8, 512, **kind), "layer"))
     trunk.add_module("relu5", nn.ReLU())
     if dropout:
         trunk.add_module("drop3", StreamDropout(0.5, replicas=replicas))
     last = [
-        BernoulliLinear(512, classes, dtype=dtype, **kind)  # type: ignore[arg-type]
+        _stochastic(layer(512, classes, **kind), "layer")
         for _ in range(1 if heads is None else whole(heads, "heads", 1, 2**16))
     ]
     if heads is not None:

@@ -113,6 +113,46 @@ def test_the_arrows_have_no_circle():
         done |= free
 
 
+# Rooms that may touch the parameters of a layer, and the neuron that has a weight of its own.
+PARAMETERS = {"consolidation", "conversion", "curvature", "kernels", "networks", "perceptron", "rules", "synapses"}
+# Functions elsewhere that read a `weight`, and what it is there.
+OTHER_WEIGHTS = {
+    "importance/plain.py: ReleaseProbability.estimate": "the key of the parameter",
+    "lesions/copies.py: _Lesion.__init__": "parameters, silenced",
+    "lesions/copies.py: widened": "parameters, repeated",
+    "meters/coverage.py: plain_strengths": "that of torch's own layers",
+    "meters/transmission.py: _axes": "that of torch's own layers",
+    "meters/transmission.py: _plain": "that of torch's own layers",
+    "training/suggest.py: suggest_g_lim": "the parameter whose gradient a rule sees",
+}
+
+
+def weights_read(tree: ast.AST, outer: str = "") -> set[str]:
+    """Names of the functions, and classes of methods, that read an attribute `weight`."""
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        name = outer
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            name = f"{outer}.{node.name}".lstrip(".")
+        if isinstance(node, ast.Attribute) and node.attr == "weight":
+            found.add(name)
+        found |= weights_read(node, name)
+    return found
+
+
+def test_nobody_reads_a_weight_where_strength_is_meant():
+    found = {}
+    for room in set(ALLOWED) - PARAMETERS:
+        for path in files(room):
+            for name in weights_read(ast.parse(path.read_text(encoding="utf-8"))):
+                found[f"{path.relative_to(ROOT / 'synsim').as_posix()}: {name}"] = name
+    assert {"a.b"} == weights_read(ast.parse("class a:\n def b(self):\n  return [x.weight for x in self.layers]"))
+    known = {key for key in found for entry in OTHER_WEIGHTS if key == entry or key.startswith(f"{entry}.")}
+    assert found.keys() == known, "ask for expected_strength, strength, p or learned"
+    stale = {entry for entry in OTHER_WEIGHTS if not any(key.startswith(entry) for key in found)}
+    assert not stale, "these read no weight any more: take them off the list"
+
+
 def test_the_library_knows_no_experiment_and_analysis_does_not_train():
     for path in (ROOT / "synsim").rglob("*.py"):
         assert not {name.split(".")[0] for name in imports(path)} & {"experiments", "analysis"}, path

@@ -45,8 +45,7 @@ class Copies(nn.Module):
         self._wide = [widened(source, self.copies).eval()]
         wide = synapses(self._wide[0])
         self._layers = [
-            _Lesion(name, layer, wide[name], stays[name].to(layer.weight.dtype))
-            for name, layer in synapses(source).items()
+            _Lesion(name, layer, wide[name], stays[name].to(layer.p.dtype)) for name, layer in synapses(source).items()
         ]
         # What else draws, such as an encoder of images as spikes, does as the intact network's does.
         others = zip(addressed(source).values(), addressed(self._wide[0]).values(), strict=True)
@@ -187,4 +186,4 @@ def bytes_per_copy(net: nn.Module) -> int:
     Returns:
         Bytes.
     """
-    return sum(3 * layer.weight.numel() * layer.weight.element_size() for layer in synapses(net).values())
+    return sum(3 * layer.p.numel() * layer.p.element_size() for layer in synapses(net).values())

@@ -49,11 +49,9 @@ def _given(order: Mapping[str, Tensor], name: str, layer: StochasticLayer) -> Te
     key = f"{name}.weight" if name else "weight"
     if key not in order:
         raise ValueError(f"the importances lack {key!r}; expected one tensor per stochastic layer.")
-    score = tensor(order[key], f"the importance of {key!r}").detach().to(layer.weight.device)
-    if score.shape != layer.weight.shape:
-        raise ValueError(
-            f"the importance of {key!r} must have shape {list(layer.weight.shape)}, got {list(score.shape)}."
-        )
+    score = tensor(order[key], f"the importance of {key!r}").detach().to(layer.p.device)
+    if score.shape != layer.p.shape:
+        raise ValueError(f"the importance of {key!r} must have shape {list(layer.p.shape)}, got {list(score.shape)}.")
     # NaN would be sorted as the greatest, and so would pass for the most important.
     require(not bool(score.isnan().any()), f"the importance of {key!r} holds NaN, which has no rank. Measure it again.")
     return score
@@ -61,8 +59,8 @@ def _given(order: Mapping[str, Tensor], name: str, layer: StochasticLayer) -> Te
 
 def _random(layer: StochasticLayer, label: str) -> Tensor:
     keys = streams.keys("eval/lesion", layer.seeds, label)
-    drawn = streams.uniform(keys, layer.weight.numel() // len(layer.seeds))
-    return drawn.reshape(layer.weight.shape).to(layer.weight.device)
+    drawn = streams.uniform(keys, layer.p.numel() // len(layer.seeds))
+    return drawn.reshape(layer.p.shape).to(layer.p.device)
 
 
 @typed

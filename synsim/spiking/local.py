@@ -137,7 +137,7 @@ def random_feedback(net: SpikingMLP, scale: float = 1.0) -> dict[str, Tensor]:
         drawn = streams.uniform(keys, layer.out_features * last.out_features)
         lead = () if layer.replicas is None else (layer.replicas,)
         shaped = ((2 * drawn - 1) * bound).reshape(*lead, layer.out_features, last.out_features)
-        found[name] = shaped.to(last.weight)
+        found[name] = shaped.to(last.p)
     return found
 
 
@@ -158,7 +158,7 @@ def symmetric_feedback(net: SpikingMLP) -> dict[str, Tensor]:
     names, found = net.populations()[1:-1], {}
     product: Tensor | None = None
     for name, layer in zip(reversed(names), reversed(net._synapses()), strict=False):
-        own = layer.weight.detach().transpose(-1, -2)
+        own = layer.expected_strength.detach().transpose(-1, -2)
         product = own.clone() if product is None else own @ product
         found[name] = product
     return {name: found[name] for name in names}
@@ -201,4 +201,4 @@ def _checked(net: SpikingMLP, feedback: Mapping[str, Tensor]) -> dict[str, Tenso
             list(feedback[name].shape) == shape,
             f"feedback to {name!r} must be {shape}, got {list(feedback[name].shape)}.",
         )
-    return {name: feedback[name].detach().to(last.weight) for name in names}
+    return {name: feedback[name].detach().to(last.p) for name in names}

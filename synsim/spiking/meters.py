@@ -1,11 +1,11 @@
 """What a spiking network does per image, counted: spikes of every population, and releases at every synapse."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from synsim._checks import require, times, whole
 from synsim._doors import typed
@@ -13,7 +13,7 @@ from synsim._kept import kept
 from synsim.inputs import Images, as_images
 from synsim.networks import replicas_of
 from synsim.spiking.network import Record, SpikingMLP
-from synsim.synapses import BernoulliLinear, StochasticLayer, evaluation, frozen
+from synsim.synapses import BernoulliLinear, evaluation, frozen
 from synsim.synapses.scopes import SCOPES
 
 
@@ -107,27 +107,24 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
         Vesicles and Σ abs(m) / N, float64, [R] each ([1] without replicas).
 
     Raises:
-        ValueError: if the layer stores something else than its expected strengths, so that it cannot count.
+        ValueError: if the layer cannot be given other expected strengths, with which it counts.
     """
-    require(
-        type(layer).expected_strength is StochasticLayer.expected_strength,
-        f"events are counted in layers that store their expected strengths, got layer {layer.stream_name!r}, a "
-        f"{type(layer).__name__}. synsim.meters.transmission gives their expectation in any layer.",
-    )
-    # The layer itself counts: with w̄ = N p it transmits the number of releases, with |w̄| their strength.
+    # A copy of the layer counts: with w̄ = N p it transmits the number of releases, with |w̄| their strength.
     rows, steps = spikes.flatten(-3, -2), spikes.shape[-3]
     factor = None if net.short_term is None else net.short_term.factors(spikes, net.dt).flatten(-3, -2)
-    weight = layer.weight.detach()
-    values = ((weight != 0) * layer.p * layer.sites, weight.abs())
-    found = []
-    with frozen(layer, layer.latest_draw) if not layer.address.mean else torch.no_grad():
+    expected = layer.expected_strength.detach()
+    values = ((expected != 0) * layer.p * layer.sites, expected.abs())
+    twin = deepcopy(layer)
+    twin.address = layer.address
+    if twin.bias is not None:
+        twin.bias.zero_()
+    counts = []
+    with frozen(twin, layer.latest_draw) if not layer.address.mean else torch.no_grad():
         for value in values:
-            own = {"weight": value}
-            if layer.bias is not None:
-                own["bias"] = torch.zeros_like(layer.bias)
-            out: Tensor = functional_call(layer, own, (rows,), {"steps": steps, "factor": factor})
-            found.append(out.reshape(layer.replicas or 1, -1).sum(1, dtype=torch.float64))
-    return found[0], found[1]
+            twin.set_expected(value)
+            out: Tensor = twin(rows, steps=steps, factor=factor)
+            counts.append(out.reshape(layer.replicas or 1, -1).sum(1, dtype=torch.float64))
+    return counts[0], counts[1]
 
 
 def _runs(net: SpikingMLP, x: Tensor | Images, samples: int, block: int, seed: int) -> Iterator[tuple[slice, Record]]:

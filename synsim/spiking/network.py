@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synsim._checks import require, whole, within
 from synsim._doors import typed
-from synsim.networks import initialised
+from synsim.networks import LayerFactory, initialised
 from synsim.spiking.encoding import Encoder, PoissonRates
 from synsim.spiking.neurons import LIF, Leaky, decay, leaky, lif
 from synsim.spiking.readout import fires, read
@@ -195,7 +195,7 @@ class SpikingMLP(nn.Module):
         require(not spikes.is_complex(), f"spikes must be 0 or 1, got {spikes.dtype}.")
         if not transformed() and not bool(((spikes == 0) | (spikes == 1)).all()):
             raise ValueError("spikes must be 0 or 1, got other values. Images go through net(x) or net.encode(x).")
-        return self._through(spikes.to(first.weight.dtype), record=True)
+        return self._through(spikes.to(first.p.dtype), record=True)
 
     def _through(self, spikes: Tensor, *, record: bool) -> Record:
         layers, names = self._synapses(), self.populations()
@@ -275,6 +275,7 @@ def spiking_mlp(
     gain: float = 1.0,
     surrogate: str | Surrogate = "fast-sigmoid",
     short_term: ShortTerm | None = None,
+    layer: LayerFactory = BernoulliLinear,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> SpikingMLP:
@@ -304,6 +305,7 @@ def spiking_mlp(
         gain: factor from the readout to logits.
         surrogate: "fast-sigmoid", "arctan", "triangle" or a `Surrogate`.
         short_term: short-term plasticity of all synapses, or None.
+        layer: makes the layers: `BernoulliLinear`, or a class or function with its arguments that gives such layers.
         device: where the tensors live.
         dtype: their floating-point type.
 
@@ -319,14 +321,12 @@ def spiking_mlp(
     shown = PoissonRates(rate, window=window, dt=dt, replicas=replicas) if encoder is None else encoder
     require(shown.replicas == replicas, f"the encoder must have replicas={replicas}, got {shown.replicas}.")
     layers = [
-        BernoulliLinear(
-            inputs, outputs, p=p, bias=bias, sites=sites, scope=scope, replicas=replicas, device=device, dtype=dtype
-        )
+        layer(inputs, outputs, p=p, bias=bias, sites=sites, scope=scope, replicas=replicas, device=device, dtype=dtype)
         for inputs, outputs in itertools.pairwise(sizes)
     ]
     net = SpikingMLP(
         shown,
-        layers,
+        cast(list[BernoulliLinear], layers),
         neurons,
         Leaky(tau if tau_readout is None else tau_readout),
         readout=readout,

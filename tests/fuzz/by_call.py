@@ -136,6 +136,7 @@ CLASSES = tensor(lambda s: things.data(s).y_test, ("rank", "flat", "count", "flo
 EXAMPLES = of_class(lambda s: things.task(s).train, tasks.Examples)
 CONFIG = Kind(lambda s: {"experiment": "fuzz"}, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v))
 WORD = text("a")
+LAYER = call(lambda s: synsim.BernoulliLinear)
 PUBLISHED = of_class(lambda s: synsim.report.Published(0.5, 0.1), synsim.report.Published)
 NOWHERE = Kind(constant(["http://127.0.0.1:9/"]), lambda v: v is None or v in ([], ()))
 """Mirrors that nobody serves: a test asks no server of others."""
@@ -267,7 +268,12 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "networks.replicas_of": {"net": ANY_NETWORK},
     "networks.initialised": {"seeds": SEED},
     "networks.redraw": {"bias": number(0.0, -1e300)},
-    "networks.cnn": {"replicas": optional(whole(1, 1, 2))},
+    "networks.cnn": {
+        "replicas": optional(whole(1, 1, 2)),
+        "layer": LAYER,
+        "convolution": call(lambda s: synsim.BernoulliConv2d),
+    },
+    "networks.mlp": {"layer": LAYER},
     "perceptron.Perceptron": {
         "model": choice("standard", "presynaptic"),
         "p_freeze": number(0.9, 0.3, 1.0),
@@ -390,6 +396,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "spiking.network.SpikingMLP.encode": {"x": UNIT},
     "spiking.network.SpikingMLP.forward": {"x": UNIT},
     "spiking.network.spiking_mlp": {
+        "layer": LAYER,
         "threshold": number(1.0, above=True),
         "encoder": NOTHING,
         "replicas": optional(whole(1, 1, 2)),

@@ -46,7 +46,7 @@ class BrianNetwork:
         """
         with using("numpy"):
             projections = tuple(
-                replace(one, weight=_matrix(one, group, "w"), p=_matrix(one, group, "p"))
+                replace(one, expected_strength=_matrix(one, group, "w"), p=_matrix(one, group, "p"))
                 for one, group in zip(self.plan.projections, self.synapses.values(), strict=True)
             )
         return replace(self.plan, projections=projections)
@@ -68,7 +68,7 @@ class BrianNetwork:
                 fires = f"fires where v > theta = {population.threshold:g}, then {equations.reset(population)}{rests}"
                 parts.append(_indented(fires))
         for projection in plan.projections:
-            size = "×".join(str(n) for n in projection.weight.shape)
+            size = "×".join(str(n) for n in projection.p.shape)
             parts.append(f"{projection.name}: {size} synapses, {projection.source} -> {projection.target}")
             parts.append(_indented(equations.synapses(projection, plan.short_term)))
             parts.append(_indented("on a presynaptic spike:"))
@@ -116,23 +116,25 @@ def from_brian2(there: BrianNetwork, net: SpikingMLP) -> None:
         ValueError: if the shapes differ, a strength is not finite, or a p lies outside (0, 1].
     """
     plan, layers = there.present(), [one for one in net.layers if isinstance(one, BernoulliLinear)]
-    mine = [tuple(one.weight.shape if plan.replica is None else one.weight.shape[1:]) for one in layers]
+    mine = [tuple(one.p.shape if plan.replica is None else one.p.shape[1:]) for one in layers]
     require(
-        mine == [one.weight.shape for one in plan.projections],
-        f"the network must have layers of {[one.weight.shape for one in plan.projections]}, got {mine}.",
+        mine == [one.p.shape for one in plan.projections],
+        f"the network must have layers of {[one.p.shape for one in plan.projections]}, got {mine}.",
     )
     for one in plan.projections:
-        good = np.isfinite(one.weight).all() and (one.p > 0).all() and (one.p <= 1).all()
+        good = np.isfinite(one.expected_strength).all() and (one.p > 0).all() and (one.p <= 1).all()
         require(
             bool(good),
-            f"layer {one.name!r}: w must be finite and p in (0, 1], got w from {one.weight.min():g} to "
-            f"{one.weight.max():g} and p from {one.p.min():g} to {one.p.max():g}.",
+            f"layer {one.name!r}: w must be finite and p in (0, 1], got w from {one.expected_strength.min():g} to "
+            f"{one.expected_strength.max():g} and p from {one.p.min():g} to {one.p.max():g}.",
         )
     with torch.no_grad():
         for one, layer in zip(plan.projections, layers, strict=True):
-            for values, tensor in ((one.weight, layer.weight), (one.p, layer.p)):
+            expected = layer.expected_strength.clone()
+            for values, tensor in ((one.expected_strength, expected), (one.p, layer.p)):
                 into = tensor if plan.replica is None else tensor[plan.replica]
                 into.copy_(torch.from_numpy(values))
+            layer.set_expected(expected)
 
 
 def build(brian2: Any, plan: Plan, *, copies: int = 1, window: float | None = None) -> BrianNetwork:
@@ -230,11 +232,11 @@ def _synapses(
         dt=plan.dt * brian2.ms,
         name=identifier(one.name),
     )
-    outputs, inputs = one.weight.shape
+    outputs, inputs = one.p.shape
     pre, post = (index.T.ravel() for index in np.indices((outputs, inputs))[::-1])
     lead = np.repeat(np.arange(copies), pre.size)
     group.connect(i=lead * inputs + np.tile(pre, copies), j=lead * outputs + np.tile(post, copies))
-    group.w, group.p = (np.tile(values.T.ravel(), copies) for values in (one.weight, one.p))
+    group.w, group.p = (np.tile(values.T.ravel(), copies) for values in (one.expected_strength, one.p))
     if one.scale is not None:
         group.scale = np.tile(one.scale.T.ravel(), copies)
     if "x" in fresh:
@@ -245,7 +247,7 @@ def _synapses(
 
 
 def _matrix(one: Projection, group: Any, name: str) -> Array:
-    found = np.empty(one.weight.shape)
+    found = np.empty(one.p.shape)
     found[np.asarray(group.j[:]), np.asarray(group.i[:])] = np.asarray(getattr(group, name)[:])
     return found
 

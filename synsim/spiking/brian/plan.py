@@ -47,7 +47,7 @@ class Projection:
         name: of the layer.
         source: name of the presynaptic population.
         target: name of the postsynaptic population.
-        weight: expected strengths w̄, float64 [O, I].
+        expected_strength: w̄, float64 [O, I].
         p: release probabilities, float64 [O, I].
         sites: release sites N per synapse.
         draws: whether each spike is released or not at each site; otherwise each transmits `scale` w̄.
@@ -58,7 +58,7 @@ class Projection:
     name: str
     source: str
     target: str
-    weight: Array
+    expected_strength: Array
     p: Array
     sites: int
     draws: bool
@@ -152,9 +152,9 @@ def _projection(
         one = value if replica is None else value[replica]
         return one.detach().double().cpu().numpy().copy()
 
-    weight, p = array(layer.weight), array(layer.p)
+    expected, p = array(layer.expected_strength), array(layer.p)
     require(
-        bool(np.isfinite(weight).all()),
+        bool(np.isfinite(expected).all()),
         f"the weights of layer {name!r} are not finite. The network may have diverged; train it again.",
     )
     draws, scale = _release(name, layer, p, short_term)
@@ -162,7 +162,7 @@ def _projection(
         name,
         source,
         target,
-        weight,
+        expected,
         p,
         layer.sites,
         draws,
@@ -186,7 +186,7 @@ def _release(name: str, layer: BernoulliLinear, p: Array, short_term: ShortTerm 
         return True, None
     if held and not scope.per_example:
         with torch.no_grad():
-            return False, layer.scales(1)[0].reshape(layer.weight.shape)
+            return False, layer.scales(1)[0].reshape(layer.p.shape)
     ways = 'inside "with expected(net):" (mean field)'
     ways += ' or inside "with frozen(net):" (the mask of one pass)' if not scope.per_example else ""
     raise ValueError(

@@ -94,7 +94,7 @@ def run(
     seed = whole(seed, "seed", 0)
     require(seed <= LAST_SEED, f"seed must be below 2**32, got {seed}.")
     if copies is None:
-        copies = max(1, SYNAPSES // max(1, sum(one.weight.size for one in plan.projections)))
+        copies = max(1, SYNAPSES // max(1, sum(one.p.size for one in plan.projections)))
     copies = min(whole(copies, "copies"), jobs)
     windows = -(-jobs // copies)
     firing = [one.name for one in plan.populations if one.threshold is not None]
@@ -280,6 +280,6 @@ def _folder(target: str, given: str | Path | None, plan: Plan, size: object) -> 
 def _program(plan: Plan, size: object) -> str:
     texts: list[object] = [brian2().__version__, plan.populations, plan.short_term, plan.dt, size]
     for one in plan.projections:
-        texts += [one.weight.shape, equations.synapses(one, None), equations.on_spike(one, plan.short_term)]
+        texts += [one.p.shape, equations.synapses(one, None), equations.on_spike(one, plan.short_term)]
         texts.append(one.bias is None)
     return blake2b(repr(texts).encode(), digest_size=8).hexdigest()
