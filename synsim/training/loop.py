@@ -1,173 +1,34 @@
-"""The loop over tasks: R replicas at once, measurements per epoch, checkpoints, resume."""
+"""The loop over tasks, as a list of events: R replicas at once, measurements per epoch, checkpoints, resume.
 
-import time
+Who listens to the events, and how to add another, is said in `synsim.training.moment`.
+"""
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from synsim._checks import require, times, warn, whole
 from synsim._doors import typed
-from synsim._names import named_parameters
-from synsim.meters import accuracy
+from synsim.importance.selection import seeds_of
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
 from synsim.synapses.base import say_unheard
 from synsim.tasks import Task, batches
-from synsim.training.history import Failure, History, check_names
-from synsim.training.plan import Plan, check_optimiser, plan, vector
+from synsim.training.checkpoints import Checkpoints, Store
+from synsim.training.failing import Replicas
+from synsim.training.history import History, check_names
+from synsim.training.moment import EVENTS, Moment, Observer, told
+from synsim.training.observers import OnEpoch, Probe, Probing, Progress, Protecting, Telling, Testing, test_of
+from synsim.training.plan import Plan, Position, check_optimiser, plan
 from synsim.training.protection import Protection
-from synsim.training.schedule import Schedule, Scheduler, suits
-from synsim.training.state import changes, groups_of, pack, unpack
-from synsim.training.step import Held, Objective, Penalty, apply_step, finite_replicas, forward_backward, what_failed
-
-Probe = Callable[[nn.Module, Task], Tensor]
-"""A measurement per epoch: (network, current task) -> a number or [R]."""
-
-
-class Store(Protocol):
-    """Where a loop keeps its state."""
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state saved last, or None."""
-
-    def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Keep a state."""
-
-    def due(self) -> bool:
-        """Whether it is time to save."""
-
-
-class TrainingFailedError(RuntimeError):
-    """Every replica failed, or a finished run has replicas that did."""
-
-    @typed
-    def __init__(self, failures: Sequence[Failure | str]) -> None:
-        super().__init__("\n".join(str(failure) for failure in failures))
-        self.failures = tuple(failures)
-
-
-class TrainingStoppedError(RuntimeError):
-    """A run was asked to stop; what it had reached is kept.
-
-    Attributes:
-        history: what was measured until then.
-    """
-
-    def __init__(self, task: str, epoch: int, step: int, history: History, kept: bool) -> None:
-        after = "its state is in the checkpoint; resume to go on" if kept else "there is no store, so nothing was kept"
-        super().__init__(f"stopped in task {task!r}, epoch {epoch}, after step {step}: {after}.")
-        self.history = history
-
-
-@dataclass(frozen=True)
-class _Listeners:
-    # What is asked and told beside the training itself.
-    penalty: Penalty | None
-    protection: Protection | None
-    objective: Objective | None
-    schedule: Schedule | None
-    stop: Callable[[], bool] | None
-
-
-class _Run:
-    # The moving parts of one call of `fit`.
-    def __init__(
-        self,
-        net: nn.Module,
-        optimiser: Optimizer,
-        history: History,
-        store: Store | None,
-        listeners: _Listeners,
-    ) -> None:
-        self.net, self.optimiser, self.history, self.store = net, optimiser, history, store
-        self.protection, self.objective, self.penalty = listeners.protection, listeners.objective, listeners.penalty
-        self.schedule, self.stop = listeners.schedule, listeners.stop
-        self.at = (0, 0, 0)
-        lead = len(history.seeds)
-        self.device = next(net.parameters()).device
-        self.sums = torch.zeros(2, lead, dtype=torch.float64, device=self.device)
-        self.alive = torch.ones(lead, dtype=torch.bool, device="cpu")
-        self.held = Held(net, optimiser)
-        self.elapsed = 0.0
-        self.looked = False
-        self.built: dict[str, Tensor] = {}
-        self.groups = [] if store is None else groups_of(optimiser, self.built, "built")
-        self.built = {name: value.clone() for name, value in self.built.items()}
-
-    def resume(self) -> None:
-        saved = None if self.store is None else self.store.load()
-        if saved is None:
-            return
-        tensors, meta = saved
-        suits(self.schedule, meta.get("schedule"))
-        changed = changes(self.optimiser, tensors, meta.get("built", []))
-        unpack(self.net, self.optimiser, tensors, meta["numbers"], meta.get("groups"), changed)
-        for name, parameter in named_parameters(self.net) if "trained" in meta else ():
-            parameter.requires_grad_(name in meta["trained"])
-        if self.schedule is not None:
-            self.schedule.load(meta["schedule"], tensors)
-        self.history.load(tensors, meta["failures"])
-        self.at = (meta["task"], meta["epoch"], meta["step"])
-        if self.protection is not None:
-            self.protection.load(self.net, tensors)
-        self.sums = tensors["sums"].to(self.device)
-        self.elapsed = meta["elapsed"]
-        for failure in self.history.failures:
-            self.alive[failure.replica] = False
-            self.held.hold(failure.replica)
-
-    def save(self, task: int, epoch: int, step: int, elapsed: float) -> None:
-        if self.store is None:
-            return
-        tensors, numbers = pack(self.net, self.optimiser)
-        meta = {
-            "numbers": numbers,
-            "groups": groups_of(self.optimiser, tensors),
-            "trained": [name for name, parameter in named_parameters(self.net) if parameter.requires_grad],
-            "built": self.groups,
-            "failures": [asdict(failure) for failure in self.history.failures],
-            "task": task,
-            "epoch": epoch,
-            "step": step,
-            "elapsed": elapsed,
-        }
-        if self.schedule is not None:
-            meta["schedule"] = self.schedule.pack(tensors)
-        protected = {} if self.protection is None else self.protection.tensors()
-        self.store.save({**tensors, **self.built, **protected, **self.history.tensors(), "sums": self.sums}, meta)
-
-    def due(self) -> bool:
-        return self.store is not None and self.store.due()
-
-    def stopping(self) -> bool:
-        return self.stop is not None and self.stop()
-
-    def stopped(self, task: str, epoch: int, step: int) -> TrainingStoppedError:
-        return TrainingStoppedError(task, epoch, step, self.history, self.store is not None)
-
-    def failed(self) -> list[int]:
-        return [failure.replica for failure in self.history.failures]
-
-    def guard(self, losses: Tensor, task: str, epoch: int, step: int) -> None:
-        finite = finite_replicas(self.net, losses)
-        for replica in (self.alive & ~finite).nonzero().flatten().tolist():
-            self.fail(task, epoch, step, [replica], what_failed(self.net, losses, replica))
-
-    def fail(self, task: str, epoch: int, step: int, replicas: Sequence[int], what: str = "importance") -> None:
-        for replica in replicas:
-            if bool(self.alive[replica]):
-                self.alive[replica] = False
-                self.held.hold(replica)
-                self.history.failures.append(Failure(replica, self.history.seeds[replica], task, epoch, step, what))
-        if not bool(self.alive.any()):
-            raise TrainingFailedError(self.history.failures)
+from synsim.training.schedule import Schedule, Scheduler
+from synsim.training.step import Objective, Penalty, apply_step, forward_backward
+from synsim.training.tally import Tally
 
 
 @typed
@@ -176,7 +37,7 @@ def fit(
     optimiser: Optimizer,
     tasks: Iterable[Task],
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     batch: int = 100,
@@ -190,6 +51,7 @@ def fit(
     tested_by: Probe | None = None,
     scheduler: Scheduler | None = None,
     schedule_every: str = "epoch",
+    on_epoch: OnEpoch | None = None,
     store: Store | None = None,
     stop: Callable[[], bool] | None = None,
     progress: str | None = None,
@@ -199,9 +61,14 @@ def fit(
 ) -> History:
     """Train on tasks in sequence.
 
-    Each replica sees the examples in an order of its own, a function of its seed, the task and the epoch. After each
-    epoch the present task is tested, after each task all of `test`. A replica whose loss or gradient is not finite is
-    held at the state before that step; the others go on.
+    Each replica sees the examples in an order of its own, a function of its seed, the task and the epoch. A replica
+    whose loss or gradient is not finite is held at the state before that step; the others go on.
+
+    The order of events: a task starts (fresh parameters, a fresh optimiser, if the protection says so). Each step
+    computes the gradient, leaves out replicas that failed, moves the parameters, and moves a scheduler that is stepped
+    so. After an epoch the present task is tested, then the probes measure; after a task's last epoch all of `test` are
+    tested, and the protection measures and remembers. Then a scheduler of epochs moves, `on_epoch` is called, and the
+    state is saved: after each task, and whenever `store.due()` says so after a step or an epoch.
 
     Layers may be frozen at any time, by a probe say, and released again between tasks; importances that add up from the
     start of a task refuse a layer that is released within it.
@@ -210,7 +77,8 @@ def fit(
         net: the network.
         optimiser: its optimiser.
         tasks: tasks to train on, in order.
-        seeds: one per replica (one without replicas), for the order of the examples.
+        seeds: one per replica (one without replicas), for the order of the examples; None: those of the network's
+            stochastic layers, as its first one holds them, and 0 for a network without any.
         epochs: passes over each task.
         steps: steps on each task, in place of epochs; the order is drawn anew whenever the examples are used up.
         batch: examples per step; the last, incomplete batch of an epoch is dropped.
@@ -225,6 +93,11 @@ def fit(
         scheduler: a scheduler of torch for this optimiser, or what makes one from it; its state is part of checkpoints.
             `ReduceLROnPlateau` sees the mean training loss of each epoch.
         schedule_every: "epoch": it is stepped after each epoch; "step": after each step.
+        on_epoch: called after each epoch with what was measured, a dict: "task", "epoch", "step" (steps made on this
+            task), all that `History.per_epoch` has, probes included, and at the end of a task "accuracy", one row per
+            task of `test`, and what the protection measures then. Values are numbers, or lists with one per replica. It
+            may change constants and freeze layers. If it raises, the state is saved first, and a run that is resumed
+            calls it with the same row again; so does one that was killed, for epochs that it has to repeat.
         store: where checkpoints are kept, and what is resumed: network, optimiser, its constants, and the schedule.
         stop: asked after each step; when it says True, the state is saved and the run ends. None: what `store.stopping`
             says, if it has that.
@@ -242,89 +115,112 @@ def fit(
         TrainingFailedError: if every replica failed.
         TrainingStoppedError: if `stop` said so.
     """
-    probe_every, samples = whole(probe_every, "probe_every"), times(samples, "samples")
+    probe_every, samples, probes = whole(probe_every, "probe_every"), times(samples, "samples"), dict(probes or {})
     todo = plan(net, tasks, test, seeds, epochs, steps, batch)
-    require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
-    check_names(probes or {}, protection.after_task if protection is not None else ())
-    if protection is not None:
-        protection.check(todo.tasks, optimiser, todo.batch)
-    check_optimiser(net, optimiser)
+    _check(todo, net, optimiser, probes, penalty, protection, on_epoch)
     schedule = None if scheduler is None else Schedule(scheduler, optimiser, schedule_every)
-    if store is not None and schedule is None and hasattr(optimiser.step, "_wrapped_by_lr_sched"):
-        warn(
-            "a scheduler of torch is attached to this optimiser. fit neither steps it nor keeps its counters in "
-            "checkpoints: give it as fit(scheduler=...).",
-        )
-    listeners = _Listeners(penalty, protection, objective, schedule, stop or getattr(store, "stopping", None))
-    names = [[task.name for task in part] for part in (todo.tasks, todo.test)]
-    empty = History.empty(todo.seeds, names[0], names[1], max(todo.rounds), list(probes or {}))
-    run = _Run(net, optimiser, empty, store, listeners)
-    run.resume()
-    tester = _Tester(
-        todo, tested_by or partial(_tested, samples=samples, block=block), dict(probes or {}), test_every_epoch,
-        test_ahead, probe_every,
-    )  # fmt: skip
-    with tqdm(
-        total=sum(todo.counts),
-        initial=todo.done(run.at),
-        desc=progress,
-        disable=progress is None,
-        unit="step",
-        mininterval=0.5,
-    ) as bar:
-        for index in range(run.at[0], len(todo.tasks)):
-            if protection is not None and not (index == run.at[0] and any(run.at[1:])):
-                protection.start(net, optimiser, index)
-            for epoch in range(run.at[1] if index == run.at[0] else 0, todo.rounds[index]):
-                _round(run, todo, tester, index, epoch, bar)
-    return run.history
+    _look_for_scheduler(optimiser, schedule, store)
+
+    history = History.empty(todo.seeds, _names(todo.tasks), _names(todo.test), max(todo.rounds), list(probes))
+    replicas = Replicas(net, optimiser, history)
+    tally = Tally(len(todo.seeds), next(net.parameters()).device)
+    checkpoints = Checkpoints(store, stop, todo, net, optimiser, tally)
+    telling = None if on_epoch is None else Telling(todo, on_epoch, checkpoints.after_epoch)
+
+    # In this order they are told of an event.
+    observers = _present(
+        Testing(todo, tested_by or test_of(samples, block), test_every_epoch, test_ahead),
+        Probing(todo, probes, probe_every),
+        None if protection is None else Protecting(todo, protection, replicas),
+        schedule,
+        telling,
+    )
+    checkpoints.others = tuple(observers)
+    position = checkpoints.resume(history, replicas, schedule)
+    if seeds is None:
+        history.seeds = seeds_of(net, 0)  # of the run that is resumed
+
+    with _bar(progress, todo, position) as bar:
+        if not bar.disable:
+            observers.insert(0, Progress(bar))
+        if not checkpoints.idle:
+            observers.append(checkpoints)
+        run = _Run(net, optimiser, todo, history, replicas, tally, penalty, protection, objective, observers)
+        if telling is not None and telling.pending:
+            telling.measured(run.moment(*todo.before(position)))
+        for index, epoch, first in todo.epochs(position):
+            if epoch == 0 and first == 0:
+                run.tell("task_starts", run.moment(index, epoch, first))
+            moment = run.train(index, epoch, first)
+            run.tell("epoch_ends", moment)
+            if todo.ends_task(moment):
+                run.tell("task_ends", moment)
+            run.tell("measured", moment)
+    return history
 
 
-@dataclass(frozen=True)
-class _Tester:
-    # What is measured after an epoch, and when.
-    todo: Plan
-    test: Probe
-    probes: Mapping[str, Probe]
-    every_epoch: bool
-    ahead: bool
-    probe_every: int
+class _Run:
+    # The moving parts of one call of `fit`, and its inner loop.
+    def __init__(
+        self,
+        net: nn.Module,
+        optimiser: Optimizer,
+        todo: Plan,
+        history: History,
+        replicas: Replicas,
+        tally: Tally,
+        penalty: Penalty | None,
+        protection: Protection | None,
+        objective: Objective | None,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.net, self.optimiser, self.todo, self.history = net, optimiser, todo, history
+        self.replicas, self.tally = replicas, tally
+        self.penalty, self.protection, self.objective = penalty, protection, objective
+        self.told = {event: told(observers, event) for event in EVENTS}
+        self.looked = False
 
-    def measure(self, net: nn.Module, history: History, index: int, epoch: int) -> None:
-        task, lead = self.todo.tasks[index], len(self.todo.seeds)
-        last = epoch == self.todo.rounds[index] - 1
-        if self.every_epoch or last:
-            found = vector(self.test(net, task), lead, "the test of a task")
-            history.per_epoch["test_accuracy"][:, index, epoch] = found
-        if last or (epoch + 1) % self.probe_every == 0:
-            for name, probe in self.probes.items():
-                history.per_epoch[name][:, index, epoch] = vector(probe(net, task), lead, f"probe {name!r}")
-        if last:
-            untested = () if self.ahead else self.todo.tasks[index + 1 :]
-            for column, other in enumerate(self.todo.test):
-                if not any(other is later for later in untested):
-                    found = vector(self.test(net, other), lead, "the test of a task")
-                    history.accuracy[:, index, column] = found
+    def tell(self, event: str, moment: Moment) -> None:
+        for hear in self.told[event]:
+            hear(moment)
 
+    def moment(self, index: int, epoch: int, step: int) -> Moment:
+        return Moment(
+            self.net, self.optimiser, self.todo.tasks[index], index, epoch, step, self.history.seeds, self.todo.batch,
+            self.objective, self.history,
+        )  # fmt: skip
 
-def _round(run: _Run, todo: Plan, tester: _Tester, index: int, epoch: int, bar: Any) -> None:
-    # One epoch, and what follows it.
-    task, last = todo.tasks[index], epoch == todo.rounds[index] - 1
-    first = run.at[2] if (index, epoch) == run.at[:2] else 0
-    end = todo.counts[index] - epoch * todo.per_epoch[index]
-    _epoch(run, task, index, epoch, (first, end), todo.batch, bar)
-    tester.measure(run.net, run.history, index, epoch)
-    finished = last and index == len(todo.tasks) - 1
-    if last and run.protection is not None:
-        fail = partial(run.fail, task.name, epoch, end)
-        run.history.record(index, run.protection.finish(run.net, task, finished, run.failed(), fail))
-    if run.schedule is not None:
-        run.schedule.after_epoch(float(run.history.per_epoch["loss"][:, index, epoch].nanmean()))
-    stopping = not finished and run.stopping()
-    if last or stopping or run.due():
-        run.save(*((index + 1, 0) if last else (index, epoch + 1)), 0, 0.0)
-    if stopping:
-        raise run.stopped(task.name, epoch, min(end, todo.per_epoch[index]))
+    def train(self, index: int, epoch: int, first: int) -> Moment:
+        self.tally.begin(first)
+        task, hear = self.todo.tasks[index], self.told["step_ends"]
+        order = task.order(self.history.seeds, index, epoch).to(self.tally.sums.device)
+        # Asked once: a walk over all modules.
+        alone = replicas_of(self.net) is None
+        steps = self.todo.steps(index, epoch)
+        for step, rows in enumerate(islice(batches(order, self.todo.batch, first), steps - first), start=first):
+            moment = self.moment(index, epoch, step)
+            x, y = task.batch(rows[0] if alone else rows)
+            self.step(moment, x, y)
+            for listen in hear:
+                listen(moment)
+        end = self.moment(index, epoch, steps)
+        self.tally.note(end, self.replicas.alive)
+        return end
+
+    def step(self, moment: Moment, x: Tensor, y: Tensor) -> None:
+        net, optimiser, head = self.net, self.optimiser, moment.task.head
+        losses, right = forward_backward(net, optimiser, x, y, head, self.objective)
+        self.replicas.look(losses, moment)
+        if not self.looked:
+            self.looked = True
+            say_unheard(synapses(net))
+        again = partial(_losses, net, optimiser, x, y, head, self.objective)
+        if self.protection is None:
+            apply_step(net, optimiser, self.penalty, again)
+        else:
+            self.protection.step(moment, again, self.replicas.failed)
+        self.replicas.restore()
+        self.tally.add(losses, right)
 
 
 def _losses(
@@ -333,45 +229,45 @@ def _losses(
     return forward_backward(net, optimiser, x, y, head, objective)[0]
 
 
-def _tested(net: nn.Module, task: Task, samples: int, block: int | None) -> Tensor:
-    return accuracy(net, task.test, task.test.y, samples=samples, block=block, head=task.head)
+def _names(tasks: Sequence[Task]) -> list[str]:
+    return [task.name for task in tasks]
 
 
-def _epoch(run: _Run, task: Task, index: int, epoch: int, span: tuple[int, int], batch: int, bar: Any) -> None:
-    first, stop = span
-    started = time.perf_counter()
-    before = run.elapsed if first else 0.0
-    if not first:
-        run.sums.zero_()
-    order = task.order(run.history.seeds, index, epoch).to(run.device)
-    alone = replicas_of(run.net) is None
-    for step, rows in enumerate(islice(batches(order, batch, first), stop - first), start=first):
-        x, y = task.batch(rows[0] if alone else rows)
-        losses, right = forward_backward(run.net, run.optimiser, x, y, task.head, run.objective)
-        run.guard(losses, task.name, epoch, step)
-        if not run.looked:
-            run.looked = True
-            say_unheard(synapses(run.net))
-        again = partial(_losses, run.net, run.optimiser, x, y, task.head, run.objective)
-        if run.protection is None:
-            apply_step(run.net, run.optimiser, run.penalty, again)
-        else:
-            at = (index, epoch, step, epoch * (task.per_epoch // batch) + step)
-            run.protection.step(
-                run.net, run.optimiser, task, run.history.seeds, at, batch, again, run.failed(), run.objective
-            )
-        run.held.restore()
-        run.sums += torch.stack([losses, right]).double()
-        if run.schedule is not None:
-            run.schedule.after_step()
-        bar.update(1)
-        stopping = run.stopping()
-        if stopping or run.due():
-            run.save(index, epoch, step + 1, before + time.perf_counter() - started)
-        if stopping:
-            raise run.stopped(task.name, epoch, step + 1)
-    mean = torch.where(run.alive, (run.sums / min(stop, task.per_epoch // batch)).cpu(), torch.nan)
-    run.history.per_epoch["loss"][:, index, epoch] = mean[0]
-    run.history.per_epoch["train_accuracy"][:, index, epoch] = mean[1]
-    run.history.per_epoch["seconds"][index, epoch] = before + time.perf_counter() - started
-    bar.set_postfix(task=task.name, loss=f"{float(mean[0].nanmean()):.3g}")
+def _present(*observers: Observer | None) -> list[Observer]:
+    return [each for each in observers if each is not None]
+
+
+def _bar(progress: str | None, todo: Plan, position: Position) -> "tqdm[Any]":
+    return tqdm(
+        total=sum(todo.counts),
+        initial=todo.done(position),
+        desc=progress,
+        disable=progress is None,
+        unit="step",
+        mininterval=0.5,
+    )
+
+
+def _check(
+    todo: Plan,
+    net: nn.Module,
+    optimiser: Optimizer,
+    probes: Mapping[str, Probe],
+    penalty: Penalty | None,
+    protection: Protection | None,
+    on_epoch: OnEpoch | None,
+) -> None:
+    require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
+    check_names(probes, protection.after_task if protection is not None else ())
+    require(on_epoch is None or "step" not in probes, "probe 'step' has the name of an entry of on_epoch's rows.")
+    if protection is not None:
+        protection.check(todo.tasks, optimiser, todo.batch)
+    check_optimiser(net, optimiser)
+
+
+def _look_for_scheduler(optimiser: Optimizer, schedule: Schedule | None, store: Store | None) -> None:
+    if store is not None and schedule is None and hasattr(optimiser.step, "_wrapped_by_lr_sched"):
+        warn(
+            "a scheduler of torch is attached to this optimiser. fit neither steps it nor keeps its counters in "
+            "checkpoints: give it as fit(scheduler=...).",
+        )

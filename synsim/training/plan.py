@@ -1,6 +1,6 @@
 """What a call of `fit` is asked to do: tasks, steps and seeds, checked before anything moves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,14 @@ from torch.optim import Optimizer
 
 from synsim._checks import require, tensor, warn, whole
 from synsim._names import named_parameters
+from synsim.importance.selection import seeds_of
 from synsim.networks import replicas_of
 from synsim.rules.base import traits
 from synsim.tasks import Task
+from synsim.training.moment import Moment
+
+Position = tuple[int, int, int]
+"""Index of a task, epoch within it, step within the epoch: what is to be done next."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +41,97 @@ class Plan:
     counts: tuple[int, ...]
     rounds: tuple[int, ...]
 
-    def done(self, at: tuple[int, int, int]) -> int:
-        """Steps made before a moment.
+    def done(self, position: Position) -> int:
+        """Steps made before a position.
 
         Args:
-            at: index of the task, epoch, step within the epoch.
+            position: what is to be done next.
 
         Returns:
             Their number.
         """
-        before = sum(self.counts[: at[0]])
-        return before + (self.per_epoch[at[0]] * at[1] + at[2] if at[0] < len(self.tasks) else 0)
+        index, epoch, step = position
+        before = sum(self.counts[:index])
+        return before + (self.per_epoch[index] * epoch + step if index < len(self.tasks) else 0)
+
+    def epochs(self, position: Position) -> Iterator[Position]:
+        """The epochs that are left.
+
+        Args:
+            position: what is to be done next.
+
+        Yields:
+            Index of the task, epoch, and the first step to be made in it.
+        """
+        first, begun, step = position
+        for index in range(first, len(self.tasks)):
+            for epoch in range(begun if index == first else 0, self.rounds[index]):
+                yield index, epoch, step if (index, epoch) == (first, begun) else 0
+
+    def steps(self, index: int, epoch: int) -> int:
+        """Steps of an epoch; the last one of a task may be incomplete.
+
+        Args:
+            index: of the task.
+            epoch: of the task.
+
+        Returns:
+            Their number.
+        """
+        return min(self.per_epoch[index], self.counts[index] - epoch * self.per_epoch[index])
+
+    def ends_task(self, moment: Moment) -> bool:
+        """Whether an epoch is the last of its task.
+
+        Args:
+            moment: of the epoch.
+
+        Returns:
+            True then.
+        """
+        return moment.epoch == self.rounds[moment.index] - 1
+
+    def ends_run(self, moment: Moment) -> bool:
+        """Whether an epoch is the last of all.
+
+        Args:
+            moment: of the epoch.
+
+        Returns:
+            True then.
+        """
+        return self.ends_task(moment) and moment.index == len(self.tasks) - 1
+
+    def after(self, moment: Moment) -> Position:
+        """What follows an epoch.
+
+        Args:
+            moment: of the epoch.
+
+        Returns:
+            The first step of the next one.
+        """
+        return (moment.index + 1, 0, 0) if self.ends_task(moment) else (moment.index, moment.epoch + 1, 0)
+
+    def before(self, position: Position) -> Position:
+        """The epoch that ended last.
+
+        Args:
+            position: the first step of another one; not the first of all.
+
+        Returns:
+            Its end.
+        """
+        index, epoch, _ = position
+        index, epoch = (index, epoch - 1) if epoch else (index - 1, self.rounds[index - 1] - 1)
+        return index, epoch, self.steps(index, epoch)
 
 
 def plan(
     net: nn.Module,
     tasks: Iterable[Task],
     test: Iterable[Task] | None,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None,
     epochs: int | None,
     steps: int | None,
     batch: int,
@@ -64,7 +142,7 @@ def plan(
         net: the network.
         tasks: tasks to train on, in order.
         test: tasks to test on; None: the same.
-        seeds: one per replica.
+        seeds: one per replica; None: those of the network, 0 for one without stochastic layers.
         epochs: passes over each task.
         steps: steps on each task, in place of epochs.
         batch: examples per step.
@@ -84,6 +162,8 @@ def plan(
     per_epoch = tuple(task.per_epoch // batch for task in sequence)
     counts = tuple(whole(steps, "steps") if epochs is None else one * whole(epochs, "epochs") for one in per_epoch)
     lead = replicas_of(net) or 1
+    if seeds is None:
+        seeds = seeds_of(net, 0)
     require(len(seeds) == lead, f"expected {lead} seeds, one per replica, got {len(seeds)}.")
     return Plan(
         sequence,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synsim._checks import NotFiniteError, finite, require, warn, whole
-from synsim._doors import typed
+from synsim._doors import explained, typed
 from synsim._kept import kept
 from synsim._names import named_parameters
 from synsim.consolidation import Consolidation
@@ -20,7 +20,8 @@ from synsim.rules.base import begin_anew, traits
 from synsim.tasks import Task, batches
 from synsim.training.engine import before_step, remember, slow_down, tell, without
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent, without_dropout
-from synsim.training.step import Objective, apply_step, forward_backward
+from synsim.training.moment import Moment
+from synsim.training.step import apply_step, forward_backward
 
 Found = Mapping[str, Mapping[str, Tensor]]
 Fail = Callable[[Sequence[int]], None]
@@ -92,42 +93,36 @@ class Protection:
         for one in self._accumulated.values():
             one.start(net)
 
-    @typed
-    def step(
-        self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
-        batch: int, again: Callable[[], Tensor], failed: Sequence[int] = (),
-        objective: Objective | None = None,
-    ) -> None:  # fmt: skip
+    @explained
+    def step(self, moment: Moment, again: Callable[[], Tensor], failed: Sequence[int] = ()) -> None:
         """Move the parameters by the task's gradient at hand, protected, and let the importances observe it.
 
         Args:
-            net: the network after its backward pass.
-            optimiser: its optimiser.
-            task: the present task.
-            seeds: one per replica.
-            at: index of the task, epoch, step within the epoch, step within the task.
-            batch: examples per step.
+            moment: of the step; the network after its backward pass.
             again: computes losses and gradients of the batch anew (see `apply_step`).
             failed: replicas that failed.
-            objective: what is minimised; None: the cross-entropy.
+
+        Raises:
+            ValueError: if a parameter began to be trained within a task that an importance adds up from its start.
         """
+        net, optimiser = moment.net, moment.optimiser
         rates = {} if self.consolidation is None else self.consolidation.rate(net)
         if not self._accumulated and not rates:
             apply_step(net, optimiser, self._penalty(net), again)
             return
         parameters = {name: p for name, p in named_parameters(net) if p.requires_grad}
         if self._accumulated and not self._begun.issuperset(parameters):
-            self._refuse_late(parameters.keys() - self._begun, task)
+            self._refuse_late(parameters.keys() - self._begun, moment.task)
         gradient = gradients_at_hand(net)
         seen = without_dropout(net, again) if self._accumulated and drops(net) else gradient
-        extra = self._extra(net, optimiser, task, seeds, at, batch, objective)
+        extra = self._extra(moment)
         for name, parameter in parameters.items():
             parameter.grad = gradient.get(name)
         before = before_step(parameters, rates)
         apply_step(net, optimiser, self._penalty(net), again)
         slow_down(before)
         if self._accumulated:
-            tell(net, list(self._accumulated.values()), at[3], before, seen, extra, failed)
+            tell(net, list(self._accumulated.values()), moment.within, before, seen, extra, failed)
 
     def _refuse_late(self, names: Iterable[str], task: Task) -> None:
         raise ValueError(
@@ -143,31 +138,27 @@ class Protection:
         gradient = self.consolidation.gradient(net)
         return (lambda: gradient) if gradient else None
 
-    def _extra(
-        self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
-        batch: int, objective: Objective | None,
-    ) -> dict[str, dict[str, Tensor]]:  # fmt: skip
-        wanted: set[str] = set().union(*(one.wants(at[3]) for one in self._accumulated.values()))
+    def _extra(self, moment: Moment) -> dict[str, dict[str, Tensor]]:
+        wanted: set[str] = set().union(*(one.wants(moment.within) for one in self._accumulated.values()))
         extra = {}
         if "independent" in wanted:
-            extra["independent"] = self._independent(net, optimiser, task, seeds, at, batch, objective)
+            extra["independent"] = self._independent(moment)
         if "full" in wanted:
-            extra["full"] = full_gradient(net, task.train, task.train.y, task.head, objective)
+            task = moment.task
+            extra["full"] = full_gradient(moment.net, task.train, task.train.y, task.head, moment.objective)
         return extra
 
-    def _independent(
-        self, net: nn.Module, optimiser: Optimizer, task: Task, seeds: Sequence[int], at: tuple[int, int, int, int],
-        batch: int, objective: Objective | None,
-    ) -> dict[str, Tensor]:  # fmt: skip
-        index, epoch, step, whole = at
-        key = (index, epoch, tuple(seeds), len(task.train), task.stream)
+    def _independent(self, moment: Moment) -> dict[str, Tensor]:
+        net, task = moment.net, moment.task
+        key = (moment.index, moment.epoch, moment.seeds, len(task.train), task.stream)
         if self._order is None or self._order[0] != key:
             device = next(net.parameters()).device
-            self._order = (key, task.order(seeds, index, epoch, independent=True).to(device))
-        rows = next(batches(self._order[1], batch, step))
+            order = task.order(moment.seeds, moment.index, moment.epoch, independent=True)
+            self._order = (key, order.to(device))
+        rows = next(batches(self._order[1], moment.batch, moment.step))
         x, y = task.batch(rows[0] if replicas_of(net) is None else rows)
-        again = partial(forward_backward, net, optimiser, x, y, task.head, objective)
-        return independent(net, again, index, whole)
+        again = partial(forward_backward, net, moment.optimiser, x, y, task.head, moment.objective)
+        return independent(net, again, moment.index, moment.within)
 
     @typed
     def finish(

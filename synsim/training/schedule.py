@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from synsim._checks import choice, require
+from synsim.training.moment import Moment, Observer
 from synsim.training.trees import decode, encode
 
 EVERY = ("epoch", "step")
@@ -15,7 +16,7 @@ Scheduler = LRScheduler | Callable[[Optimizer], LRScheduler]
 """A scheduler of torch, or what makes one from the optimiser, such as `lambda o: ExponentialLR(o, 0.9)`."""
 
 
-class Schedule:
+class Schedule(Observer):
     """A scheduler as the loop asks it.
 
     Args:
@@ -53,28 +54,26 @@ class Schedule:
         """The scheduler's class."""
         return type(self.scheduler).__name__
 
-    def after_step(self) -> None:
-        """A step was made."""
+    def step_ends(self, moment: Moment) -> None:
+        """Move the constants, if that is done after each step."""
         if self.every == "step":
             self.scheduler.step()
 
-    def after_epoch(self, loss: float) -> None:
-        """An epoch is over.
-
-        Args:
-            loss: its mean training loss.
-        """
-        if self.every == "epoch":
-            self.scheduler.step(*([loss] if self._measured else []))
+    def measured(self, moment: Moment) -> None:
+        """Move the constants, if that is done after each epoch."""
+        if self.every == "epoch" and self._measured:
+            self.scheduler.step(float(moment.history.per_epoch["loss"][:, moment.index, moment.epoch].nanmean()))
+        elif self.every == "epoch":
+            self.scheduler.step()
 
     def pack(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
-        """State as JSON.
+        """State, for a checkpoint.
 
         Args:
             tensors: gets what of it is a tensor.
 
         Returns:
-            Kind and state.
+            Kind and state, as "schedule".
 
         Raises:
             ValueError: if something in it can't be kept.
@@ -83,16 +82,12 @@ class Schedule:
             tree = encode(self.scheduler.state_dict(), "schedule", tensors)
         except TypeError as error:
             raise ValueError(f"the state of {self.name} can't be kept: {error}") from error
-        return {"kind": self.name, "every": self.every, "state": tree}
+        return {"schedule": {"kind": self.name, "every": self.every, "state": tree}}
 
-    def load(self, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Go on from a saved state.
-
-        Args:
-            saved: of `pack`.
-            tensors: those put aside.
-        """
-        self.scheduler.load_state_dict(decode(saved["state"], tensors, self.scheduler.state_dict()))
+    def load(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], net: nn.Module) -> None:
+        """Go on."""
+        state = meta["schedule"]["state"]
+        self.scheduler.load_state_dict(decode(state, tensors, self.scheduler.state_dict()))
 
 
 def suits(schedule: Schedule | None, saved: Mapping[str, Any] | None) -> None:
@@ -100,7 +95,7 @@ def suits(schedule: Schedule | None, saved: Mapping[str, Any] | None) -> None:
 
     Args:
         schedule: of this run, or None.
-        saved: of `Schedule.pack`, or None.
+        saved: the "schedule" of `Schedule.pack`, or None.
 
     Raises:
         ValueError: if one is missing, or they are of different kinds.

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from synsim import records
 from synsim._checks import number, require
 from synsim._doors import check_fields, typed
+from synsim.training.failing import TrainingFailedError
 from synsim.training.history import History
-from synsim.training.loop import TrainingFailedError
 from synsim.training.stopping import StoppedError
 
 

@@ -18,7 +18,6 @@ from by_name import (
     LIST,
     NOTHING,
     PATH,
-    RULE,
     SEED,
     SEEDS,
     SHOWN,
@@ -49,6 +48,7 @@ from torch import nn
 import synsim
 from synsim import spiking, tasks
 from synsim.spiking import Encoder, Leaky, State, Surrogate, surrogate
+from synsim.training.moment import Moment
 
 
 def inside(value: Any) -> bool:
@@ -564,7 +564,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "training.history.History.record": {"task": whole(0, 0, 0)},
     "training.history.History.restored": {"tensors": mapping(lambda s: things.history(s).tensors())},
     "training.loop.fit": {
-        "seeds": SEEDS,
+        "seeds": optional(SEEDS),
+        "on_epoch": optional(call(lambda s: lambda row: None)),
         "batch": whole(4, 1, 24),
         "objective": NOTHING,
         "tested_by": NOTHING,
@@ -593,12 +594,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "training.protection.Protection.load": {"tensors": mapping(lambda s: used(s).tensors(), empty=True)},
     "training.protection.Protection.start": {"index": whole(0, 0, HUGE)},
     "training.protection.Protection.step": {
-        "optimiser": RULE,
-        "task": of_class(things.task, tasks.Task),
-        "at": Kind(constant((0, 0, 0, 0))),
-        "batch": whole(4, 1, HUGE),
+        "moment": of_class(things.moment, Moment),
         "failed": rows(whole(0, 0, 0), 0),
-        "objective": NOTHING,
     },
     "training.session.Session": {"stop": call(lambda s: lambda: False)},
     "training.session.Session.finish": {"dataset": Kind(things.dataset)},

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import synsim
 from synsim import curvature, perceptron, records, spiking, streams, tasks, training
 from synsim.spiking.local import LocalMLP
+from synsim.training.moment import Moment
 
 N, INPUTS, CLASSES = 12, 6, 4
 
@@ -190,6 +191,10 @@ def axes(scene: Scene) -> Any:
 
 def history(scene: Scene) -> training.History:
     return training.History.empty([1], ["a"], ["a"], 1, ["p"])
+
+
+def moment(scene: Scene) -> Moment:
+    return Moment(net(scene), rule(scene), task(scene), 0, 0, 0, (1,), 4, None, history(scene))
 
 
 def about(scene: Scene) -> dict[str, Any]:

@@ -310,3 +310,87 @@ def test_nested_state_becomes_json_and_comes_back():
     assert isinstance(found["a"][1], tuple)
     with pytest.raises(TypeError, match="v/f is a function, which a checkpoint can't keep"):
         encode({"f": lambda: 1}, "v", {})
+
+
+def test_each_epoch_is_told_as_a_row(digits):
+    net, rows = synsim.mlp([64, 6, 2], p=0.5, replicas=2, seed=[3, 7]), []
+    guard = Protection(watch={"si": importance.make("si")}, after_task={"sum": lambda net, task, found: torch.ones(2)})
+    rule, options = synsim.PresynapticSGD(net, 0.05, **RULE), {"epochs": 2, "batch": 70, "samples": 1, "probe_every": 2}
+    probes = {"p": lambda net, task: net[0].p.mean((-1, -2))}
+    history = fit(net, rule, digits, **options, probes=probes, protection=guard, on_epoch=rows.append)
+    assert history.seeds == (3, 7)
+    assert [(row["task"], row["epoch"], row["step"]) for row in rows] == [
+        ("0 1", 0, 4), ("0 1", 1, 8), ("2 3", 0, 4), ("2 3", 1, 8),
+    ]  # fmt: skip
+    for row in rows:
+        index = history.trained.index(row["task"])
+        for name, values in history.per_epoch.items():
+            found = torch.tensor(row[name], dtype=torch.float64)
+            assert torch.equal(found.nan_to_num(-1.0), values[..., index, row["epoch"]].nan_to_num(-1.0)), name
+        assert (row["p"][0] != row["p"][0]) == (row["epoch"] == 0)
+        if row["epoch"]:
+            assert row["accuracy"] == history.accuracy[:, index].tolist()
+        assert ("sum" in row, "accuracy" in row) == (row["epoch"] == 1, row["epoch"] == 1)
+    assert json.loads(json.dumps(rows[1])) == rows[1]
+    with pytest.raises(ValueError, match="probe 'step' has the name of an entry"):
+        fit(net, rule, digits, **options, probes={"step": probes["p"]}, on_epoch=rows.append)
+
+
+def test_without_seeds_those_of_the_network_order_the_examples(digits):
+    def run(net, optimiser, **options):
+        return fit(net, optimiser, digits[:1], epochs=1, batch=70, samples=1, **options)
+
+    states = []
+    for seeds in (None, (0,)):
+        net = plain()
+        assert run(net, torch.optim.SGD(net.parameters(), 0.1), seeds=seeds).seeds == (0,)
+        states.append(state(net))
+    assert torch.equal(*states)
+
+    # A network that nobody seeded draws its seeds; a run that goes on does so with those that it began with.
+    def drawn(store):
+        net = nn.Sequential(synsim.BernoulliLinear(64, 2, p=0.5))
+        history = run(net, synsim.PresynapticSGD(net, 0.05, **RULE), store=store)
+        return net, history
+
+    whole = Memory()
+    expected, history = drawn(whole)
+    found, later = drawn(Memory(whole.all[1]))
+    assert history.seeds == expected[0].seeds == later.seeds
+    assert torch.equal(state(found), state(expected))
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3])
+def test_a_callback_that_raises_loses_nothing_and_is_called_again(digits, epoch):
+    def run(store, fails=None):
+        net, told = plain(), []
+        optimiser = torch.optim.SGD(net.parameters(), 0.1)
+
+        def on_epoch(row):
+            told.append(row)
+            if len(told) - 1 == fails:
+                raise OSError("no space left")
+            optimiser.param_groups[0]["lr"] *= 0.5
+
+        scheduler = schedules.ExponentialLR(optimiser, 0.9)
+        options = {"scheduler": scheduler, "on_epoch": on_epoch, "store": store}
+        try:
+            fit(net, optimiser, digits, seeds=[0], epochs=2, batch=70, samples=1, **options)
+        except OSError:
+            assert fails is not None
+        return state(net), [{**row, "seconds": 0.0} for row in told], optimiser.param_groups[0]["lr"]
+
+    class Rare(Memory):
+        def due(self):
+            return False
+
+    whole, store = run(Rare()), Rare()
+    _, first, _ = run(store, epoch)
+    found, rest, lr = run(Rare(store.all[-1]))
+    assert torch.equal(found, whole[0])
+    assert lr == whole[2]
+    assert [first[:-1], first[-1:], rest[1:]] == [whole[1][:epoch], rest[:1], whole[1][epoch + 1 :]]
+    # A run that is killed repeats what was not saved, and tells of it again.
+    every = Memory()
+    run(every)
+    assert run(Memory(every.all[2]))[1] == whole[1]
