@@ -1,10 +1,12 @@
-"""Every stochastic layer, those of the package and two written here, against naive doubles in float64.
+"""Every stochastic layer, of the package, of examples/extending and written here, against naive doubles in float64.
 
 A layer is known by four things: what it transmits on average (w̄), when released (m), with which probability (p), and
 how many sites it has. The doubles below say these from what the layer stores, without asking it; rooms must agree.
 """
 
 import copy
+import runpy
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -67,10 +69,29 @@ class Double(NamedTuple):
     p: Tensor
 
 
+EXAMPLES = sorted((Path(synsim.__file__).resolve().parent.parent / "examples" / "extending").glob("layer*.py"))
+THEIRS = {
+    name: kind
+    for path in EXAMPLES
+    for name, kind in runpy.run_path(str(path)).items()
+    if isinstance(kind, type) and issubclass(kind, synsim.BernoulliLinear)
+}
+"""Layers of the examples by the name of their class; the package has never seen them."""
+VARIANTS = {
+    "": {},
+    ", sample": {"scope": "sample", "sites": 2},
+    ", event": {"scope": "event"},
+    ", replicas": {"replicas": 2, "sites": 2},
+}
+BUILT = {name + variant: (kind, options) for name, kind in THEIRS.items() for variant, options in VARIANTS.items()}
+EXPECTED = {"Signed": lambda w: w * w.abs(), "PowerLinear": lambda w: w * w.abs()}
+"""What a layer that stores something else transmits on average, by the name of its class."""
+
+
 def double(layer: StochasticLayer) -> Double:
     w, p = layer.weight.detach(), layer.p
-    if isinstance(layer, Signed):
-        w = w * w.abs()
+    if type(layer).__name__ in {*THEIRS, "Signed"}:
+        w = EXPECTED[type(layer).__name__](w)
     m = w / p
     if isinstance(layer, Cubed):
         m = w**3
@@ -114,7 +135,7 @@ CONVOLUTIONS = {
     "convolution, sample": {"scope": "sample", "sites": 2},
     "convolution, replicas": {"replicas": 2},
 }
-EVERY = [*LAYERS, *CONVOLUTIONS]
+EVERY = [*LAYERS, *BUILT, *CONVOLUTIONS]
 
 
 def network(name: str) -> nn.Sequential:
@@ -124,6 +145,10 @@ def network(name: str) -> nn.Sequential:
         net = nn.Sequential(LAYERS[name](6, 5), nn.ReLU(), LAYERS[name](5, 4))
         if "event" in name:
             net = nn.Sequential(LAYERS[name](6, 4))
+    elif name in BUILT:
+        kind, options = BUILT[name]
+        sizes = [6, 4] if "event" in name else [6, 5, 4]
+        net = synsim.mlp(sizes, bias=True, layer=kind, dtype=DOUBLE, **options)
     else:
         options = {"dtype": DOUBLE, **CONVOLUTIONS[name]}
         conv = synsim.BernoulliConv2d(2, 3, 2, stride=2, padding=1, bias=True, **options)

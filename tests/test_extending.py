@@ -16,6 +16,10 @@ def run(name):
     return runpy.run_path(str(FOLDER / name), run_name="__main__")
 
 
+def run_without_training(name):
+    return runpy.run_path(str(FOLDER / name))
+
+
 @pytest.fixture
 def axon(monkeypatch, capsys):
     """The scope of the example, for one test."""
@@ -95,6 +99,65 @@ def test_rooms_take_a_scope_of_its_own(axon):
     spread = torch.stack([net[0](x) for _ in range(400)])
     with synsim.expected(net):
         assert bool(((spread.mean(0) - net[0](x)).abs() < 6 * spread.std(0) / 20 + 1e-12).all())
+
+
+def test_a_layer_of_its_own(capsys):
+    made = run("layer.py")["PowerLinear"]
+    accuracy = float(capsys.readouterr().out.split()[1].strip(","))
+    assert accuracy > 0.9
+    net, plain = (
+        synsim.mlp([6, 5, 3], p=0.6, replicas=2, seed=3, layer=kind) for kind in (made, synsim.BernoulliLinear)
+    )
+    x = torch.rand(4, 6, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(net(x), plain(x))
+    assert torch.equal(net[0].mask, plain[0].mask)
+    assert torch.equal(net[0].weight.sign(), plain[0].weight.sign())
+    assert not torch.allclose(net[0].weight, plain[0].weight)
+
+
+def test_networks_take_any_layer_and_refuse_what_is_none():
+    power = run_without_training("layer.py")["PowerLinear"]
+    image = synsim.networks.cnn(layer=power, dropout=False, heads=2)
+    kinds = {name: type(layer) for name, layer in synsim.synapses(image).items()}
+    assert {name for name, kind in kinds.items() if kind is power} == {"trunk.hidden", "heads.0", "heads.1"}
+    assert all(kind is synsim.BernoulliConv2d for name, kind in kinds.items() if "conv" in name)
+    asked = []
+    synsim.networks.cnn(
+        convolution=lambda *sizes, **options: asked.append(sizes) or synsim.BernoulliConv2d(*sizes, **options)
+    )
+    assert asked == [(3, 32, 3), (32, 32, 3), (32, 64, 3), (64, 64, 3)]
+    for build, name in (
+        (lambda f: synsim.mlp([4, 2], layer=f), "layer"),
+        (lambda f: synsim.networks.cnn(layer=f), "layer"),
+        (lambda f: synsim.networks.cnn(convolution=f), "convolution"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name} must make stochastic layers .*, got "):
+            build(lambda i, o, *rest, **options: torch.nn.Linear(i, o))
+
+
+def test_events_are_counted_in_a_layer_of_its_own():
+    power = run_without_training("layer.py")["PowerLinear"]
+    x = torch.rand(3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for scope in ("batch", "sample", "event"):
+        options = {
+            "p": 0.6,
+            "scope": scope,
+            "seed": 3,
+            "window": 20.0,
+            "rate": 400.0,
+            "bias": True,
+            "dtype": torch.float64,
+        }
+        own, plain = (
+            synsim.spiking.spiking_mlp([6, 5, 3], layer=kind, **options) for kind in (power, synsim.BernoulliLinear)
+        )
+        for layer, twin in zip(own.layers, plain.layers, strict=True):
+            layer.set_expected(8 * layer.expected_strength.detach())
+            twin.set_expected(layer.expected_strength.detach())
+        found, expected = (synsim.spiking.events(net, x, samples=2) for net in (own, plain))
+        assert found.spikes > 15
+        for value, wanted in zip(found, expected, strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-12, atol=0)
 
 
 def test_scopes_that_do_not_fit_are_refused():
