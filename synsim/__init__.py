@@ -34,6 +34,7 @@ from synsim.rules import BGD as BGD
 from synsim.rules import PresynapticSGD as PresynapticSGD
 from synsim.rules import plastic as plastic
 from synsim.rules import probability_step as probability_step
+from synsim.rules import suggest_g_lim as suggest_g_lim
 from synsim.synapses import BernoulliConv2d as BernoulliConv2d
 from synsim.synapses import BernoulliLinear as BernoulliLinear
 from synsim.synapses import expected as expected
@@ -56,7 +57,7 @@ _LATER = (
     "training",
 )
 
-_FROM = {"Sweep": "sweep", "attach": "training", "suggest_g_lim": "training"}
+_FROM = {"Sweep": "sweep", "attach": "training"}
 
 if TYPE_CHECKING:
     # A type checker reads these lines in place of `__getattr__`, which would tell it that every name is a module.
@@ -73,7 +74,6 @@ if TYPE_CHECKING:
     from synsim import training as training
     from synsim.sweep import Sweep as Sweep
     from synsim.training import attach as attach
-    from synsim.training import suggest_g_lim as suggest_g_lim
 else:
 
     def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import synsim
-from synsim import data, meters, perceptron, plots, records, rules, spiking, statistics, streams, tasks, training
+from synsim import data, losses, meters, perceptron, plots, records, rules, spiking, statistics, streams, tasks, training
 from synsim._doors import ArgumentError, explained, typed
 
 NAN = float("nan")
@@ -52,7 +52,7 @@ NONSENSE = {
     "labels between classes": (lambda: meters.accuracy(net(), X, torch.full((4,), 1.9)), "y must hold integer class"),
     "labels of a loss": (lambda: synsim.cross_entropy(X, torch.full((4,), 1.9)), "y must hold integer class labels"),
     "a label that is no class": (
-        lambda: training.step.replica_cross_entropy(X, torch.tensor([0, 1, 2, 3])),
+        lambda: losses.replica_cross_entropy(X, torch.tensor([0, 1, 2, 3])),
         "y must hold labels from 0 to 2",
     ),
     "fewer events than none": (lambda: meters.atp_of_events(-X, X, X), "spikes must be at least 0, got -"),

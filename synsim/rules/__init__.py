@@ -8,5 +8,6 @@ from synsim.rules.bgd import BGD
 from synsim.rules.plasticity import Plasticity, plastic
 from synsim.rules.presynaptic import PresynapticSGD
 from synsim.rules.steps import probability_step
+from synsim.rules.suggest import suggest_g_lim
 
-__all__ = ["BGD", "Plasticity", "PresynapticSGD", "Traits", "plastic", "probability_step", "traits"]
+__all__ = ["BGD", "Plasticity", "PresynapticSGD", "Traits", "plastic", "probability_step", "suggest_g_lim", "traits"]

@@ -18,6 +18,7 @@ from synsim.kernels.constants import RANGES, SETTINGS, Constants
 from synsim.rules.network import Home, Rule, network
 from synsim.rules.settable import per_replica, settable
 from synsim.rules.steps import BOUNDS
+from synsim.rules.suggest import suggest_g_lim
 from synsim.synapses import StochasticLayer, synapses
 from synsim.synapses.base import living, say_unheard
 
@@ -144,6 +145,8 @@ class PresynapticSGD(Rule):
         """
         super().__setstate__(state)
         self._tables = {}
+
+    suggest_g_lim = staticmethod(suggest_g_lim)
 
     @torch.no_grad()
     @explained

@@ -9,7 +9,6 @@ from synsim.training.observers import Probe
 from synsim.training.protection import Protection
 from synsim.training.session import Phase, Session
 from synsim.training.step import train_step
-from synsim.training.suggest import suggest_g_lim
 
 __all__ = [
     "Failure",
@@ -23,6 +22,5 @@ __all__ = [
     "TrainingStoppedError",
     "attach",
     "fit",
-    "suggest_g_lim",
     "train_step",
 ]

@@ -14,8 +14,8 @@ from synsim.curvature import measured
 from synsim.curvature.means import gradients, parameters_of
 from synsim.dropout import StreamDropout
 from synsim.inputs import Images
+from synsim.inputs.loss import Objective, losses_of
 from synsim.synapses import Address, addressed, evaluation, frozen
-from synsim.training.step import Objective, losses_of
 
 FULL_CHUNK = 1000
 

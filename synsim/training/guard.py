@@ -19,12 +19,13 @@ from synsim._names import named_parameters
 from synsim.consolidation import Consolidation
 from synsim.importance import Importance
 from synsim.inputs import labelled
+from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
 from synsim.rules.base import closed, refuse_scaled, traits
 from synsim.training.engine import Before, before_step, remember, slow_down, tell
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent
 from synsim.training.plan import check_optimiser
-from synsim.training.step import Objective, forward_backward
+from synsim.training.step import forward_backward
 
 _attached: WeakSet[Optimizer] = WeakSet()
 

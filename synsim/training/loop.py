@@ -15,6 +15,7 @@ from tqdm import tqdm
 from synsim._checks import require, times, warn, whole
 from synsim._doors import typed
 from synsim.importance.selection import seeds_of
+from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
 from synsim.synapses import synapses
 from synsim.synapses.base import say_unheard
@@ -27,7 +28,7 @@ from synsim.training.observers import OnEpoch, Probe, Probing, Progress, Protect
 from synsim.training.plan import Plan, Position, check_optimiser, plan
 from synsim.training.protection import Protection
 from synsim.training.schedule import Schedule, Scheduler
-from synsim.training.step import Objective, Penalty, apply_step, forward_backward
+from synsim.training.step import Penalty, apply_step, forward_backward
 from synsim.training.tally import Tally
 
 

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from synsim.tasks import Task
 from synsim.training.history import History
-from synsim.training.step import Objective
+from synsim.inputs.loss import Objective
 
 EVENTS = ("task_starts", "step_ends", "epoch_ends", "task_ends", "measured")
 

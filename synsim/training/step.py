@@ -10,14 +10,12 @@ from torch.optim import Optimizer
 from synsim._checks import images, require
 from synsim._doors import explained, held
 from synsim._names import by_own_name, named_parameters
-from synsim.inputs.logits import output_of
-from synsim.losses import class_logits, replica_cross_entropy
+from synsim.inputs.loss import Objective, losses_of
+from synsim.losses import class_logits
 from synsim.networks import replicas_of
 from synsim.rules.base import traits
 
 Penalty = Callable[[], Mapping[str, Tensor]]
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(output of the network, images, labels) -> loss of every replica, [R] or a number."""
 
 
 def forward_backward(
@@ -49,27 +47,6 @@ def forward_backward(
         return losses.detach().reshape(-1), torch.full_like(losses.detach().reshape(-1), torch.nan)
     right = (class_logits(logits.detach()).argmax(-1) == y).to(logits.dtype)
     return losses.detach().reshape(-1), (right.mean() if tokens else right.mean(-1)).reshape(-1)
-
-
-def losses_of(
-    net: nn.Module, x: Tensor, y: Tensor, head: int | None = None, objective: Objective | None = None
-) -> tuple[Tensor, Tensor, bool]:
-    """Losses of one batch.
-
-    Args:
-        net: the network.
-        x: images [B, ...] or [R, B, ...].
-        y: labels [B] or [R, B].
-        head: index of the head, or None.
-        objective: what is minimised; None: the cross-entropy.
-
-    Returns:
-        Loss of every replica, the output, and whether it has an axis of tokens.
-    """
-    logits = output_of(net, x, head)
-    tokens = logits.ndim == 3 and replicas_of(net) is None
-    losses = replica_cross_entropy(logits, y, tokens=tokens) if objective is None else objective(logits, x, y)
-    return losses, logits, tokens
 
 
 def apply_step(

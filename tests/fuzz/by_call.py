@@ -608,7 +608,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "training.session.Session.store": {"name": WORD},
     "training.session.Session.stored": {"name": WORD},
     "training.step.train_step": {"penalty": NOTHING},
-    "training.suggest.suggest_g_lim": {
+    "rules.suggest.suggest_g_lim": {
         "share": number(0.1, 0.0, 0.3, above=True),
         "batch": whole(6, 1, HUGE),
         "batches": whole(2, 1, HUGE),

@@ -15,6 +15,7 @@ def test_the_share_that_was_asked_for_grows(replicas) -> None:
     net = synsim.mlp([12, 40, 4], p=0.5, replicas=replicas, seed=2)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     g_lim = synsim.suggest_g_lim(net, X, Y, share=SHARE, batch=50)
+    assert synsim.PresynapticSGD.suggest_g_lim is synsim.suggest_g_lim
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     rule = synsim.PresynapticSGD(net, 0.0, p_up=0.1, p_down=0.1, g_lim=g_lim)
     grown = []

@@ -9,9 +9,9 @@ from synsim._checks import number, require, whole
 from synsim._doors import typed
 from synsim._kept import kept
 from synsim.inputs import labelled
+from synsim.inputs.loss import Objective, losses_of
 from synsim.networks import replicas_of
 from synsim.synapses import evaluation, synapses
-from synsim.training.step import Objective, losses_of
 
 
 @typed
