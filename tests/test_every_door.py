@@ -9,7 +9,20 @@ import torch
 from torch import Tensor, nn
 
 import synsim
-from synsim import data, losses, meters, perceptron, plots, records, rules, spiking, statistics, streams, tasks, training
+from synsim import (
+    data,
+    losses,
+    meters,
+    perceptron,
+    plots,
+    records,
+    rules,
+    spiking,
+    statistics,
+    streams,
+    tasks,
+    training,
+)
 from synsim._doors import ArgumentError, explained, typed
 
 NAN = float("nan")

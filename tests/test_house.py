@@ -123,7 +123,6 @@ OTHER_WEIGHTS = {
     "meters/coverage.py: plain_strengths": "that of torch's own layers",
     "meters/transmission.py: _axes": "that of torch's own layers",
     "meters/transmission.py: _plain": "that of torch's own layers",
-    "training/suggest.py: suggest_g_lim": "the parameter whose gradient a rule sees",
 }
 
 

@@ -133,6 +133,7 @@ TUPLE = Kind(
 )
 PIXELS = tensor(lambda s: things.data(s).x_test, ("flat", "bool"))
 CLASSES = tensor(lambda s: things.data(s).y_test, ("rank", "flat", "count", "float", "large"))
+ROW_OF_LABELS = Kind(lambda s: things.data(s).y_test, lambda v: isinstance(v, list | things.np.ndarray | torch.Tensor))
 EXAMPLES = of_class(lambda s: things.task(s).train, tasks.Examples)
 CONFIG = Kind(lambda s: {"experiment": "fuzz"}, lambda v: isinstance(v, dict) and all(isinstance(k, str) for k in v))
 WORD = text("a")
@@ -193,6 +194,25 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "levels": whole(255, 1, 255),
         "mean": TUPLE,
         "sd": TUPLE,
+    },
+    "data.dataset.Dataset.from_arrays": {
+        "x": PIXELS,
+        "y": ROW_OF_LABELS,
+        "x_test": NOTHING,
+        "y_test": NOTHING,
+        "test": optional(number(0.25, 0.1, 0.7)),
+        "bounds": optional(Kind(lambda s: (0.0, 1.0))),
+        "dt": NOTHING,
+        "name": WORD,
+    },
+    "data.spikes.binned": {
+        "time": Kind(lambda s: [0.5, 1.5, 3.0], numeric),
+        "neuron": Kind(lambda s: [0, 1, 0], numeric),
+        "example": Kind(lambda s: [0, 0, 1], numeric),
+        "examples": whole(2, 2, 100),
+        "neurons": optional(whole(2, 2, 100)),
+        "window": optional(number(4.0, 4.0, 1e3)),
+        "dt": number(1.0, 0.1, 1e3),
     },
     "data.download.fetch": {"name": choice("mnist"), "root": PATH, "progress": flag(False), "mirrors": NOWHERE},
     "data.load.load": {"name": choice("digits"), "root": optional(PATH)},

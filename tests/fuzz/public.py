@@ -87,6 +87,7 @@ def _add(found: dict[str, Public], value: Any) -> None:
         for name, method in vars(base).items():
             inner = inspect.unwrap(getattr(method, "__func__", method))
             public = inspect.isfunction(inner) and not name.startswith("_") and name not in HOOKS
+            public = public and inner.__qualname__ != name  # a function that stands by itself is known already
             if public and base.__module__.startswith("synsim"):
                 static = isinstance(method, staticmethod)
                 # What a class inherits from a room that is not public is its own.
