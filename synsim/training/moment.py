@@ -22,9 +22,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from synsim.inputs.loss import Objective
 from synsim.tasks import Task
 from synsim.training.history import History
-from synsim.inputs.loss import Objective
 
 EVENTS = ("task_starts", "step_ends", "epoch_ends", "task_ends", "measured")
 
