@@ -1,6 +1,7 @@
 """Meters, lesions and tasks against closed forms and naive doubles."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import synsim
 from synsim import meters, tasks
 from synsim.lesions import lesion_masks, lesion_scores
 from synsim.meters.information import information, joint_distribution, miller_madow
+from synsim.meters.passes import passes
 
 
 class Fixed(torch.nn.Module):
@@ -23,6 +25,36 @@ class Fixed(torch.nn.Module):
 
 def certain(labels, classes=4):
     return 200.0 * torch.nn.functional.one_hot(labels, classes).double()
+
+
+class Writing(torch.nn.Module):
+    """A network that overwrites what it is shown, and its last output."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.out = inner, None
+
+    def forward(self, x):
+        y = self.inner(x.sub_(1.0))
+        self.out = y if self.out is None or self.out.shape != y.shape else self.out.copy_(y)
+        return self.out
+
+
+@pytest.mark.parametrize("limit", [1, 30, 10**6])
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+def test_passes_may_follow_each_other_block_by_block(scope, limit, monkeypatch):
+    task = tasks.permuted(synsim.data.load("digits"), tasks=1, seeds=(1, 2))[0]
+    net, seen = synsim.mlp([64, 8, 10], replicas=2, scope=scope), {}
+    monkeypatch.setattr("synsim.meters.passes.AT_ONCE", limit)
+    for sample, part, logits in passes(net, task.test, samples=3, block=100, seed=0):
+        seen[sample, part.start] = logits.softmax(-1)
+    starts = sorted({start for _, start in seen})
+    means = [(seen[0, start] + seen[1, start] + seen[2, start]) / 3 for start in starts]
+    expected = torch.cat(means, 1)
+    assert torch.equal(meters.class_probabilities(net, task.test, samples=3), expected)
+    shifted = replace(task.test, offset=task.test.offset - task.test.scale)  # one more, which the network takes away
+    found = meters.class_probabilities(Writing(net), shifted, samples=3)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_perfect_predictor_knows_the_entropy_of_the_classes():

@@ -122,14 +122,15 @@ def release(
     w, q, bits = (arrays or Arrays()).of(weight, p, replicas)
     o, c = out.numpy().reshape(shape), count.numpy().reshape(shape)
     tiles = replicas * -(-w.shape[1] // 128)
-    if w.size * sites < pool.GRAIN:
+    work = 2 * w.size * sites  # a draw takes twice as long as a move of strength and probability
+    if work < pool.GRAIN:
         right = cpu.release(w, q, bits, words, sites, example, draw, o, c, 0, tiles)
     else:
         parts: list[bool] = []
         pool.split(
             lambda start, stop: parts.append(cpu.release(w, q, bits, words, sites, example, draw, o, c, start, stop)),
             tiles,
-            w.size * sites,
+            work,
         )
         right = all(parts)
     if not right:

@@ -1,5 +1,6 @@
 """Stochastic passes over data, and the accuracy of their mean."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from synsim.synapses import StochasticLayer, addressed, evaluation, synapses
 
 CHUNK = 1000
 """Images per forward pass where a mask does not end earlier."""
+AT_ONCE = 2**20
+"""Logits that wait for a softmax over several passes at once."""
 
 
 @typed
@@ -39,7 +42,14 @@ def _fails(net: nn.Module) -> bool:
 
 @typed
 def passes(
-    net: nn.Module, x: Any, *, samples: int, block: int | None, seed: int, head: int | None = None
+    net: nn.Module,
+    x: Any,
+    *,
+    samples: int,
+    block: int | None,
+    seed: int,
+    head: int | None = None,
+    together: bool = False,
 ) -> Iterator[tuple[int, slice, Tensor]]:
     """Stochastic passes over images: one mask per `block` images, whatever the chunk size.
 
@@ -52,6 +62,8 @@ def passes(
         block: images that share a mask in batch scope; None: all.
         seed: of the masks.
         head: index of the head, or None.
+        together: whether the passes over the same images follow each other, so that each image is made ready once;
+            else one pass over all of them follows another. The masks are the same.
 
     Yields:
         Number of the pass, slice of the images, and their logits [n, C] or [R, n, C].
@@ -64,15 +76,32 @@ def passes(
         net.eval()
         # Where no mask is shared by images, or none is drawn, chunks may be as long as memory likes.
         alone = not address.shares or not _fails(net)
-        size = CHUNK if alone else min(block, CHUNK)
-        for sample in range(samples):
-            for start in range(0, count, block if not alone else count):
-                stop = min(count, start + (block if not alone else count))
-                for low in range(start, stop, size):
-                    part = slice(low, min(stop, low + size))
-                    address.at(sample, low // block, low)
-                    yield sample, part, logits_of(net, images[part], head)
+        parts = _parts(count, count if alone else block)
+        shown, batch = parts[0], images[parts[0]]
+        version = batch._version
+        for sample, part in _in_order(samples, parts, together):
+            # Again, where the network wrote into what it was shown.
+            if part is not shown or batch._version != version:
+                shown, batch = part, images[part]
+                version = batch._version
+            address.at(sample, part.start // block, part.start)
+            yield sample, part, logits_of(net, batch, head)
         say_bypassed(net, images, head)
+
+
+def _parts(count: int, block: int) -> list[slice]:
+    # What is shown at once: CHUNK images at most, and never those of two blocks.
+    found = []
+    for start in range(0, count, block):
+        stop = min(count, start + block)
+        found += [slice(low, min(stop, low + CHUNK)) for low in range(start, stop, CHUNK)]
+    return found
+
+
+def _in_order(samples: int, parts: list[slice], together: bool) -> Iterator[tuple[int, slice]]:
+    if together:
+        return ((sample, part) for part, sample in itertools.product(parts, range(samples)))
+    return itertools.product(range(samples), parts)
 
 
 def look_for_bypassed(net: nn.Module, images: Images, seed: int, head: int | None) -> None:
@@ -114,12 +143,25 @@ def class_probabilities(
         those of its two classes, 1 − σ and σ.
     """
     samples = samples if stochastic(net) else min(samples, 1)
-    parts: dict[int, Tensor] = {}
-    for _, part, logits in passes(net, x, samples=samples, block=block, seed=seed, head=head):
-        soft = class_logits(logits).softmax(-1)
-        parts[part.start] = soft if part.start not in parts else parts[part.start].add_(soft)
+    found: list[Tensor] = []
+    waiting: list[Tensor] = []
+    for sample, _, logits in passes(net, x, samples=samples, block=block, seed=seed, head=head, together=True):
+        # A copy: a network may write every output into the same memory.
+        waiting.append(class_logits(logits).clone())
+        if sample == 0:
+            found.append(torch.zeros_like(waiting[0]))
+        if sample == samples - 1 or len(waiting) * logits.numel() > AT_ONCE:
+            _add(found[-1], waiting)
+            waiting = []
     axis = 0 if output_replicas(net) is None else 1
-    return torch.cat([parts[start] for start in sorted(parts)], dim=axis) / samples
+    return torch.cat(found, dim=axis) / samples
+
+
+def _add(total: Tensor, logits: list[Tensor]) -> None:
+    # The softmax of several passes at once, since torch takes no second thread for a single one; their sum in order,
+    # on which its last bits depend.
+    for soft in torch.stack(logits).softmax(-1):
+        total.add_(soft)
 
 
 @typed
