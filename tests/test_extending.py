@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import synsim
+from synsim import spiking
 from synsim.synapses import evaluation, scopes
 
 FOLDER = Path(synsim.__file__).resolve().parent.parent / "examples" / "extending"
@@ -158,6 +159,31 @@ def test_events_are_counted_in_a_layer_of_its_own():
         assert found.spikes > 15
         for value, wanted in zip(found, expected, strict=True):
             torch.testing.assert_close(value, wanted, rtol=1e-12, atol=0)
+
+
+def test_a_scope_of_its_own_holds_over_time(axon):
+    layer = synsim.BernoulliLinear(6, 5, scope="axon", p=0.5, bias=True, dtype=torch.float64)
+    spikes = torch.ones(3, 4, 6, dtype=torch.float64)  # T, B, I
+    out = layer(spikes.flatten(0, 1), steps=3).reshape(3, 4, 5)
+    for example in range(4):
+        kept = layer.weight / layer.p * layer.draw_mask(example)
+        torch.testing.assert_close(out[:, example], (kept.sum(1) + layer.bias).expand(3, 5), rtol=1e-12, atol=1e-13)
+    with synsim.frozen(layer):
+        tokens = layer(spikes.transpose(0, 1))
+    torch.testing.assert_close(tokens, out.transpose(0, 1), rtol=1e-12, atol=1e-13)
+    net, images = spiking.spiking_mlp([6, 5, 3], scope="axon", window=6.0, threshold=0.1, seed=2), torch.rand(4, 6)
+    counted = spiking.events(net, images)
+    with evaluation(net, 0) as passes:
+        passes.at(0, 0, 0)
+        record = net.run(net.encode(images))
+        rows = [record.spikes[name] for name in ("input", "hidden 1")]
+        masks = [[layer.draw_mask(example) for example in range(4)] for layer in net.layers]
+    vesicles = sum(
+        (mask.sum(0) * spikes[:, example].sum(0)).sum()
+        for spikes, each in zip(rows, masks, strict=True)
+        for example, mask in enumerate(each)
+    )
+    torch.testing.assert_close(float(counted.vesicles), float(vesicles.detach()) / 4, rtol=1e-5, atol=0)
 
 
 def test_scopes_that_do_not_fit_are_refused():
