@@ -249,7 +249,7 @@ def test_a_run_goes_on_to_the_same_bits(packed, stochastic, one_thread):
     train(net, optimiser, range(3, 6))
     other, resumed = made()
     if packed:
-        assert all(isinstance(number, int) for number in kept[1].values())
+        assert all(isinstance(number, int) for name, number in kept[1].items() if name != "rule")
         unpack(other, resumed, *kept)
     else:
         other.load_state_dict(kept[0])

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from synsim._checks import require
+from synsim._doors import shown
+from synsim._names import by_own_name, named_parameters
 from synsim.consolidation import Consolidation
 from synsim.importance import Importance, Step
 
@@ -97,6 +100,35 @@ def without(value: Tensor, failed: Sequence[int]) -> Tensor:
     value = value.clone()
     value[list(failed)] = 0
     return value
+
+
+def check_measured(net: nn.Module, importance: Importance, found: Mapping[str, Tensor]) -> None:
+    """Refuse importances that do not fit the network, as those of a kind of one's own may.
+
+    Args:
+        net: the network.
+        importance: what measured them.
+        found: parameter name -> importance.
+
+    Raises:
+        TypeError: if they are no dict of tensors.
+        ValueError: if a name is no parameter's, or a shape is another one than the parameter's.
+    """
+    kind = f"importance {importance.name!r}"
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise TypeError(f"{kind} must be a dict from parameter names to tensors, got {shown(found)}.")
+    parameters = dict(named_parameters(net))
+    for name, value in by_own_name(net, found).items():
+        require(
+            name in parameters,
+            f"{kind} names {name!r}, which is no parameter of this network; it has {', '.join(sorted(parameters))}.",
+        )
+        shape = list(parameters[name].shape)
+        require(
+            list(value.shape) == shape,
+            f"{kind} of {name!r} must have the shape of the parameter, {shape}, got {list(value.shape)}: one value per "
+            "entry, with replicas first where the network has them.",
+        )
 
 
 def remember(consolidation: Consolidation, net: nn.Module, importance: Mapping[str, Tensor], accumulate: str) -> None:

@@ -22,7 +22,7 @@ from synsim.inputs import labelled
 from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
 from synsim.rules.base import closed, refuse_scaled, traits
-from synsim.training.engine import Before, before_step, remember, slow_down, tell
+from synsim.training.engine import Before, before_step, check_measured, remember, slow_down, tell
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent
 from synsim.training.plan import check_optimiser
 from synsim.training.step import forward_backward
@@ -164,6 +164,7 @@ class Guard:
         found: dict[str, Tensor] = {}
         if self.importance is not None:
             found = self._measured(self.importance, data, y)
+            check_measured(self.net, self.importance, found)
             finite(found, "importances", replicas_of(self.net))
             if self.consolidation is not None:
                 remember(self.consolidation, self.net, found, self.importance.accumulate)

@@ -18,7 +18,7 @@ from synsim.importance import Importance
 from synsim.networks import replicas_of
 from synsim.rules.base import begin_anew, traits
 from synsim.tasks import Task, batches
-from synsim.training.engine import before_step, remember, slow_down, tell, without
+from synsim.training.engine import before_step, check_measured, remember, slow_down, tell, without
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent, without_dropout
 from synsim.training.moment import Moment
 from synsim.training.step import apply_step, forward_backward
@@ -289,7 +289,8 @@ def _measured(one: Importance, net: nn.Module, task: Task, failed: Sequence[int]
     else:
         with kept(net), _at_zero(net, failed):
             net.eval()
-            found = one.estimate(net, task.train, head=task.head)
+            found = one.estimate(net, task.train, task.train.y, head=task.head)
+    check_measured(net, one, found)
     if failed:
         found = {name: without(value, failed) for name, value in found.items()}
     finite(found, "importances", replicas_of(net))

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from synsim._checks import require, warn
 from synsim._names import own_name
+from synsim.rules.base import COMMON
 from synsim.training.trees import decode, encode
 
 
@@ -20,18 +21,34 @@ def pack(net: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], dict[
         optimiser: its optimiser; for the constants of its groups see `groups_of`.
 
     Returns:
-        Tensors by name, and the optimiser's plain numbers.
+        Tensors by name; and the optimiser's plain numbers, its kind ("rule") and, if its state has more than entries of
+        parameters, that ("further").
+
+    Raises:
+        TypeError: if a state holds other than tensors, numbers, text, dicts and lists.
     """
     tensors = {f"net/{own_name(net, name)}": value.detach() for name, value in net.state_dict().items()}
     state = optimiser.state_dict()
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, Any] = {"rule": type(optimiser).__name__}
+    further = {name: value for name, value in state.items() if name not in COMMON}
+    apart = {index: entry for index, entry in state["state"].items() if not _flat(index, entry)}
+    if apart:
+        further["state"] = apart
+    if further:
+        numbers["further"] = encode(further, "rule", tensors)
     for index, entry in state["state"].items():
-        for name, value in entry.items():
+        for name, value in entry.items() if index not in apart else ():
             if isinstance(value, Tensor):
                 tensors[f"optimiser/{index}/{name}"] = value
             else:
                 numbers[f"{index}/{name}"] = encode(value, f"parts/{index}/{name}", tensors)
     return tensors, numbers
+
+
+def _flat(index: Any, entry: Any) -> bool:
+    # Whether "index/name" -> value says all: that of most optimisers, and all that older checkpoints hold.
+    known = isinstance(index, int) or (isinstance(index, str) and not index.isdigit() and "/" not in index)
+    return known and isinstance(entry, Mapping) and all(isinstance(name, str) for name in entry)
 
 
 def groups_of(optimiser: Optimizer, tensors: dict[str, Tensor], lead: str = "groups") -> list[Any]:
@@ -71,29 +88,78 @@ def unpack(
         changed: constants, by group, that stay as they are.
 
     Raises:
-        ValueError: if the optimiser has other groups than the one that was saved.
+        ValueError: if the optimiser is of another kind, keeps other state or has other groups than the one that was
+            saved; nothing has moved then.
     """
+    present = optimiser.state_dict()
+    further = decode(numbers.get("further", {"items": []}), tensors, present)
+    _suits(optimiser, present, numbers.get("rule"), further)
+    trees = [{"items": []}] * len(present["param_groups"]) if trees is None else trees
+    require(
+        len(trees) == len(present["param_groups"]),
+        f"the checkpoint holds an optimiser of {len(trees)} parameter groups, this one has "
+        f"{len(present['param_groups'])}. Add the same groups before the run goes on.",
+    )
     # A run may go on with a network that is wrapped now, or no longer (torch.compile).
-    names = {own_name(net, name): name for name in net.state_dict()}
+    before = {own_name(net, name): (name, value.dtype) for name, value in net.state_dict().items()}
     parts = {name[4:]: value for name, value in tensors.items() if name.startswith("net/")}
-    net.load_state_dict({names.get(name, name): value for name, value in parts.items()})
-    state: dict[Any, dict[str, Any]] = {}
+    net.load_state_dict({before[name][0] if name in before else name: value for name, value in parts.items()})
+    state: dict[Any, Any] = further.pop("state", {})
     saved = {name[10:]: value for name, value in tensors.items() if name.startswith("optimiser/")}
-    for name, value in [*saved.items(), *numbers.items()]:
+    for name, value in [*saved.items(), *((name, value) for name, value in numbers.items() if "/" in name)]:
         index, key = name.split("/", 1)
         whole = value.clone() if isinstance(value, torch.Tensor) else decode(value, tensors)
         state.setdefault(int(index) if index.isdigit() else index, {})[key] = whole
-    groups = optimiser.state_dict()["param_groups"]
-    trees = [{"items": []}] * len(groups) if trees is None else trees
-    require(
-        len(trees) == len(groups),
-        f"the checkpoint holds an optimiser of {len(trees)} parameter groups, this one has {len(groups)}. Add the same "
-        "groups before the run goes on.",
-    )
+    groups = present["param_groups"]
     for place, (group, tree) in enumerate(zip(groups, trees, strict=True)):
         kept: set[str] = (changed or {}).get(place, set())
         group.update({name: value for name, value in decode(tree, tensors, group).items() if name not in kept})
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    optimiser.load_state_dict({"state": state, "param_groups": groups, **further})
+    if all(before[name][1] == value.dtype for name, value in parts.items()):
+        _keep_types(optimiser, state)
+
+
+def _keep_types(optimiser: Optimizer, state: Mapping[Any, Any]) -> None:
+    # Torch turns floats beside a parameter into its type; a rule that keeps sums in double precision means it.
+    held = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for index, saved in state.items():
+        if not isinstance(index, int) or not isinstance(saved, Mapping):
+            continue
+        entry = optimiser.state[held[index]]
+        for name, value in saved.items():
+            if not isinstance(value, Tensor):
+                entry[name] = _moved(value, held[index].device)
+            elif name in entry and value.dtype != entry[name].dtype:
+                entry[name] = value.to(held[index].device)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _moved(each, device) for key, each in value.items()}
+    return [_moved(each, device) for each in value] if isinstance(value, list) else value
+
+
+def _suits(optimiser: Optimizer, present: Mapping[str, Any], kind: str | None, further: Mapping[str, Any]) -> None:
+    # Checkpoints of old do not say of which kind their optimiser was.
+    name = type(optimiser).__name__
+    require(
+        kind in (None, name),
+        f"the run that is resumed was begun with {kind}, and its checkpoint holds the state of that; this is {name}. "
+        f"Go on with {kind}, or begin a run of its own.",
+    )
+    saved, own = further.keys() - COMMON, present.keys() - COMMON
+    require(
+        not saved - own,
+        f"the checkpoint holds {', '.join(sorted(saved - own))} of a {kind}, and this {name} keeps nothing of that "
+        "name in its state_dict. Go on with the rule that the run was begun with.",
+    )
+    require(
+        not own - saved,
+        f"this {name} keeps {', '.join(sorted(own - saved))}, and the checkpoint holds nothing of that name: what it "
+        "had gathered is lost. Begin a new run.",
+    )
 
 
 def changes(optimiser: Optimizer, tensors: Mapping[str, Tensor], built: list[Any]) -> dict[int, set[str]]:

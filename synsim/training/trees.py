@@ -28,6 +28,8 @@ def encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Tensor):
+        while path in tensors:
+            path += "'"  # two keys that read alike, such as 1 and "1"
         tensors[path] = value.detach()
         return {"tensor": path}
     if isinstance(value, float):
@@ -37,8 +39,10 @@ def encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list | tuple):
         return {"list": [encode(each, f"{path}/{index}", tensors) for index, each in enumerate(value)]}
     if isinstance(value, Mapping):
-        items = [[key, encode(each, f"{path}/{key}", tensors)] for key, each in value.items()]
-        return {"items": items}
+        odd = [key for key in value if not isinstance(key, (*_PLAIN, float))]
+        if odd:
+            raise TypeError(f"{path} has the key {odd[0]!r:.60}; a checkpoint keeps dicts by text and numbers.")
+        return {"items": [[key, encode(each, f"{path}/{key}", tensors)] for key, each in value.items()]}
     raise TypeError(
         f"{path} is a {type(value).__name__}, which a checkpoint can't keep: it holds tensors, numbers, text, "
         "lists and dicts only."
