@@ -39,7 +39,7 @@ class PowerLinear(synsim.BernoulliLinear):
 class Slope(curvature.Linear):
     """Gradients with respect to φ: those with respect to θ, times 2 |φ|."""
 
-    def slope(self, layer: PowerLinear) -> Tensor:  # noqa: D102
+    def slope(self, layer: PowerLinear) -> Tensor:
         return 2 * layer.weight.abs()
 
 
