@@ -139,6 +139,19 @@ def weights_read(tree: ast.AST, outer: str = "") -> set[str]:
     return found
 
 
+def test_training_knows_no_rule_by_name():
+    kinds = {name for name in synsim.rules.__all__ if isinstance(getattr(synsim.rules, name), type)} - {"Traits"}
+    assert {"BGD", "PresynapticSGD"} <= kinds
+    torchs = {"SGD", "Adam", "AdamW", "LBFGS"}
+    for path in files("training"):
+        asked = {name for name in imports(path) if name.startswith("synsim.rules")}
+        assert all(name.startswith("synsim.rules.base") for name in asked), path
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = {getattr(node, "id", getattr(node, "attr", getattr(node, "value", None))) for node in ast.walk(tree)
+                 if isinstance(node, ast.Name | ast.Attribute | ast.Constant)}  # fmt: skip
+        assert not named & (kinds | torchs), path
+
+
 def test_nobody_reads_a_weight_where_strength_is_meant():
     found = {}
     for room in set(ALLOWED) - PARAMETERS:

@@ -177,45 +177,48 @@ class BGD(Rule):
                 "it needs the gradient at several draws of the weights. Call optimiser.step(closure)."
             )
         members = list(self._members())
-        group = self.param_groups[0]
-        samples, moving = group["samples"], {name: p for name, p, _ in members if p.requires_grad}
-        first = samples * max((self.state[p]["step"] for _, p, _ in members), default=0)
-        if first + samples - 1 > LAST_DRAW:
-            raise OverflowError("this optimiser has made 2**32 draws; give it another seed.")
+        moving = {name: parameter for name, parameter, _ in members if parameter.requires_grad}
         means = {name: parameter.detach().clone() for name, parameter in moving.items()}
         sums: dict[str, tuple[Tensor, Tensor]] = {}
-        total: float | Tensor = 0.0
         try:
-            noise: dict[str, Tensor] = {}
-            for sample in range(samples):
-                pair = group["antithetic"] and sample % 2 == 1
-                noise = self._perturb(moving, means, first + sample, noise if pair else None)
-                self.zero_grad(set_to_none=True)
-                with torch.enable_grad():
-                    loss = closure()
-                if loss is None:
-                    raise ValueError("the closure of BGD.step must return the loss, got None. Add `return loss`.")
-                total = total + (loss.detach() if isinstance(loss, Tensor) else loss)
-                for name, parameter in moving.items():
-                    gradient = parameter.grad
-                    if gradient is None:
-                        continue
-                    if name not in sums:
-                        sums[name] = gradient.clone(), gradient * noise[name]
-                    else:
-                        sums[name][0].add_(gradient)
-                        sums[name][1].addcmul_(gradient, noise[name])
+            loss = self._draws(closure, moving, means, sums)
         finally:
             for name, mean in means.items():
                 moving[name].copy_(mean)
-        for name, parameter, own in members:
+        for name, parameter, group in members:
             state = self.state[parameter]
             if name in sums:
-                factor = own["scale"] / samples
-                state["sigma"] = _move(parameter, state["sigma"], *sums[name], own["eta"], factor)
+                factor = group["scale"] / group["samples"]
+                state["sigma"] = _move(parameter, state["sigma"], *sums[name], group["eta"], factor)
             state["step"] += 1
-        mean_loss: float | Tensor = total / samples
-        return mean_loss
+        return loss
+
+    def _draws(
+        self,
+        closure: Callable[[], float | Tensor],
+        moving: dict[str, Tensor],
+        means: dict[str, Tensor],
+        sums: dict[str, tuple[Tensor, Tensor]],
+    ) -> float | Tensor:
+        # The mean loss over the draws of one step; Σ G and Σ G ε go into `sums`.
+        samples, antithetic = self.param_groups[0]["samples"], self.param_groups[0]["antithetic"]
+        first = samples * max((state["step"] for state in self.state.values() if "step" in state), default=0)
+        if first + samples - 1 > LAST_DRAW:
+            raise OverflowError("this optimiser has made 2**32 draws; give it another seed.")
+        noise: dict[str, Tensor] = {}
+        total: float | Tensor = 0.0
+        for sample in range(samples):
+            pair = antithetic and sample % 2 == 1
+            noise = self._perturb(moving, means, first + sample, noise if pair else None)
+            self.zero_grad(set_to_none=True)
+            with torch.enable_grad():
+                loss = closure()
+            if loss is None:
+                raise ValueError("the closure of BGD.step must return the loss, got None. Add `return loss`.")
+            total = total + (loss.detach() if isinstance(loss, Tensor) else loss)
+            _add(sums, moving, noise)
+        mean: float | Tensor = total / samples
+        return mean
 
     def _perturb(
         self,
@@ -243,6 +246,18 @@ class BGD(Rule):
             keys = streams.keys("train", seeds, f"bgd/{name}")
             found = self._keys[name, device] = (seeds, keys.to(device), keys.numpy().astype(np.uint32))
         return found[1:]
+
+
+def _add(sums: dict[str, tuple[Tensor, Tensor]], moving: dict[str, Tensor], noise: dict[str, Tensor]) -> None:
+    for name, parameter in moving.items():
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        if name not in sums:
+            sums[name] = gradient.clone(), gradient * noise[name]
+        else:
+            sums[name][0].add_(gradient)
+            sums[name][1].addcmul_(gradient, noise[name])
 
 
 def _move(

@@ -104,12 +104,7 @@ def unpack(
     before = {own_name(net, name): (name, value.dtype) for name, value in net.state_dict().items()}
     parts = {name[4:]: value for name, value in tensors.items() if name.startswith("net/")}
     net.load_state_dict({before[name][0] if name in before else name: value for name, value in parts.items()})
-    state: dict[Any, Any] = further.pop("state", {})
-    saved = {name[10:]: value for name, value in tensors.items() if name.startswith("optimiser/")}
-    for name, value in [*saved.items(), *((name, value) for name, value in numbers.items() if "/" in name)]:
-        index, key = name.split("/", 1)
-        whole = value.clone() if isinstance(value, torch.Tensor) else decode(value, tensors)
-        state.setdefault(int(index) if index.isdigit() else index, {})[key] = whole
+    state = {**further.pop("state", {}), **_entries(tensors, numbers)}
     groups = present["param_groups"]
     for place, (group, tree) in enumerate(zip(groups, trees, strict=True)):
         kept: set[str] = (changed or {}).get(place, set())
@@ -117,6 +112,17 @@ def unpack(
     optimiser.load_state_dict({"state": state, "param_groups": groups, **further})
     if all(before[name][1] == value.dtype for name, value in parts.items()):
         _keep_types(optimiser, state)
+
+
+def _entries(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
+    # The state of an optimiser that stands under "index/name".
+    saved: dict[str, Any] = {name[10:]: tensors[name].clone() for name in tensors if name.startswith("optimiser/")}
+    saved.update({name: decode(value, tensors) for name, value in numbers.items() if "/" in name})
+    found: dict[Any, dict[str, Any]] = {}
+    for name, value in saved.items():
+        index, key = name.split("/", 1)
+        found.setdefault(int(index) if index.isdigit() else index, {})[key] = value
+    return found
 
 
 def _keep_types(optimiser: Optimizer, state: Mapping[Any, Any]) -> None:
