@@ -277,7 +277,7 @@ def test_without_the_compiled_kernels_the_step_is_the_same(control, monkeypatch)
     rules = [synsim.PresynapticSGD(net, 0.1, **CONSTANTS) for net in (fast, slow)]
     x, y = batch()
     step(fast, rules[0], x, y)
-    monkeypatch.setattr("synsim.kernels.path", lambda tensor: "torch")
+    monkeypatch.setattr("synsim.kernels.path", lambda *tensors: "torch")
     step(slow, rules[1], x, y)
     torch.testing.assert_close(fast[0].weight, slow[0].weight, rtol=1e-12, atol=0)
     torch.testing.assert_close(controls.learned(fast), controls.learned(slow), rtol=1e-12, atol=0)

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import stats
 
 import synsim
 from synsim import kernels, streams
-from synsim.kernels import Constants, cpu, reference
+from synsim.kernels import Constants, cpu, dispatch, reference
 
 VECTORS = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
@@ -154,6 +155,22 @@ def test_numba_and_torch_learn_the_same(hard, penalised):
     kernels.learn(weight, p, gradient, extra if penalised else None, constants)
     assert torch.allclose(weight, slow[0], rtol=1e-14, atol=0)
     assert torch.allclose(p, slow[1], rtol=1e-14, atol=0)
+
+
+def test_fused_kernels_serve_what_they_know(monkeypatch):
+    w = torch.zeros(3, 4)
+    assert kernels.path(w) == kernels.path(w, w.clone()) == kernels.path(w.double()) == "numba"
+    for tensors in ((w.t(),), (w.bfloat16(),), (w.to("meta"),), (w, w.t()), (w, w.double())):
+        assert kernels.path(*tensors) == "torch"
+    assert dispatch.compiled(w.t())
+    assert dispatch.compiled(w.long(), torch.float64)
+    assert not any(map(dispatch.compiled, (w.half(), w.long(), w.to("meta"))))
+    # What a tensor of a GPU says of itself.
+    there = SimpleNamespace(dtype=torch.float32, is_contiguous=lambda: True, is_cpu=False, is_cuda=True)
+    for has, chosen in ((True, "triton"), (False, "torch")):
+        monkeypatch.setattr(dispatch, "_has_triton", lambda has=has: has)
+        assert kernels.path(there, there) == chosen
+    assert not dispatch.compiled(there)
 
 
 def test_triton_gives_the_same_masks_and_steps():

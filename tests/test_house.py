@@ -165,6 +165,13 @@ def test_nobody_reads_a_weight_where_strength_is_meant():
     assert not stale, "these read no weight any more: take them off the list"
 
 
+def test_one_place_says_for_which_types_there_are_fused_kernels():
+    there = {
+        path.name for path in (ROOT / "synsim").rglob("*.py") if "float32, torch.float64" in path.read_text("utf-8")
+    }
+    assert there == {"dispatch.py", "perceptron.py"}  # the perceptron is of these types, whatever runs
+
+
 def test_the_library_knows_no_experiment_and_analysis_does_not_train():
     for path in (ROOT / "synsim").rglob("*.py"):
         assert not {name.split(".")[0] for name in imports(path)} & {"experiments", "analysis"}, path

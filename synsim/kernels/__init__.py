@@ -4,9 +4,6 @@ Tensors come in the shape of a layer's weight; the keys or constants, one row or
 replicas it holds.
 """
 
-from functools import cache
-from types import ModuleType
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +12,7 @@ from torch.autograd.graph import increment_version
 from synsim.kernels import fit, pool, reference
 from synsim.kernels.compiling import Later
 from synsim.kernels.constants import LEAST_PROBABILITY, NAMES, Constants
+from synsim.kernels.dispatch import path
 from synsim.kernels.fit import Arrays
 
 __all__ = [
@@ -32,32 +30,7 @@ __all__ = [
 ]
 
 cpu, cpu_sample = Later("synsim.kernels.cpu"), Later("synsim.kernels.cpu_sample")
-_NUMBA_TYPES = (torch.float32, torch.float64)
-
-
-@cache
-def _triton() -> ModuleType | None:
-    try:
-        from synsim.kernels import gpu
-    except ImportError:
-        return None
-    return gpu
-
-
-def path(tensor: Tensor) -> str:
-    """Which implementation serves a tensor.
-
-    Args:
-        tensor: a weight.
-
-    Returns:
-        "numba", "triton" or "torch".
-    """
-    if tensor.dtype not in _NUMBA_TYPES or not tensor.is_contiguous():
-        return "torch"
-    if tensor.is_cpu:
-        return "numba"
-    return "triton" if tensor.is_cuda and _triton() else "torch"
+gpu = Later("synsim.kernels.gpu")
 
 
 def certain(weight: Tensor, p: Tensor, replicas: int, arrays: Arrays) -> bool:
@@ -72,7 +45,7 @@ def certain(weight: Tensor, p: Tensor, replicas: int, arrays: Arrays) -> bool:
     Returns:
         False also where that can't be told at little cost.
     """
-    if path(weight) != "numba" or not p.is_contiguous():
+    if path(weight, p) != "numba":
         return False
     bits = arrays.of(weight, p, replicas)[2]
     return bool(cpu.certain(bits.reshape(-1)))
@@ -114,8 +87,6 @@ def release(
     p = p.contiguous()
     out, count = torch.empty_like(weight), torch.empty_like(weight, dtype=torch.uint8)
     if chosen == "triton":
-        gpu = _triton()
-        assert gpu is not None
         gpu.release(weight, p, keys, sites, example, draw, out, count)
         return out, count
     shape = (replicas, -1)
@@ -152,7 +123,7 @@ def mask_gradient(gradient: Tensor, p: Tensor, count: Tensor, sites: int) -> Ten
     """
     if not gradient.shape == p.shape == count.shape:
         fit.refuse("p and the counts of releases", gradient.shape, p.shape, count.shape)
-    if path(gradient) != "numba" or not p.is_contiguous() or p.dtype != gradient.dtype:
+    if path(gradient, p) != "numba":
         return reference.mask_gradient(gradient, p, count, sites)
     g, q, c = gradient.numpy().reshape(-1), p.numpy().reshape(-1), count.numpy().reshape(-1)
     if g.size < pool.GRAIN:
@@ -182,15 +153,13 @@ def learn(
     """
     replicas = constants.table.shape[1]
     fit.learning(weight, p, gradient, penalty, constants)
-    chosen = path(weight) if p.is_contiguous() else "torch"
+    chosen = path(weight, p)
     if chosen == "torch":
         reference.learn_in_place(weight, p, gradient, penalty, constants)
         return
     gradient = gradient.contiguous()
     penalty = None if penalty is None else penalty.to(weight).contiguous()
     if chosen == "triton":
-        gpu = _triton()
-        assert gpu is not None
         gpu.learn(weight, p, gradient, penalty, constants)
     else:
         shape = (replicas, -1)

@@ -15,6 +15,7 @@ from synsim._checks import require
 from synsim._philox import philox
 from synsim.kernels import fit, pool
 from synsim.kernels.compiling import Later
+from synsim.kernels.dispatch import compiled
 from synsim.kernels.reference import wide
 
 cpu_events = Later("synsim.kernels.cpu_events")
@@ -77,7 +78,7 @@ def spikes_of(x: Tensor) -> Spikes:
         ValueError: if an entry is neither 0 nor 1.
     """
     x = x.detach().contiguous()
-    fast = x.is_cpu and x.dtype in (torch.float32, torch.float64)
+    fast = compiled(x)
     counts = torch.empty(x.shape[0], dtype=torch.int64, device=x.device)
     if fast:
         wrong = cpu_events.count_spikes(x.numpy(), counts.numpy())

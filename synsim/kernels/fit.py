@@ -9,6 +9,7 @@ from torch import Tensor
 
 from synsim.kernels.compiling import Later
 from synsim.kernels.constants import LEAST_PROBABILITY, NAMES, Constants
+from synsim.kernels.dispatch import path
 
 cpu = Later("synsim.kernels.cpu")
 LAST = 2**32 - 1
@@ -127,7 +128,7 @@ def probabilities(p: Tensor) -> None:
     """
     if p.is_meta or not p.numel():
         return
-    if p.is_cpu and p.is_contiguous() and p.dtype in _BITS:
+    if path(p) == "numba":
         right = bool(cpu.lawful(p.detach().numpy().reshape(-1).view(_BITS[p.dtype])))
     else:
         right = bool(((p >= LEAST_PROBABILITY) & (p <= 1)).all())

@@ -9,6 +9,7 @@ from torch import Tensor
 from synsim._philox import release_bits
 from synsim.kernels import fit, pool
 from synsim.kernels.compiling import Later
+from synsim.kernels.dispatch import compiled
 
 __all__ = ["normals", "on_device", "reference", "table"]
 
@@ -79,7 +80,7 @@ def normals(keys: Tensor, words: np.ndarray, count: int, draw: int, dtype: torch
     if words.shape != tuple(keys.shape) or words.shape[1:] != (2,) or count < 0:
         fit.refuse("the words of keys [R, 2]", keys.shape, words.shape)
     fit.address(0, draw)
-    if not keys.is_cpu or dtype not in (torch.float32, torch.float64):
+    if not compiled(keys, dtype):
         return reference(keys, count, draw, dtype)
     out = torch.empty(words.shape[0], count, dtype=dtype, device="cpu")
     array, values = out.numpy(), table()

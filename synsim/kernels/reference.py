@@ -5,6 +5,7 @@ from torch import Tensor
 
 from synsim._philox import release_bits
 from synsim.kernels.constants import Constants
+from synsim.kernels.dispatch import TYPES
 
 
 def count_releases(p: Tensor, keys: Tensor, sites: int, example: Tensor, draw: int) -> Tensor:
@@ -38,7 +39,7 @@ def wide(tensor: Tensor) -> Tensor:
     Returns:
         The tensor, or a copy in float32.
     """
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    return tensor if tensor.dtype in TYPES else tensor.float()
 
 
 def scale_of(count: Tensor, p: Tensor, sites: int) -> Tensor:

@@ -15,6 +15,7 @@ from synsim._checks import is_whole, require, whole
 from synsim._doors import shown, typed
 from synsim._philox import philox
 from synsim.kernels import pool
+from synsim.kernels.dispatch import compiled
 from synsim.spiking import cpu
 from synsim.synapses.addressed import Addressed, rows_of, transformed
 
@@ -150,7 +151,7 @@ class PoissonRates(Encoder):
 
     def _spikes(self, p: Tensor, x: Tensor, key: Tensor, words: np.ndarray, draw: int) -> Tensor:
         first = self.address.example
-        if not transformed() and x.is_cpu and x.dtype in (torch.float32, torch.float64):
+        if not transformed() and compiled(x):
             return _fused(p, words, first, draw, self.steps, x.dtype)
         return _drawn(p, key, first + rows_of(x, p.shape[-2]), draw, self.steps).to(x.dtype)
 

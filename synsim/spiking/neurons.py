@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from synsim._checks import require, within
 from synsim._doors import ArgumentError, check_fields, shown, typed
 from synsim.kernels import pool
+from synsim.kernels.dispatch import compiled
 from synsim.spiking import cpu
 from synsim.spiking.surrogate import FastSigmoid, Surrogate
 from synsim.synapses.addressed import transformed
@@ -242,8 +243,7 @@ def lif(
         _require_state(current.select(-3, 0), state)
     # A subclass has a formula of its own, which the fused loops do not know.
     kind = vars(type(chosen)).get("kind", 0)
-    plain = transformed() or not current.is_cpu or kind == 0
-    if plain or current.dtype not in (torch.float32, torch.float64):
+    if transformed() or kind == 0 or not compiled(current):
         return _steps(current, parameters, dt, chosen, state, membrane)
     settings = (
         factor,
@@ -283,7 +283,7 @@ def leaky(current: Tensor, parameters: Leaky, dt: float, *, start: Tensor | None
         f"start must be {current.dtype} {list(current.select(-3, 0).shape)}, like a step of current, got "
         f"{shown(first)}.",
     )
-    if transformed() or not current.is_cpu or current.dtype not in (torch.float32, torch.float64):
+    if transformed() or not compiled(current):
         found = []
         for one in current.unbind(-3):
             first = first * factor + one

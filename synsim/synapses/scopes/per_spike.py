@@ -67,7 +67,7 @@ class Event(PerSpike):
             # A silent neuron has a gradient too: that of the expected strengths, as in `transmit_events`.
             mean = lead @ weight.detach().transpose(1, 2)
             return out + (mean - mean.detach())
-        fast = all(kernels.path(one) == "numba" for one in (weight, p))
+        fast = kernels.path(weight, p) == "numba"
         keys, words = layer._key()
         shared = (layer.sites, layer.address.example, x.shape[-2] // steps, layer._next())
         places = tuple(events.Place(keys[r], words[r], *shared) for r in range(len(words)))
