@@ -5,14 +5,15 @@ Source: Schug, Benzing & Steger 2021, Fig. 4.5a; the settings of the published c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import choice, require, whole, within
+from synsim import networks
+from synsim._checks import choice, require, within
 from synsim._doors import check_fields, typed
-from synsim.networks import initialised, replicas_of
+from synsim.networks import replicas_of
 from synsim.synapses import ControlLinear, synapses
 from synsim.synapses.control import DIVISORS
 
@@ -83,24 +84,13 @@ def mlp(
         ValueError: if the control is unknown, or an argument does not fit.
     """
     require(control in CONTROLS, f"control must be one of {', '.join(CONTROLS)}, got {control!r}.")
-    sizes = [whole(size, "every entry of sizes") for size in sizes]
-    require(len(sizes) >= 2, f"sizes must name at least an input and an output width, got {sizes}.")
     kind = CONTROLS[control]
-    modules: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layer = ControlLinear(
-            inputs,
-            outputs,
-            p=kind.p,
-            ghost=kind.ghost,
-            divide=kind.divide,
-            bias=bias,
-            replicas=replicas,
-            device=device,
-            dtype=dtype,
-        )
-        modules += [layer, nn.ReLU()]
-    return initialised(nn.Sequential(*modules[:-1]), seed)
+
+    def layer(inputs: int, outputs: int, *, sites: int, scope: str, **options: Any) -> ControlLinear:
+        return ControlLinear(inputs, outputs, ghost=kind.ghost, divide=kind.divide, **options)
+
+    options: dict[str, Any] = {"bias": bias, "replicas": replicas, "seed": seed, "device": device, "dtype": dtype}
+    return networks.mlp(sizes, p=kind.p, layer=layer, **options)
 
 
 @typed
