@@ -87,7 +87,7 @@ class Encoder(Addressed):
         Returns:
             The same number.
         """
-        return neurons
+        return whole(neurons, "neurons")
 
     def _require_images(self, x: Tensor) -> None:
         fits = x.ndim == 2 or (x.ndim == 3 and self.replicas is not None and x.shape[0] == self.replicas)
@@ -309,7 +309,7 @@ class GivenSpikes(Encoder):
         Returns:
             T times their number.
         """
-        return self.steps * neurons
+        return self.steps * whole(neurons, "neurons")
 
     @typed
     def encode(self, x: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ RESULTS = (
     "report.assess.Finding",
     "report.runs.Run",
     "spiking.network.Record",
+    "rules.base.Traits",
     "sweep.Program",
     "training.history.Failure",
     "training.session.Phase",
