@@ -308,7 +308,10 @@ class MaxPool(nn.Module):
             )
         if x.ndim < 5:
             return F.max_pool2d(x, self.size)
-        # A convolution leaves the examples outermost in memory; in that order nothing is copied.
+        # As a convolution left them in memory, replicas or examples outermost: so nothing is copied.
+        if x.is_contiguous():
+            out = F.max_pool2d(x.flatten(0, 1), self.size)
+            return out.reshape(*x.shape[:3], *out.shape[2:])
         out = F.max_pool2d(x.transpose(0, 1).flatten(1, 2), self.size)
         return out.reshape(out.shape[0], x.shape[0], x.shape[2], *out.shape[2:]).transpose(0, 1)
 

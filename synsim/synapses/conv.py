@@ -105,12 +105,23 @@ class BernoulliConv2d(StochasticLayer):
         # One strength for all examples; x as it came.
         if self.replicas is None:
             return self._convolve(x, strength, self.bias, self.groups)
+        if x.is_cpu:
+            return self._one_after_the_other(x, strength)
         inputs = x if x.ndim == 5 else x.unsqueeze(0).expand(self.replicas, *x.shape)
         bias = None if self.bias is None else self.bias.flatten()
         out = self._convolve(
             inputs.transpose(0, 1).flatten(1, 2), strength.flatten(0, 1), bias, self.groups * self.replicas
         )
         return out.reshape(out.shape[0], self.replicas, -1, *out.shape[2:]).transpose(0, 1)
+
+    def _one_after_the_other(self, x: Tensor, strength: Tensor) -> Tensor:
+        # On a CPU convolutions in groups take longer than one of each replica's own, of which each stays in the cache.
+        # `unbind`, whose derivative is a single stack, where that of an index would fill a tensor for each replica.
+        replicas = strength.shape[0]
+        inputs = x.unbind() if x.ndim == 5 else (x,) * replicas
+        biases = (None,) * replicas if self.bias is None else self.bias.unbind()
+        rows = zip(inputs, strength.unbind(), biases, strict=True)
+        return torch.stack([self._convolve(*row, self.groups) for row in rows])
 
     def _convolve(self, x: Tensor, strength: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         return F.conv2d(x, strength, bias, self.stride, self.padding, self.dilation, groups)
