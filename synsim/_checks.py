@@ -297,13 +297,7 @@ def constant(
     """
     if type(value) is float and low <= value <= high and math.isfinite(value):
         return value
-    try:
-        given = value.detach() if isinstance(value, Tensor) else _gathered(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"{what} must be a number or one number per replica, got {value!r}.") from error
-    if given.dtype == torch.bool or given.is_complex():
-        raise ValueError(f"{what} must be a number or one number per replica, got {value!r}.")
-    tensor = given.double()
+    tensor = _real(value, what)
     if tensor.ndim > 1 or (tensor.ndim == 1 and (replicas is None or tensor.shape[0] != replicas)):
         allowed = "a number" if replicas is None else f"a number or a tensor of shape [{replicas}]"
         raise ValueError(f"{what} must be {allowed} (replicas={replicas}), got shape {list(tensor.shape)}.")
@@ -311,6 +305,16 @@ def constant(
         bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
         raise ValueError(f"{what} must be finite and {bounds}, got {tensor.tolist()}.")
     return float(tensor) if tensor.ndim == 0 else tensor
+
+
+def _real(value: Number, what: str) -> Tensor:
+    try:
+        given = value.detach() if isinstance(value, Tensor) else _gathered(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{what} must be a number or one number per replica, got {value!r}.") from error
+    if given.dtype == torch.bool or given.is_complex():
+        raise ValueError(f"{what} must be a number or one number per replica, got {value!r}.")
+    return given.double()
 
 
 def within(value: Number, what: str, interval: str) -> float:

@@ -181,7 +181,7 @@ def presynaptic_step(
         single = value[:, 0] if isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 1 else value
         constant(single, name, p.shape[0], high=math.inf if name == "g_lim" else 1.0)
     constants = {"p_up": p_up, "p_down": p_down, "g_lim": g_lim, "p_min": p_min, "p_freeze": p_freeze}
-    return _presynaptic_step(weight, p, frozen, u, **constants)
+    return _presynaptic_step(weight, p, frozen, u, constants)
 
 
 def _presynaptic_step(
@@ -189,16 +189,10 @@ def _presynaptic_step(
     p: Tensor,
     frozen: Tensor,
     u: Tensor,
-    *,
-    p_up: float | Tensor,
-    p_down: float | Tensor,
-    g_lim: float | Tensor,
-    p_min: float | Tensor,
-    p_freeze: float | Tensor,
+    constants: Mapping[str, float | Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    up, down, low, high, limit = (
-        torch.as_tensor(value, dtype=p.dtype, device=p.device) for value in (p_up, p_down, p_min, p_freeze, g_lim)
-    )
+    names = ("p_up", "p_down", "p_min", "p_freeze", "g_lim")
+    up, down, low, high, limit = (torch.as_tensor(constants[name], dtype=p.dtype, device=p.device) for name in names)
     room = 1 - p
     step = torch.where(u.abs() > limit, up, -down) * room
     moved = p + torch.where(frozen, torch.zeros_like(step), step)
@@ -391,7 +385,7 @@ class Perceptron:
         else:
             x = _released(x, self.p, *self._keys["train"], draw=self.updates)
             u = _direction(x, y, self.weight / self.p)
-            self.weight, self.p, self.frozen = _presynaptic_step(self.weight, self.p, self.frozen, u, **self.constants)
+            self.weight, self.p, self.frozen = _presynaptic_step(self.weight, self.p, self.frozen, u, self.constants)
         self.updates += 1
 
     @typed

@@ -165,6 +165,56 @@ def test_nobody_reads_a_weight_where_strength_is_meant():
     assert not stale, "these read no weight any more: take them off the list"
 
 
+BRANCHES, PARAMETERS_MOST = 15, 8
+COMPILED = {"kernels", "spiking/cpu.py"}
+# Builders and what the contract names take what a user may set, each by its name; autograd's functions what they save.
+MANY = {
+    "data/dataset.py: from_arrays", "lesions/curves.py: lesion_curve", "lesions/curves.py: lesion_curves",
+    "meters/information.py: mutual_information", "meters/uncertainty.py: information_interval", "networks.py: cnn",
+    "networks.py: mlp", "perceptron.py: presynaptic_step", "rules/plasticity.py: plastic",
+    "rules/steps.py: probability_step", "rules/suggest.py: suggest_g_lim", "spiking/brian/running.py: run",
+    "spiking/network.py: spiking_mlp", "synapses/chunked.py: forward", "training/loop.py: fit",
+}  # fmt: skip
+# Functions with more branches, to be taken apart: none may join, and who has left is taken off.
+LONG = {"synapses/base.py: _refuse_input", "training/guard.py: load_state_dict"}
+BRANCHING = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.match_case)
+
+
+def branches(function: ast.AST) -> int:
+    """Branches of a function, without those of functions inside it."""
+    total, waiting = 0, list(ast.iter_child_nodes(function))
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            total += isinstance(node, BRANCHING) + (len(node.values) - 1 if isinstance(node, ast.BoolOp) else 0)
+            waiting += ast.iter_child_nodes(node)
+    return total
+
+
+def parameters(function: ast.FunctionDef) -> int:
+    """Parameters of a function, self and cls apart."""
+    given = function.args
+    named = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len({*named} - {"self", "cls"}) + (given.vararg is not None) + (given.kwarg is not None)
+
+
+def test_functions_are_short_of_branches_and_of_parameters():
+    example = "def f(a, *b):\n if a and b or c:\n  return [x for x in a if x]\n def g():\n  return 1 if a else 2"
+    assert (branches(ast.parse(example).body[0]), parameters(ast.parse(example).body[0])) == (4, 2)
+    long, many = set(), set()
+    for path in (ROOT / "synsim").rglob("*.py"):
+        name = path.relative_to(ROOT / "synsim").as_posix()
+        if name.split("/")[0] in COMPILED or name in COMPILED:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                long |= {f"{name}: {node.name}"} if branches(node) > BRANCHES else set()
+                wide = parameters(node) > PARAMETERS_MOST and node.name != "__init__"
+                many |= {f"{name}: {node.name}"} if wide else set()
+    assert long == LONG
+    assert many == MANY
+
+
 def test_one_place_says_for_which_types_there_are_fused_kernels():
     there = {
         path.name for path in (ROOT / "synsim").rglob("*.py") if "float32, torch.float64" in path.read_text("utf-8")

@@ -1,7 +1,7 @@
 """Accuracy as synapses are silenced, for all fractions, orders and replicas in one batched pass."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,35 +62,52 @@ def lesion_curves(
     Source:
         Schug, Benzing & Steger 2021, Fig. 4.2b.
     """
-    shares = torch.as_tensor(list(fractions), dtype=torch.float64, device="cpu")
-    require(len(shares) > 0, "expected at least one fraction, got none.")
-    require(bool(((shares >= 0) & (shares <= 1)).all()), f"fractions must lie between 0 and 1, got {shares.tolist()}.")
+    shares = _shares(fractions)
     replicas = replicas_of(net)
     images, y = labelled(net, x, y)
     wide = can_widen(net)
-    if (wide or replicas is not None) and y is not None and y.ndim == 2 and y.shape[0] != replicas:
-        raise ValueError(f"y must have shape [N] or one row per replica ({replicas}), got {list(y.shape)}.")
+    own = _own_labels(y, replicas, wide)
     room = whole(memory, "memory") * 2**20
     ranks = {name: lesion_ranks(lesion_scores(net, order, seed), replicas) for name, order in _named(orders).items()}
     wanted = [(name, share) for name in ranks for share in shares.tolist()]
     most = max(1, room // bytes_per_copy(net)) if wide else 1
-    parts = -(-len(wanted) // most)
-    edges = [len(wanted) * k // parts for k in range(parts + 1)]
     say_reliable(net, "lesions silence the synapses of stochastic layers, and all else stays.")
     say_shared(net, "a lesion silences it in one of them.")
     source, found = copied(net), []
-    for start, stop in itertools.pairwise(edges):
-        masks = [staying(ranks[name], share, replicas) for name, share in wanted[start:stop]]
+    for part in _parts(wanted, most):
+        masks = [staying(ranks[name], share, replicas) for name, share in part]
         copies = Copies(source, {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]})
-        labels = y if y is None or y.ndim != 2 or replicas is None else y.repeat(stop - start, 1)
+        labels = y if own is None else own.repeat(len(part), 1)
         measured = accuracy(copies, images, labels, samples=samples, block=block, seed=seed, head=head)
-        found.append(measured.reshape(stop - start, -1))
+        found.append(measured.reshape(len(part), -1))
     look_for_bypassed(net, images, seed, head)
     # [orders · F, R] -> one curve per order.
     curves = torch.cat(found).reshape(len(ranks), len(shares), -1).transpose(1, 2)
-    return shares, {
-        name: curve if replicas is not None else curve[0] for name, curve in zip(ranks, curves, strict=True)
-    }
+    each = curves.unbind() if replicas is not None else curves[:, 0].unbind()
+    return shares, dict(zip(ranks, each, strict=True))
+
+
+def _parts(wanted: list[tuple[str, float]], most: int) -> Iterator[list[tuple[str, float]]]:
+    # As few parts as may be, of about equal size.
+    parts = -(-len(wanted) // most)
+    edges = (len(wanted) * k // parts for k in range(parts + 1))
+    return (wanted[start:stop] for start, stop in itertools.pairwise(edges))
+
+
+def _own_labels(y: Tensor | None, replicas: int | None, wide: bool) -> Tensor | None:
+    # Labels with a row for each replica, if they are such.
+    if y is None or y.ndim != 2:
+        return None
+    if (wide or replicas is not None) and y.shape[0] != replicas:
+        raise ValueError(f"y must have shape [N] or one row per replica ({replicas}), got {list(y.shape)}.")
+    return None if replicas is None else y
+
+
+def _shares(fractions: Sequence[float]) -> Tensor:
+    shares = torch.as_tensor(list(fractions), dtype=torch.float64, device="cpu")
+    require(len(shares) > 0, "expected at least one fraction, got none.")
+    require(bool(((shares >= 0) & (shares <= 1)).all()), f"fractions must lie between 0 and 1, got {shares.tolist()}.")
+    return shares
 
 
 def _named(orders: Sequence[str] | Mapping[str, Order]) -> dict[str, Order]:

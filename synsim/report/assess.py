@@ -204,11 +204,9 @@ def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Compari
     samples = [found[key][0] for key in keys]
     runs = [found[key][1] for key in keys]
     sums = [statistics.summary(sample.values) for sample in samples]
-    notes = [sample.note for sample in samples if sample.note]
-    label = f"{claim.label} ({', '.join(dict.fromkeys(notes))})" if notes else claim.label
     other = item.data != runs[0].config.get("data")
     ours = _gap(sums) if isinstance(claim, Difference) else _ours(sums)
-    made = Line(label, published, ours, " and ".join(dict.fromkeys(str(int(one.n)) for one in sums)))
+    made = Line(_label(claim, samples), published, ours, " and ".join(dict.fromkeys(str(int(one.n)) for one in sums)))
     judged, difference = _judged(claim, sums, samples, math.nan if test is None else test[1])
     if other and isinstance(claim, Value | Difference):
         return made._replace(verdict=f"{verdict.OTHER_DATA}: {runs[0].config.get('data')}")
@@ -216,6 +214,11 @@ def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Compari
     if test is not None:
         made = made._replace(test=words.test(*test))
     return made._replace(difference=difference, verdict=judged + _qualified(runs, other, weak))
+
+
+def _label(claim: Claim, samples: Sequence[Sample]) -> str:
+    notes = dict.fromkeys(sample.note for sample in samples if sample.note)
+    return f"{claim.label} ({', '.join(notes)})" if notes else claim.label
 
 
 def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[Sample], p: float) -> tuple[str, str]:

@@ -233,9 +233,13 @@ def merged(runs: Mapping[str, Run]) -> xarray.Dataset:
     failed = found.failed
     if failed.dtype != bool:  # a run with fewer seeds has no value for the others
         found["failed"] = failed.fillna(1).astype(bool)
+    return _as_learned(found, parts)
+
+
+def _as_learned(found: xarray.Dataset, parts: Sequence[xarray.Dataset]) -> xarray.Dataset:
+    # An outer join sorts; tasks are shown in the order in which they are learned.
     order = [str(name) for part in parts for name in part.after_task.values]
     tasks = [str(name) for name in parts[0].test_task.values]
-    # An outer join sorts; tasks are shown in the order in which they are learned.
     wanted = [*tasks, *sorted(set(order) - set(tasks))]
     picked = {dim: [name for name in wanted if name in found[dim].values] for dim in ("task", "after_task")}
     return found.sel(picked | {"test_task": tasks})
