@@ -11,7 +11,12 @@ A rule is a `torch.optim.Optimizer`, and its class answers, so that optimisers o
 
 Its state is what `state_dict()` returns: per parameter under "state", and whatever else under names of its own, nested
 dicts and lists of tensors of any shape, numbers and text. A loop keeps all of it, and hands it to `load_state_dict`. A
-rule with such names has a method `reset()`, which a loop that starts anew with each task calls.
+rule with such names has a method `reset()`, which a loop that starts anew with each task calls. The names are there
+from the start: by them a checkpoint of another rule is told and refused.
+
+What else a rule looks at, such as the activations that Kronecker factors are made of, it sees by hooks of its own on
+the modules of its network. Where importances need gradients of other batches (`Importance.needs`), these passes come
+between that of the update and `step`.
 """
 
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,27 +65,23 @@ def apply_step(
     Raises:
         ValueError: if such an optimiser is to be combined with a penalty, or `again` is missing.
     """
-    can = traits(optimiser)
-    if can.needs_closure:
-        name = type(optimiser).__name__
-        require(penalty is None or not can.protects, f"{name} protects by itself: train it without a penalty.")
-        require(
-            penalty is None,
+    can, name = traits(optimiser), type(optimiser).__name__
+    if penalty is not None and can.needs_closure and not can.takes_penalty:
+        require(not can.protects, f"{name} protects by itself: train it without a penalty.")
+        raise ValueError(
             f"{name} looks at the loss at several weights of one step, and the penalty's gradient is known at the "
-            "first only. Use an optimiser that needs no closure, or protect by modulation, freezing or a mask.",
+            "first only. Use an optimiser that needs no closure, or protect by modulation, freezing or a mask."
         )
-        require(again is not None, f"{name} needs the loss anew: give `again`.")
-        optimiser.step(again)  # type: ignore[arg-type,unused-ignore]
-    elif penalty is None:
-        optimiser.step()
-    elif can.takes_penalty:
-        optimiser.step(penalty=penalty())  # type: ignore[call-overload,unused-ignore]
-    else:
+    require(again is not None or not can.needs_closure, f"{name} needs the loss anew: give `again`.")
+    options: dict[str, Any] = {"closure": again} if can.needs_closure else {}
+    if penalty is not None and can.takes_penalty:
+        options["penalty"] = penalty()
+    elif penalty is not None:
         extra = by_own_name(net, penalty())
-        for name, parameter in named_parameters(net):
-            if name in extra and parameter.grad is not None:
-                parameter.grad = parameter.grad + extra[name]
-        optimiser.step()
+        for own, parameter in named_parameters(net):
+            if own in extra and parameter.grad is not None:
+                parameter.grad = parameter.grad + extra[own]
+    optimiser.step(**options)
 
 
 @explained

@@ -199,6 +199,23 @@ def test_a_rule_of_one_s_own_is_given_the_penalty_apart() -> None:
     assert torch.equal(net[0].weight.grad, before)
 
 
+def test_a_rule_of_one_s_own_may_take_both_a_closure_and_a_penalty() -> None:
+    class Both(torch.optim.SGD):
+        needs_closure = True
+
+        def step(self, closure=None, *, penalty=None):
+            self.given = closure(), penalty
+
+    net = network()
+    rule, penalty = Both(net.parameters(), 0.1), {"0.weight": torch.ones(4, 5)}
+    apply_step(net, rule, lambda: penalty, lambda: torch.tensor(2.0))
+    assert rule.given == (torch.tensor(2.0), penalty)
+    apply_step(net, rule, None, lambda: torch.tensor(2.0))
+    assert rule.given == (torch.tensor(2.0), None)
+    with pytest.raises(ValueError, match="Both needs the loss anew: give `again`"):
+        apply_step(net, rule)
+
+
 def test_to_begin_anew_is_refused_where_nobody_says_how() -> None:
     net = network()
     with pytest.raises(ValueError, match=r"Keeping keeps kept: give it a method reset\(\)"):
