@@ -194,6 +194,9 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "levels": whole(255, 1, 255),
         "mean": TUPLE,
         "sd": TUPLE,
+        "bounds": NOTHING,
+        "names": Kind(lambda s: ("a", "b", "c", "d")),
+        "dt": NOTHING,
     },
     "data.dataset.Dataset.from_arrays": {
         "x": PIXELS,
@@ -201,7 +204,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "x_test": NOTHING,
         "y_test": NOTHING,
         "test": optional(number(0.25, 0.1, 0.7)),
-        "bounds": optional(Kind(lambda s: (0.0, 1.0))),
+        "bounds": optional(Kind(lambda s: (0.0, 255.0))),
         "dt": NOTHING,
         "name": WORD,
     },
@@ -539,6 +542,10 @@ BY_CALL: dict[str, dict[str, Kind]] = {
             )
         ),
     },
+    "spiking.encoding.GivenSpikes.encode": {
+        "x": tensor(lambda s: (things.numbers(3, 20) > 0.5).float(), ("size", "empty", "nan", "negative", "large"))
+    },
+    "spiking.encoding.GivenSpikes.pixels": {"neurons": whole(2, 1, 2**32)},
     "sweep.Sweep": {
         "settings": Kind(lambda s: {"lr": (0.1, 0.2)}, spoils=(lambda v: {"lr": ()}, lambda v: {"seed": (1,)}))
     },
