@@ -101,7 +101,7 @@ class Sweep:
             f"{constant!r} must have a number in every setting, got {values[0]!r}. What is no number can't be a "
             "constant per replica: make separate programs of it, with programs(...).",
         )
-        return torch.tensor([float(value) for value in values], dtype=torch.float64)
+        return torch.tensor([float(value) for value in values], dtype=torch.float64, device="cpu")
 
     @typed
     def each(self, constant: str | Callable[[Mapping[str, Any]], Any]) -> tuple[Any, ...]:

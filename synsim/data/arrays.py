@@ -169,11 +169,11 @@ def halves(labels: Tensor, names: Sequence[str], share: float, seed: int, *, str
         )
         wanted = (share * counts).round().long().clamp_min(1).minimum(counts - 1)
         order = order[labels[order].argsort(stable=True)]
-        place = torch.arange(count) - (counts.cumsum(0) - counts)[labels[order]]
+        place = torch.arange(count, device="cpu") - (counts.cumsum(0) - counts)[labels[order]]
         held = order[place < wanted[labels[order]]]
     else:
         held = order[: min(max(1, round(share * count)), count - 1)]
-    tested = torch.zeros(count, dtype=torch.bool)
+    tested = torch.zeros(count, dtype=torch.bool, device="cpu")
     tested[held] = True
     train, test = (~tested).nonzero().flatten(), tested.nonzero().flatten()
     remedy = "Split by class (stratified=True), or give x_test and y_test."
@@ -229,14 +229,14 @@ def moments(x: Tensor, scale: Scale, what: str) -> tuple[tuple[float, ...], tupl
     low, high = scale
 
     def total(power: int, about: Tensor) -> Tensor:
-        found = torch.zeros(channels, 1, dtype=torch.float64)
+        found = torch.zeros(channels, 1, dtype=torch.float64, device="cpu")
         for chunk in x.split(CHUNK):
             values = (chunk.double() - low) / (high - low)
             rows = values.reshape(len(chunk), channels, -1).transpose(0, 1).flatten(1)
             found += ((rows - about) ** power).sum(1, keepdim=True)
         return found / each
 
-    mean = total(1, torch.zeros(channels, 1, dtype=torch.float64))
+    mean = total(1, torch.zeros(channels, 1, dtype=torch.float64, device="cpu"))
     sd = total(2, mean).sqrt()
     flat = (sd == 0).flatten().nonzero().flatten().tolist()
     which = "all training images" if channels == 1 else f"channel {flat[0] if flat else 0} of the training images"

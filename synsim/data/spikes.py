@@ -70,7 +70,7 @@ def binned(
         f"Take a window of {(int(step.max()) + 1) * dt:g} ms, or leave them out: time < window.",
     )
     affordable(examples * steps * neurons, f"{examples} spike trains of {steps} steps and {neurons} neurons")
-    found = torch.zeros(examples, steps, neurons, dtype=torch.uint8)
+    found = torch.zeros(examples, steps, neurons, dtype=torch.uint8, device="cpu")
     found.view(-1)[torch.from_numpy((where * steps + step) * neurons + who)] = 1
     merged = len(step) - int(found.sum(dtype=torch.int64))
     if merged:
