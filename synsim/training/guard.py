@@ -10,11 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim import consolidation as consolidations
-from synsim import importance as importances
 from synsim._checks import Number, finite, require, warn, whole
 from synsim._doors import typed
-from synsim._kept import kept
 from synsim._names import named_parameters
 from synsim.consolidation import Consolidation
 from synsim.importance import Importance
@@ -22,12 +19,16 @@ from synsim.inputs import labelled
 from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
 from synsim.rules.base import closed, refuse_scaled, traits
-from synsim.training.engine import Before, before_step, check_measured, remember, slow_down, tell
+from synsim.training.compatible import made
+from synsim.training.engine import Before, before_step, remember, slow_down
 from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent
+from synsim.training.measuring import value_of
+from synsim.training.observing import Accumulating, Extra
 from synsim.training.plan import check_optimiser
 from synsim.training.step import forward_backward
 
 _attached: WeakSet[Optimizer] = WeakSet()
+_BETWEEN = "Add parameters between tasks, or use an importance that is measured after a task."
 
 
 class Guard:
@@ -54,10 +55,10 @@ class Guard:
         self._open = False
         self._head: int | None = None
         self._index = 0
-        self._trained: set[str] = set()
+        self._accumulating = Accumulating(() if importance is None else (importance,))
         self._data: tuple[Any, Tensor] | None = None
         self._second: dict[str, Tensor] | None = None
-        self._now: tuple[Before, dict[str, Tensor], dict[str, dict[str, Tensor]]] | None = None
+        self._now: tuple[Before, dict[str, Tensor], Extra] | None = None
         self._added: list[tuple[nn.Parameter, Tensor]] = []
         self._hooks = [
             optimiser.register_step_pre_hook(self._before),
@@ -88,15 +89,13 @@ class Guard:
             assert y is not None
             self._data = images, y
         self._head = None if head is None else whole(head, "head", 0)
-        self._trained = {name for name, p in named_parameters(self.net) if p.requires_grad}
         self._index, self._open = 0, True
-        if self.importance is not None and self.importance.accumulated:
-            self.importance.start(self.net)
-            if drops(self.net):
-                warn(
-                    f"{_name(self.importance)} sees the gradients of this loop as they are, with dropout; in "
-                    "synsim.training.fit it sees those of the same batch without."
-                )
+        self._accumulating.start(self.net)
+        if self._accumulating and drops(self.net):
+            warn(
+                f"{_name(self.importance)} sees the gradients of this loop as they are, with dropout; in "
+                "synsim.training.fit it sees those of the same batch without."
+            )
 
     @contextmanager
     @typed
@@ -163,8 +162,10 @@ class Guard:
         require(self._open, "no task has begun: call guard.start() before it is learned.")
         found: dict[str, Tensor] = {}
         if self.importance is not None:
-            found = self._measured(self.importance, data, y)
-            check_measured(self.net, self.importance, found)
+            measured = f"{_name(self.importance)} is measured on examples of the task"
+            needed = f"{measured}: guard.finish(loader) or guard.finish(x, y)."
+            require(self.importance.accumulated or data is not None, needed)
+            found = value_of(self.importance, self.net, data, y, self._head)
             finite(found, "importances", replicas_of(self.net))
             if self.consolidation is not None:
                 remember(self.consolidation, self.net, found, self.importance.accumulate)
@@ -172,30 +173,20 @@ class Guard:
         self._open, self._data = False, None
         return found
 
-    def _measured(self, importance: Importance, data: Any, y: Any) -> dict[str, Tensor]:
-        if importance.accumulated:
-            return importance.value()
-        needed = f"{_name(importance)} is measured on examples of the task: guard.finish(loader) or guard.finish(x, y)."
-        require(data is not None, needed)
-        with kept(self.net):
-            self.net.eval()
-            return importance.estimate(self.net, data, y, head=self._head)
-
     def _before(self, optimiser: Optimizer, args: Any, kwargs: Any) -> Any:
         # Called by the optimiser ahead of its step; args begin with the optimiser itself.
         require(self._open, "no task has begun: call guard.start() before optimiser.step(), or guard.detach().")
         args, kwargs = closed(args, kwargs)
         refuse_scaled(optimiser)
-        gradient = gradients_at_hand(self.net)
-        held = self.consolidation
+        gradient, held = gradients_at_hand(self.net), self.consolidation
         rates = {} if held is None else held.rate(self.net)
-        accumulates = self.importance is not None and self.importance.accumulated
-        if accumulates:
-            self._refuse_late()
-            finite(gradient, "gradients", replicas_of(self.net))
-        extra = self._extra() if accumulates else {}
-        if accumulates or rates:
+        extra: Extra = {}
+        if self._accumulating or rates:
             parameters = {name: p for name, p in named_parameters(self.net) if p.requires_grad}
+            self._accumulating.refuse_late(parameters, "a task", _BETWEEN)
+            if self._accumulating:
+                finite(gradient, "gradients", replicas_of(self.net))
+                extra = self._extra()
             self._now = before_step(parameters, rates), gradient, extra
         penalty = {} if held is None else held.gradient(self.net)
         if penalty and traits(optimiser).takes_penalty:
@@ -214,14 +205,11 @@ class Guard:
         if now is not None:
             before, gradient, extra = now
             slow_down(before)
-            if self.importance is not None and self.importance.accumulated:
-                tell(self.net, [self.importance], self._index, before, gradient, extra)
+            self._accumulating.observe(self.net, self._index, before, gradient, extra)
         self._index += 1
 
-    def _extra(self) -> dict[str, dict[str, Tensor]]:
-        assert self.importance is not None
-        wanted = self.importance.wants(self._index)
-        extra: dict[str, dict[str, Tensor]] = {}
+    def _extra(self) -> Extra:
+        wanted, extra = self._accumulating.wants(self._index), Extra()
         if "independent" in wanted:
             require(
                 self._second is not None,
@@ -234,14 +222,6 @@ class Guard:
             assert self._data is not None
             extra["full"] = full_gradient(self.net, *self._data, self._head, self.objective)
         return extra
-
-    def _refuse_late(self) -> None:
-        late = {name for name, p in named_parameters(self.net) if p.requires_grad} - self._trained
-        require(
-            not late,
-            f"{', '.join(sorted(late))} began to be trained within a task, but {_name(self.importance)} adds up from "
-            "its start. Add parameters between tasks, or use an importance that is measured after a task.",
-        )
 
     def detach(self) -> None:
         """Let go of the optimiser, which goes on without protection."""
@@ -295,7 +275,7 @@ class Guard:
         if self.consolidation is not None:
             self.consolidation.load_state_dict(parts["consolidation"])
         self.tasks, self._index, self._open, self._head = tasks, index, bool(opened), None if head < 0 else head
-        self._trained = {name for name, p in named_parameters(self.net) if p.requires_grad}
+        self._accumulating.go_on(self.net)
 
 
 @typed
@@ -337,17 +317,7 @@ def attach(
         f"{name} looks at the loss at several weights of one step, where a penalty's gradient is known at the first "
         "only. Use an optimiser that needs no closure.",
     )
-    if isinstance(importance, str):
-        importance = importances.make(importance)
-    if isinstance(consolidation, str):
-        options = {} if strength is None else {"strength": strength}
-        consolidation = consolidations.make(consolidation, **options)
-    else:
-        require(strength is None, "strength goes with a consolidation by name; give the object its strength.")
-    require(
-        consolidation is None or importance is not None,
-        "a consolidation needs an importance: attach(net, optimiser, importance=..., consolidation=...).",
-    )
+    importance, consolidation = made(importance, consolidation, strength)
     return Guard(net, optimiser, importance, consolidation, objective)
 
 

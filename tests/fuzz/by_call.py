@@ -607,6 +607,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "probe_every": whole(1, 1, HUGE),
     },
     "training.protection.Protection": {
+        "strength": NOTHING,
         "watch": NOTHING,
         "after_task": NOTHING,
         "reset_optimiser": flag(False),

@@ -922,3 +922,35 @@ def test_in_a_sweep_a_replica_that_diverges_is_a_result(sweep, resume, tmp_path)
             session.finish(phase.dataset, [])
     run = records.open(tmp_path / "run").run
     assert (run["status"], len(run["failures"])) == (("finished", 0) if sweep else ("failed", 1))
+
+
+class Watching(importance.Importance):
+    """An importance of one's own, which notes the labels that it is given."""
+
+    name = "watching"
+
+    def __init__(self):
+        self.labels = []
+
+    def estimate(self, net, x, y=None, *, head=None):
+        self.labels.append(y)
+        return {name: torch.ones_like(p) for name, p in net.named_parameters()}
+
+
+def test_names_stand_for_what_they_make_and_labels_are_given():
+    ours, others = network(), network()
+    for net, guard in (
+        (ours, Protection("si", "penalty", strength=0.3)),
+        (others, Protection(importance.make("si"), consolidation.make("penalty", strength=0.3))),
+    ):
+        train(net, sgd(net), guard, steps=5)
+    assert_same(state_of(ours), state_of(others))
+    with pytest.raises(ValueError, match="importance must be one of"):
+        Protection("nothing", "penalty")
+    with pytest.raises(ValueError, match="give the object its strength"):
+        Protection("si", consolidation.make("penalty"), strength=0.3)
+    with pytest.raises(ValueError, match="needs an importance"):
+        Protection(consolidation="penalty")
+    own, net = Watching(), network()
+    train(net, sgd(net), Protection(own, "penalty"), steps=2)
+    assert torch.equal(own.labels[0], digits()[0].train.y)
