@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import xarray
-from common import PresetConfig, Presets, combine, finish, run
+from common import PresetConfig, Presets, combine, finish, load, run
 from torch import Tensor, nn
 
 import synsim
@@ -141,7 +141,7 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
 
 def scenario(config: Config) -> list[tasks.Task]:
     """The tasks; every seed has pixel orders of its own."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     if config.scenario == "split":
         return tasks.split(data, device=config.device)
     return tasks.permuted(data, tasks=config.tasks, seeds=config.seeds, device=config.device)

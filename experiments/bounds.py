@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, finish, flat_p, mean_p, run
+from common import PresetConfig, Presets, finish, flat_p, load, mean_p, run
 
 import synsim
 from synsim import statistics, streams, tables, tasks
@@ -79,7 +79,7 @@ def train(
     session: Session,
 ) -> xarray.Dataset:  # fmt: skip
     """One replica per seed, each with its own constants; the objective and the mean release probability at the end."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     lifelong = part == "lifelong"
     sequence = (tasks.split if lifelong else tasks.single)(data, device=config.device)
     sizes = [sequence[0].train[0:1].shape[-1], *config.hidden, sequence[0].classes]

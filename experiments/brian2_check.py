@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import xarray
 from agreement import WORLDS, table, tested
-from common import PresetConfig, Presets, finish, run
+from common import PresetConfig, Presets, finish, load, run
 from spiking_common import NETWORK
 from torch import Tensor
 from torch.func import functional_call
@@ -206,7 +206,7 @@ def experiment(config: Config, session: Session) -> None:
     except (ImportError, RuntimeError) as error:
         # Known before training, and a message rather than a traceback.
         raise ValueError(str(error)) from error
-    (task,) = tasks.single(synsim.data.load(config.data, config.data_dir), pixels="unit", device=config.device)
+    (task,) = tasks.single(load(config), pixels="unit", device=config.device)
     net, learning = trained(config, task, session)
     count = min(config.images, len(task.test))
     found = compared(config, net, task.test[0:count].double().cpu(), session)

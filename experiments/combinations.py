@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray
-from common import MEASURED, PresetConfig, Presets, finish, run
+from common import MEASURED, PresetConfig, Presets, finish, load, run
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -163,7 +163,7 @@ def protection(config: Config, name: str, how: str, repeats: int, images: int) -
 
 def sequence_of(config: Config) -> list[tasks.Task]:
     """Split tasks with a shared head, tested on the first test images of each."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     found = []
     for task in tasks.split(data, device=config.device):
         test = replace(

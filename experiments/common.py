@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import synsim
 from synsim import records, tables
 from synsim._console import steady
+from synsim.data import Dataset
 from synsim.tasks import Task
 from synsim.training import Phase, Session, TrainingFailedError, TrainingStoppedError
 from synsim.training.command import RunConfig, fail, option, resolved
@@ -117,6 +118,17 @@ def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> 
             if isinstance(error, EXPECTED):
                 fail(error)
             raise
+
+
+def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
+    """The data set of a run; one of spike trains only for experiments that take them."""
+    data = synsim.data.load(config.data, config.data_dir)
+    if data.dt is not None and not spikes:
+        raise ValueError(
+            f"{config.data} holds spike trains, and this experiment takes images. spiking_energy.py and "
+            "spiking_lifelong.py take spike trains."
+        )
+    return data
 
 
 def has_stopped(error: BaseException) -> bool:

@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import lifelong
 import xarray
-from common import PresetConfig, Presets, combine, finish, mean_p, run, share_above
+from common import PresetConfig, Presets, combine, finish, load, mean_p, run, share_above
 
-import synsim
 from synsim import tables, tasks
 from synsim.meters import energy
 from synsim.training import History, Phase, Session, fit
@@ -47,7 +46,7 @@ def assembly(config: Config) -> lifelong.Config:
 
 def train(config: Config, name: str, session: Session) -> Phase:
     """Train one method on the whole stream."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     sequence = tasks.continuous(
         data,
         tasks=config.tasks,

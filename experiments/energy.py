@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import xarray
-from common import BINS, PresetConfig, Presets, combine, finish, flat_p, histogram, mean_p, run, share_above
+from common import BINS, PresetConfig, Presets, combine, finish, flat_p, histogram, load, mean_p, run, share_above
 from torch import nn
 
 import synsim
@@ -95,7 +95,7 @@ def network(config: Config, settings: list[Setting], task: tasks.Task) -> nn.Mod
 
 def train(config: Config, name: str, settings: list[Setting], session: Session, *, plastic: bool) -> xarray.Dataset:
     """Train one program; its measurements over setting and seed."""
-    (task,) = tasks.single(synsim.data.load(config.data, config.data_dir), device=config.device)
+    (task,) = tasks.single(load(config), device=config.device)
     net = network(config, settings, task)
     before = histogram(flat_p(net))
 

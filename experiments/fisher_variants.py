@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, finish, run
+from common import PresetConfig, Presets, finish, load, run
 from torch import Tensor, nn
 
 import synsim
@@ -89,7 +89,7 @@ def network(config: Config, seed: int, replicas: int, heads: int, inputs: int) -
 
 def sequence(config: Config, seed: int) -> list[tasks.Task]:
     """Five tasks of two classes each, in an order of the seed."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     order = streams.permutation(streams.keys("order", [seed], "classes"), data.classes)[0].tolist()
     pairs = [order[k : k + 2] for k in range(0, data.classes - 1, 2)]
     return tasks.split(data, pairs=pairs, heads="separate", pixels="unit", device=config.device)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from common import PresetConfig, Presets, finish, run
+from common import PresetConfig, Presets, finish, load, run
 from torch import Tensor, nn
 
 import synsim
@@ -139,7 +139,7 @@ def train(config: Config, sequence: list[tasks.Task], session: Session) -> Histo
 
 def experiment(config: Config, session: Session) -> None:
     """Run, print and keep the results."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     sequence = tasks.permuted(data, tasks=config.tasks, seeds=config.seeds, pixels="unit", device=config.device)
     found = train(config, sequence, session).dataset
     names = list(MEASURES)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, combine, finish, run
+from common import PresetConfig, Presets, combine, finish, load, run
 from torch import nn
 
 import synsim
@@ -181,7 +181,7 @@ def chosen(config: Config, name: str, session: Session) -> tuple[float, bool, xa
 
 def sequence_of(config: Config, seeds: Sequence[int]) -> list[tasks.Task]:
     """Permuted tasks; every seed has pixel orders of its own."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, pixels="unit", device=config.device)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray
-from common import MEASURED, PresetConfig, Presets, combine, finish, mean_p, run, share_above
+from common import MEASURED, PresetConfig, Presets, combine, finish, load, mean_p, run, share_above
 from torch import nn
 from torch.optim import Optimizer
 
@@ -277,7 +277,7 @@ def by_setting(phase: Phase, config: Config, index: int) -> xarray.Dataset:
 
 def scenario(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
     """The tasks; every seed has pixel orders of its own."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     if config.standardised_by == "mnist":
         data = replace(data, mean=OF_MNIST[0], sd=OF_MNIST[1])
     if config.scenario == "split":

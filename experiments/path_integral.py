@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, finish, run
+from common import PresetConfig, Presets, finish, load, run
 from torch import Tensor
 from tqdm import tqdm
 
@@ -146,7 +146,7 @@ def mean_loss(path: Path) -> Tensor:
 
 def experiment(config: Config, session: Session) -> None:
     """Run, print and keep the results."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     (task,) = tasks.permuted(data, tasks=1, seeds=config.seeds, pixels="unit", device=config.device)
     path, store = Path(config, task), session.open("path")
     saved = store.load()

@@ -10,13 +10,13 @@ validation images, the search looks at the test images. How many trials they mad
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, finish, run
+from common import PresetConfig, Presets, finish, load, run
 
 import synsim
 from synsim import statistics, streams, tables, tasks
@@ -115,7 +115,7 @@ def drawn(objective: str, trials: int, seed: int) -> Constants:
 
 def sequence_of(config: Config, scenario: str, data: str, seeds: Sequence[int]) -> list[tasks.Task]:
     """The tasks of a scenario; every seed has pixel orders of its own."""
-    loaded = synsim.data.load(data, config.data_dir)
+    loaded = load(replace(config, data=data))
     if scenario == "split":
         return tasks.split(loaded, device=config.device)
     if scenario == "single":

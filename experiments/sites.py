@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import xarray
-from common import PresetConfig, Presets, finish, mean_p, run
+from common import PresetConfig, Presets, finish, load, mean_p, run
 
 import synsim
 from synsim import statistics, tables, tasks
@@ -45,7 +45,7 @@ class Config(PresetConfig):
 
 def train(config: Config, model: str, scope: str, sites: int, session: Session) -> xarray.Dataset:
     """One network with all seeds."""
-    (task,) = tasks.single(synsim.data.load(config.data, config.data_dir), device=config.device)
+    (task,) = tasks.single(load(config), device=config.device)
     sizes = [task.train[0:1].shape[-1], *config.hidden, task.classes]
     net = synsim.mlp(
         sizes, p=INITIAL[model], sites=sites, scope=scope, replicas=len(config.seeds), device=config.device

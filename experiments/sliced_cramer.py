@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import xarray
-from common import PresetConfig, Presets, finish, run
+from common import PresetConfig, Presets, finish, load, run
 from torch import Tensor, nn
 
 import synsim
@@ -87,7 +87,7 @@ def protection(name: str, strengths: Tensor, images: int) -> Protection:
 
 def classifier(config: Config, name: str, seed: int, session: Session) -> xarray.Dataset:
     """Permuted images: one method and seed over all strengths."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     sequence = tasks.permuted(data, tasks=config.tasks, seeds=seed, pixels="unit", device=config.device)
     return trained(config, f"permuted/{name}/{seed}", name, seed, sequence, [*config.hidden, data.classes], session)
 
@@ -108,7 +108,7 @@ def pixel_error(net: nn.Module, task: tasks.Task) -> Tensor:
 
 def encoder(config: Config, name: str, seed: int, session: Session) -> xarray.Dataset:
     """Single digits in an order of the seed: one method and seed over all strengths."""
-    data = synsim.data.load(config.data, config.data_dir)
+    data = load(config)
     order = streams.permutation(streams.keys("order", [seed], "digits"), data.classes)[0, : config.digits].tolist()
     sequence = tasks.by_class(data, order=order, device=config.device)
     inputs = sequence[0].train[0:1].shape[-1]

@@ -1,15 +1,26 @@
-"""What the spiking experiments share: the settings of their networks, and slices of a data set."""
+"""What the spiking experiments share: the settings of their networks, how data reach them, slices of a data set."""
 
 from dataclasses import replace
 from typing import Any
 
-from synsim.data.dataset import Dataset
-from synsim.spiking import FastSigmoid
+from synsim.data import Dataset
+from synsim.spiking import FastSigmoid, GivenSpikes
 from synsim.tasks import Task
 
 # Found by hand for 784-200-10 on MNIST: thresholds, gains and slopes of norse and snnTorch suit weights that are larger
 # at the start than 1 / √fan_in.
 NETWORK: dict[str, Any] = {"threshold": 0.3, "gain": 3.0, "surrogate": FastSigmoid(10.0)}
+
+
+def entrance(data: Dataset, window: float, dt: float, rate: float, replicas: int) -> tuple[int, dict[str, Any]]:
+    """Width of the input of a spiking network, and how it is shown the data: images as Poisson spikes, spikes as given.
+
+    Spike trains have a window and time steps of their own.
+    """
+    if data.dt is None:
+        return data.x_train[0].numel(), {"window": window, "dt": dt, "rate": rate}
+    steps, neurons = data.x_train.shape[1:]
+    return neurons, {"dt": data.dt, "encoder": GivenSpikes(window=steps * data.dt, dt=data.dt, replicas=replicas)}
 
 
 def sliced(data: Dataset, train: int | None, test: int | None) -> Dataset:

@@ -5,21 +5,23 @@ same images (pixels from 0 to 1) by the same rule, the spiking one by back-propa
 three-factor rule (--rules). Weight decays and seeds are replicas of one program per model. None of this is published.
 
 Energy is the synaptic one (Σ|w̄|), or ATP per image. For the rate network an activity of 1 is as many spikes n as a
-pixel of 1 becomes in the spiking one, each with 1 / n of the strength.
+pixel of 1 becomes in the spiking one, each with 1 / n of the strength. Of spike trains (--data spikes.npz) the rate
+network learns the counts: n is the largest one of a neuron in a training example.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, combine, finish, mean_p, run
-from spiking_common import NETWORK, sliced
+from common import PresetConfig, Presets, combine, finish, load, mean_p, run
+from spiking_common import NETWORK, entrance, sliced
 from torch import Tensor, nn
 
 import synsim
 from synsim import statistics, tables, tasks
+from synsim.data import Dataset
 from synsim.meters import atp_of_events, energy, mutual_information, transmission
 from synsim.networks import initialised
 from synsim.spiking import SpikingMLP, events, spikes_per_neuron, spiking_mlp
@@ -57,11 +59,13 @@ class Config(PresetConfig):
     rules: tuple[str, ...] = option((), "how the spiking network assigns credit (default: from the preset)", RULES)
     decays: tuple[float, ...] = option((), "weight decays (default: from the preset)")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    window: float | None = option(None, "how long an image is shown, ms (default: from the preset)")
+    window: float | None = option(
+        None, "how long an image is shown, ms (default: from the preset; spike trains have their own)"
+    )
     learning_rate: float | None = option(
         None, "learning rate of all networks (default: 0.05 for rates, 0.03 for spikes)"
     )
-    dt: float = option(1.0, "time step, ms")
+    dt: float = option(1.0, "time step, ms (spike trains have their own)")
     rate: float = option(100.0, "Poisson rate of a pixel of 1, Hz")
     scope: str = option("batch", "release of the spiking network: per pass, example or spike",
                         ("batch", "sample", "event"))  # fmt: skip
@@ -94,6 +98,23 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """The data as the networks see them.
+
+    Attributes:
+        data: the data set.
+        task: for spiking networks; and for rate networks, where the data are images.
+        rates: for rate networks.
+        spikes: n, the spikes that an activity of 1 of a rate network stands for.
+    """
+
+    data: Dataset
+    task: tasks.Task
+    rates: tasks.Task
+    spikes: float
+
+
+@dataclass(frozen=True)
 class Named:
     """What `combine` asks of a phase."""
 
@@ -108,23 +129,40 @@ def models(config: Config) -> list[Model]:
     return found + [Model("spiking", method, rule) for rule in rules for method in config.methods]
 
 
-def network(config: Config, model: Model, task: tasks.Task) -> nn.Module:
+def show(config: Config) -> Shown:
+    """The data, and the tasks made of them."""
+    data = sliced(load(config, spikes=True), config.images, config.tested)
+    (task,) = tasks.single(data, pixels="unit", device=config.device)
+    if data.dt is None:
+        return Shown(data, task, task, config.rate * (config.window or 0.0) / 1000)
+    most = data.x_train.sum(1, dtype=torch.float32).max()
+
+    def counts(part: tasks.Examples) -> tasks.Examples:
+        return replace(part, images=part.images.sum(1, dtype=torch.float32), scale=most)
+
+    rates = replace(task, train=counts(task.train), test=counts(task.test))
+    return Shown(data, task, rates, float(most))
+
+
+def network(config: Config, model: Model, seen: Shown) -> nn.Module:
     """One replica per decay and seed."""
-    sizes = [task.train[0:1].shape[-1], *config.hidden, task.classes]
+    widths = [*config.hidden, seen.data.classes]
     seeds = config.seeds * len(config.decays)
     shared = {"p": INITIAL[model.method], "replicas": len(seeds), "device": config.device}
     if model.network == "rate":
-        return initialised(synsim.mlp(sizes, **shared), seeds, sweep=True)
+        pixels = seen.rates.train[0:1].shape[-1]
+        return initialised(synsim.mlp([pixels, *widths], **shared), seeds, sweep=True)
     assert config.window is not None
-    timed = {"window": config.window, "dt": config.dt, "rate": config.rate, "scope": config.scope}
-    net = spiking_mlp(sizes, **shared, **timed, **NETWORK)
+    inputs, timed = entrance(seen.data, config.window, config.dt, config.rate, len(seeds))
+    net = spiking_mlp([inputs, *widths], **shared, **timed, scope=config.scope, **NETWORK)
     initialised(net, seeds, sweep=True)
     return LocalMLP(net, random_feedback(net, config.feedback)) if model.rule == "local" else net
 
 
-def train(config: Config, model: Model, task: tasks.Task, session: Session) -> tuple[xarray.Dataset, nn.Module]:
+def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[xarray.Dataset, nn.Module]:
     """Train one program; its measurements over decay and seed, and the trained network."""
-    net = network(config, model, task)
+    net = network(config, model, seen)
+    task = seen.rates if model.network == "rate" else seen.task
     decays = torch.tensor(config.decays, dtype=torch.float64).repeat_interleave(len(config.seeds))
     plastic = model.method == "plastic"
     rate = RATES[model.network] if config.learning_rate is None else config.learning_rate
@@ -146,7 +184,7 @@ def train(config: Config, model: Model, task: tasks.Task, session: Session) -> t
         )
 
     found = session.phase(model.name, net, go).dataset
-    for name, value in measured(config, net, task).items():
+    for name, value in measured(net, task, seen.spikes).items():
         found[name] = ("replica", value.cpu().double().numpy())
     index = np.arange(len(config.decays)).repeat(len(config.seeds))
     laid = found.drop_vars(["replica", "seed"]).assign_coords(
@@ -156,7 +194,7 @@ def train(config: Config, model: Model, task: tasks.Task, session: Session) -> t
     return shaped.assign_coords(decay=list(config.decays)), net
 
 
-def measured(config: Config, net: nn.Module, task: tasks.Task) -> dict[str, Tensor]:
+def measured(net: nn.Module, task: tasks.Task, n: float) -> dict[str, Tensor]:
     """Information, events and ATP per image of the trained network, [R] each."""
     x = task.test
     found = {"information": mutual_information(net, x, x.y)}
@@ -166,7 +204,6 @@ def measured(config: Config, net: nn.Module, task: tasks.Task) -> dict[str, Tens
         hidden = sum(per_neuron[name].sum(-1) for name in net.populations()[1:-1])
     else:
         # The same input code: an activity of 1 is n spikes, of which each brings 1 / n of the strength.
-        n = config.rate * (config.window or 0.0) / 1000
         sent = transmission(net, x, samples=1)
         counted = (n * sent.spikes, n * sent.vesicles, sent.strength)
         hidden = n * energy(net, "activity", x=x, samples=1)
@@ -249,10 +286,12 @@ def raster(config: Config, net: SpikingMLP, task: tasks.Task, replica: int) -> x
     def one(tensor: Tensor) -> np.ndarray:
         return (tensor[replica] if tensor.ndim == 4 else tensor)[:, 0].cpu().numpy()
 
+    spikes, image = one(record.spikes["input"]), task.test[config.shown : config.shown + 1][0].cpu().numpy()
     found = xarray.Dataset(
         {
-            "raster_image": ("pixel", task.test[config.shown : config.shown + 1][0].cpu().numpy()),
-            "raster_input": (("time", "pixel"), one(record.spikes["input"]).astype(np.uint8)),
+            # Of a spike train, the share of the steps in which each neuron fires.
+            "raster_image": ("pixel", image if image.size == spikes.shape[1] else spikes.mean(0)),
+            "raster_input": (("time", "pixel"), spikes.astype(np.uint8)),
             "raster_output": (("time", "class"), one(record.membranes["output"])),
         },
         coords={"time": net.dt * np.arange(record.spikes["input"].shape[-3])},
@@ -267,16 +306,15 @@ def raster(config: Config, net: SpikingMLP, task: tasks.Task, replica: int) -> x
 
 def measure(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
     """Train and measure all models; the record and the rows of the table."""
-    data = sliced(synsim.data.load(config.data, config.data_dir), config.images, config.tested)
-    (task,) = tasks.single(data, pixels="unit", device=config.device)
+    seen = show(config)
     phases, shown = [], None
     for model in models(config):
-        found, net = train(config, model, task, session)
+        found, net = train(config, model, seen, session)
         phases.append(Named(model.name, found))
         if isinstance(net, SpikingMLP) and shown is None:
             bits = (found.information / found.energy.isel(epoch=-1, task=0)).mean("seed")
             best = config.decays.index(float(bits.idxmax("decay")))
-            shown = raster(config, net, task, best * len(config.seeds)).assign_attrs(raster_model=model.name)
+            shown = raster(config, net, seen.task, best * len(config.seeds)).assign_attrs(raster_model=model.name)
     dataset = combine(phases)
     rows = table(config, dataset)
     return (dataset if shown is None else xarray.merge([dataset, shown], combine_attrs="no_conflicts")), rows

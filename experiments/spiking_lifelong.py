@@ -13,13 +13,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, combine, finish, mean_p, run, share_above
-from spiking_common import NETWORK, shortened
+from common import PresetConfig, Presets, combine, finish, load, mean_p, run, share_above
+from spiking_common import NETWORK, entrance, shortened
 from torch import nn
 from torch.optim import Optimizer
 
 import synsim
 from synsim import consolidation, forgetting, importance, statistics, tables, tasks
+from synsim.data import Dataset
 from synsim.meters import energy
 from synsim.networks import initialised
 from synsim.spiking import spiking_mlp
@@ -55,7 +56,7 @@ class Config(PresetConfig):
     strengths: tuple[float, ...] = option((1.0, 10.0, 100.0, 1000.0), "strengths of EWC")
     ewc_rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028), "learning rates of EWC, part of the grid")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    window: float = option(20.0, "how long an image is shown, ms")
+    window: float = option(20.0, "how long an image is shown, ms (spike trains have their own)")
     rate: float = option(200.0, "Poisson rate of a pixel of 1, Hz")
     images: int | None = option(None, "training images per task, the first ones (default: from the preset)")
     tested: int | None = option(None, "test images per task, the first ones (default: from the preset)")
@@ -93,22 +94,22 @@ def grid(config: Config, name: str) -> list[Setting]:
     return [Setting(rate) for rate in config.rates]
 
 
-def sequence(config: Config) -> list[tasks.Task]:
+def sequence(config: Config, data: Dataset) -> list[tasks.Task]:
     """The tasks."""
-    found = tasks.split(synsim.data.load(config.data, config.data_dir), pixels="unit", device=config.device)
+    found = tasks.split(data, pixels="unit", device=config.device)
     return [shortened(task, config.images, config.tested) for task in found]
 
 
 def method(
-    config: Config, name: str, settings: list[Setting], seeds: tuple[int, ...], learned: list[tasks.Task]
+    config: Config, name: str, settings: list[Setting], seeds: tuple[int, ...], data: Dataset, learned: list[tasks.Task]
 ) -> tuple[nn.Module, Optimizer, Protection | None]:
     """Network, rule and protection: one replica per setting and seed."""
     every = seeds * len(settings)
-    inputs, classes = learned[0].train[0:1].shape[-1], learned[0].classes
     least = min(len(task.train) for task in learned)
     presynaptic = name == "presynaptic"
-    net = spiking_mlp([inputs, *config.hidden, classes], p=P_INITIAL if presynaptic else 1.0, replicas=len(every),
-                      window=config.window, rate=config.rate, device=config.device, **NETWORK)  # fmt: skip
+    inputs, shown = entrance(data, config.window, 1.0, config.rate, len(every))
+    net = spiking_mlp([inputs, *config.hidden, learned[0].classes], p=P_INITIAL if presynaptic else 1.0,
+                      replicas=len(every), device=config.device, **shown, **NETWORK)  # fmt: skip
     initialised(net, every, sweep=True)
 
     def each(values: list[float]) -> torch.Tensor:
@@ -127,8 +128,9 @@ def train(
     config: Config, phase: str, name: str, settings: list[Setting], seeds: tuple[int, ...], session: Session
 ) -> Phase:
     """Train one method on all tasks."""
-    learned = sequence(config)
-    net, rule, protection = method(config, name, settings, seeds, learned)
+    data = load(config, spikes=True)
+    learned = sequence(config, data)
+    net, rule, protection = method(config, name, settings, seeds, data, learned)
 
     def go(store: PhaseStore) -> History:
         return fit(

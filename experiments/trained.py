@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from common import PresetConfig, Presets
+from common import PresetConfig, Presets, load
 from torch import nn
 
 import synsim
@@ -44,7 +44,7 @@ def untrained(config: TrainedConfig, task: tasks.Task) -> nn.Module:
 
 def trained(config: TrainedConfig, session: Session) -> tuple[nn.Module, tasks.Task, Phase]:
     """The trained network, its task and the measurements of its training."""
-    (task,) = tasks.single(synsim.data.load(config.data, config.data_dir), device=config.device)
+    (task,) = tasks.single(load(config), device=config.device)
     net = untrained(config, task)
 
     def go(store: PhaseStore) -> History:

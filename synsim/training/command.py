@@ -44,8 +44,14 @@ class RunConfig:
     """
 
     CHOICES: ClassVar[tuple[str, ...]] = ()
-    data: str = option("mnist", "data set: digits, mnist, fashion-mnist or cifar10")
-    data_dir: str | None = option(None, "folder that holds the data sets (default: $SYNSIM_DATA, then the cache)")
+    data: str = option(
+        "mnist",
+        "data set: digits, mnist, fashion-mnist or cifar10; or a file of your own, such as mine.npz (docs/data.md)",
+    )
+    data_dir: str | None = option(
+        None,
+        "folder that holds the data sets, and own files (default: $SYNSIM_DATA, then the cache)",
+    )
     seeds: tuple[int, ...] = option((2019, 2020, 2021), "one replica per seed")
     device: str = option("cpu", "torch device, such as cpu or cuda")
     threads: int | None = option(None, "threads of torch (default: all cores)")
