@@ -1,11 +1,12 @@
 """What a run leaves behind, and how it is read back.
 
-A run is a folder of four files:
+A run is a folder of five files:
 
 - `run.json`: the resolved config, seeds, versions, commit, device, command line, status and times;
 - `record.nc`: the results, an xarray dataset with labelled axes;
 - `checkpoint.safetensors`: tensors, and everything else as JSON in the metadata of the file;
-- `summary.json`: the rows of the result table.
+- `summary.json`: the rows of the result table;
+- `README.txt`: what the run is, and which command draws its figures, for people.
 
 Each file is replaced whole and at once, so that a run killed at any moment can be resumed, and a second process that
 would write to the same folder is refused. Each is checked on opening, so that a file cut short or altered by accident
@@ -20,9 +21,11 @@ opening a record runs no code from it.
     run.finish()
 
     record = records.open("runs/split")
-    record.dataset, record.config, record.summary
+    record.dataset, record.config, record.summary, record.table()
+    records.collect("runs/*")                           # one tidy table of many runs, for pandas
 """
 
+from synsim.records.collecting import collect
 from synsim.records.dataset import sha256
 from synsim.records.description import FREE
 from synsim.records.errors import (
@@ -34,6 +37,7 @@ from synsim.records.errors import (
 )
 from synsim.records.folder import RunFolder, create
 from synsim.records.reading import Record, open
+from synsim.records.words import described
 
 __all__ = [
     "FREE",
@@ -44,7 +48,9 @@ __all__ = [
     "RunExistsError",
     "RunFolder",
     "RunMismatchError",
+    "collect",
     "create",
+    "described",
     "open",
     "sha256",
 ]

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from synsim._checks import require
 from synsim._doors import typed
-from synsim.records import checkpoint, dataset, description, summary
+from synsim.records import checkpoint, dataset, description, summary, words
 from synsim.records.errors import DamagedRecordError, ForeignFolderError, RunExistsError, RunMismatchError
 from synsim.records.files import (
     CHECKPOINT,
     NAMES,
+    README,
     RECORD,
     RUN,
     SUMMARY,
@@ -125,6 +126,12 @@ class RunFolder:
         text = summary.text(rows)
         with self._listed(SUMMARY) as temporary:
             temporary.write_text(text, encoding="ascii")
+
+    def save_page(self) -> None:
+        """Replace README.txt, which says what the run is and how its figures are drawn."""
+        self.start()
+        with replacing(self.path / README) as temporary:
+            temporary.write_text(words.page(self._run, self.path), encoding="utf-8", errors="backslashreplace")
 
     @typed
     def finish(self, status: str = "finished", **extra: object) -> None:

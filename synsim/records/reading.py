@@ -1,18 +1,22 @@
 """The folder of a run, as its readers see it: opened, checked, in memory."""
 
+import html
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray
 from torch import Tensor
 
 from synsim._doors import check_fields, typed
-from synsim.records import checkpoint, dataset, description, summary
+from synsim.records import checkpoint, dataset, description, summary, words
 from synsim.records.errors import DamagedRecordError
 from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, contents, digest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,31 @@ class Record:
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist: the run (status {self.run['status']!r}) saved none.")
         return checkpoint.read(path, self.run)
+
+    def table(self) -> "pd.DataFrame":
+        """The measurements as a tidy table: one row for each seed, setting and metric.
+
+        Returns:
+            Columns `metric` (name of a variable), one for each of its axes (with the seed of each replica), and
+            `value`. Only variables over seeds or replicas; of the axes `epoch`, `task` and `after_task` the end.
+        """
+        from synsim.records.collecting import tidy  # here: it reads records, and pandas takes its time
+
+        return tidy(self.dataset)
+
+    def __repr__(self) -> str:
+        """One line.
+
+        Returns:
+            Folder, title, status and sizes.
+        """
+        return (
+            f"Record({str(self.path)!r}: {words.title(self.run)}; {self.run['status']}, "
+            f"{len(self.dataset.data_vars)} variables, {len(self.summary)} rows)"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.dataset._repr_html_()}"
 
 
 @typed

@@ -1,5 +1,6 @@
 """What a training run leaves behind, as arrays with labelled axes."""
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -116,6 +117,21 @@ class History:
                 dense(value, name).is_floating_point() and (value.ndim >= axes or value.numel() == 0),
                 f"{name} must hold floats [R, trained, ...], got {value.dtype} {list(value.shape)}.",
             )
+
+    def __repr__(self) -> str:
+        """One line.
+
+        Returns:
+            Replicas, tasks, epochs, and the mean accuracy over all tasks at the end.
+        """
+        tested = self.accuracy.numel() > 0
+        end = f", accuracy {float(self.accuracy[:, -1].nanmean()):.4g} at the end" if tested else ""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"History({len(self.seeds)} replicas, {len(self.trained)} tasks of {self.epochs} epochs{end}{failed})"
+
+    def _repr_html_(self) -> str:
+        shown: str = self.dataset()._repr_html_()
+        return f"<p>{html.escape(repr(self))}</p>{shown}"
 
     @staticmethod
     @typed

@@ -140,8 +140,9 @@ class Session:
         Raises:
             TrainingFailedError: if a replica failed; the results of the others are written first.
         """
-        self.folder.save_record(dataset)
+        self.folder.save_record(records.described(dataset, self.folder.run))
         self.folder.save_summary(rows)
+        self.folder.save_page()
         self.folder.finish("failed" if self.failures else "finished", failures=self.failures, **self.notes)
         if self.failures:
             raise TrainingFailedError(self.failures)

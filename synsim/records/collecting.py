@@ -1,0 +1,94 @@
+"""One table of many runs."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray
+
+from synsim._checks import require, warn
+from synsim._doors import typed
+from synsim.records import words
+from synsim.records.description import FREE
+from synsim.records.files import RUN, canonical
+from synsim.records.reading import Record, open
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@typed
+def collect(runs: str | Path | Sequence[str | Path]) -> "pd.DataFrame":
+    """The measurements of many runs as one tidy table.
+
+    Args:
+        runs: a pattern such as "runs/*", or folders. Those without a run or without results are left out, with a
+            warning that names them.
+
+    Returns:
+        `Record.table` of every run, one below the other, with the columns `run` (its folder), `experiment` and one for
+        each setting of its config; a setting that is called like a column of the table is called `config.<name>`.
+
+    Raises:
+        FileNotFoundError: if there is no run with results. A damaged one is refused with DamagedRecordError.
+    """
+    import pandas as pd
+
+    named = [runs] if isinstance(runs, str | Path) else list(runs)
+    require(len(named) > 0, 'runs must name at least one folder, or be a pattern such as "runs/*", got none.')
+    # Not Path.glob, which takes no pattern that begins at the root.
+    folders = [Path(path) for each in named for path in sorted(glob.glob(str(each))) or [str(each)]]  # noqa: PTH207
+    tables, left = [], []
+    for folder in dict.fromkeys(folders):
+        try:
+            tables.append(_row(open(folder)))
+        except FileNotFoundError:
+            left.append(str(folder))
+    if not tables:
+        raise FileNotFoundError(f"no run with results in {', '.join(map(str, named))}: no {RUN} or no record in it.")
+    if left:
+        warn(f"{len(left)} of {len(folders)} folders hold no results and are left out: {', '.join(left[:10])}.")
+    return pd.concat(tables, ignore_index=True)
+
+
+def _row(record: Record) -> "pd.DataFrame":
+    found = record.table()
+    about: dict[str, Any] = {"run": str(record.path), "experiment": words.experiment(record.run)}
+    for key, value in record.config.items():
+        if key not in FREE and key != "seeds":
+            name = f"config.{key}" if key in found or key in about else key
+            about[name] = canonical(value) if isinstance(value, list | dict) else value
+    for place, (name, value) in enumerate(about.items()):
+        found.insert(place, name, value)
+    return found
+
+
+ENDS = ("epoch", "task", "after_task")
+
+
+def tidy(dataset: xarray.Dataset) -> "pd.DataFrame":
+    """The measurements of a dataset, one row for each seed and setting.
+
+    Args:
+        dataset: results over an axis `seed` or `replica`, and others.
+
+    Returns:
+        See `Record.table`.
+    """
+    import pandas as pd
+
+    tables = []
+    for name, variable in dataset.data_vars.items():
+        if variable.dtype.kind not in "biuf" or not {"seed", "replica"} & set(variable.dims):
+            continue
+        last = variable.isel({axis: -1 for axis in ENDS if axis in variable.dims})
+        seeds = last.coords.get("seed")
+        kept = [each for each in last.coords if each in last.dims]
+        column = last.reset_coords(drop=True).astype(float).to_series().rename("value").reset_index()
+        if seeds is not None and "replica" in seeds.dims and "replica" in kept:
+            column.insert(0, "seed", column["replica"].map(seeds.to_series()))
+        column.insert(0, "metric", str(name))
+        tables.append(column)
+    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["metric", "value"])
+    return found[[*(each for each in found if each != "value"), "value"]]
