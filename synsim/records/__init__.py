@@ -1,6 +1,6 @@
 """What a run leaves behind, and how it is read back.
 
-A run is a folder of five files:
+A run is a folder of four files, and one for people:
 
 - `run.json`: the resolved config, seeds, versions, commit, device, command line, status and times;
 - `record.nc`: the results, an xarray dataset with labelled axes;

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import xarray
 
 from synsim._checks import require, warn
-from synsim._doors import typed
 from synsim.records import words
 from synsim.records.description import FREE
 from synsim.records.files import RUN, canonical
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@typed
 def collect(runs: str | Path | Sequence[str | Path]) -> "pd.DataFrame":
     """The measurements of many runs as one tidy table.
 
@@ -35,8 +33,10 @@ def collect(runs: str | Path | Sequence[str | Path]) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    # No door that looks at the annotations, since pandas is only imported where a table is asked for.
     named = [runs] if isinstance(runs, str | Path) else list(runs)
-    require(len(named) > 0, 'runs must name at least one folder, or be a pattern such as "runs/*", got none.')
+    paths = all(isinstance(each, str | Path) for each in named)
+    require(len(named) > 0 and paths, f'runs must be folders, or a pattern such as "runs/*", got {runs!r}.')
     # Not Path.glob, which takes no pattern that begins at the root.
     folders = [Path(path) for each in named for path in sorted(glob.glob(str(each))) or [str(each)]]  # noqa: PTH207
     tables, left = [], []

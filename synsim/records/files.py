@@ -21,13 +21,14 @@ RUN = "run.json"
 RECORD = "record.nc"
 CHECKPOINT = "checkpoint.safetensors"
 SUMMARY = "summary.json"
+NAMES = (RUN, RECORD, CHECKPOINT, SUMMARY)
 README = "README.txt"
-NAMES = (RUN, RECORD, CHECKPOINT, SUMMARY, README)
+"""For people: nothing reads it back, and nothing lists its digest."""
 
 LARGEST = {RUN: 2**24, SUMMARY: 2**24, RECORD: 2**31, CHECKPOINT: 2**34}
 """Bytes up to which a file of a run is read: 16 MiB of JSON, 2 GiB of results, a checkpoint of 16 GiB."""
 
-_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, NAMES))})\.[0-9a-f]{{8}}\.tmp")
+_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (*NAMES, README)))})\.[0-9a-f]{{8}}\.tmp")
 
 
 def sync(path: Path) -> None:

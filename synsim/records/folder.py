@@ -307,6 +307,6 @@ def _clean(path: Path, *, whole: bool) -> None:
     # Removes what a killed run left half written; with `whole`, also the files of the run. run.json is left,
     # to be replaced: a crash before that leaves the old run without results, never a new one with old ones.
     for entry in list(path.iterdir()):
-        if is_temporary(entry) or (whole and entry.name in NAMES and entry.name != RUN):
+        if is_temporary(entry) or (whole and entry.name in (*NAMES, README) and entry.name != RUN):
             entry.unlink()
     sync(path)
