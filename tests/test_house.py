@@ -176,7 +176,7 @@ MANY = {
     "spiking/network.py: spiking_mlp", "synapses/chunked.py: forward", "training/loop.py: fit",
 }  # fmt: skip
 # Functions with more branches, to be taken apart: none may join, and who has left is taken off.
-LONG = {"synapses/base.py: _refuse_input", "training/guard.py: load_state_dict"}
+LONG = {"synapses/base.py: _refuse_input"}
 BRANCHING = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.match_case)
 
 

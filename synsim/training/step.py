@@ -43,7 +43,8 @@ def forward_backward(
     """
     optimiser.zero_grad()
     losses, logits, tokens = losses_of(net, x, y, head, objective)
-    losses.sum().backward()  # type: ignore[no-untyped-call,unused-ignore]
+    # One loss is its own sum, and a sum would be one more operation in both passes.
+    (losses.sum() if losses.ndim else losses).backward()  # type: ignore[no-untyped-call,unused-ignore]
     if objective is not None:
         return losses.detach().reshape(-1), torch.full_like(losses.detach().reshape(-1), torch.nan)
     right = (class_logits(logits.detach()).argmax(-1) == y).to(logits.dtype)
