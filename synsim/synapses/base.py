@@ -378,25 +378,22 @@ class StochasticLayer(Addressed):
             return
         self._refuse_input(x, width)
 
+    def _shape_of_inputs(self, width: int) -> str:
+        form = "B, " + ", ".join([str(width), "height", "width"][: self.example_ndim])
+        return f"[{form}]" + ("" if self.replicas is None else f" or [{self.replicas}, {form}]")
+
     @explained
     def _refuse_input(self, x: Tensor, width: int) -> None:
         where = f"layer {self._name or type(self).__name__!r}"
         free = x.ndim - self.example_ndim
         fits = free == 1 or (free == 2 and self.replicas is not None and x.shape[0] == self.replicas)
         if not fits or x.shape[-self.example_ndim] != width:
-            form = "B, " + ", ".join([str(width), "height", "width"][: self.example_ndim])
-            allowed = f"[{form}]" + ("" if self.replicas is None else f" or [{self.replicas}, {form}]")
-            flatten = self.example_ndim == 1 and x.ndim > 2
-            raise ValueError(
-                f"{where} expects inputs of shape {allowed}, got {list(x.shape)}."
-                + (" Flatten the images first (x.flatten(1))." if flatten else "")
-            )
+            raise ValueError(f"{where} expects inputs of shape {self._shape_of_inputs(width)}, got {_shaped(x, self)}")
         if isinstance(x, Tensor) and (x.layout != torch.strided or (x.is_meta and not self.p.is_meta)):
             raise ValueError(f"{where} expects a dense tensor, got {shown(x)}.")
         weight = self._parameters.get("weight")
         dtype = (self.p if weight is None else weight).dtype
-        mixed = isinstance(x, Tensor) and x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
-        if x.dtype != dtype and not mixed:
+        if x.dtype != dtype and not _mixed(x):
             raise ValueError(
                 f"{where} expects {dtype}, got {x.dtype}. "
                 + (
@@ -405,6 +402,16 @@ class StochasticLayer(Addressed):
                     else "Make a tensor of them first: torch.as_tensor(x, dtype=…)."
                 )
             )
+
+
+def _mixed(x: Tensor) -> bool:
+    # Under autocast, inputs come in another type.
+    return isinstance(x, Tensor) and x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+
+
+def _shaped(x: Tensor, layer: StochasticLayer) -> str:
+    flatten = layer.example_ndim == 1 and x.ndim > 2
+    return f"{list(x.shape)}." + (" Flatten the images first (x.flatten(1))." if flatten else "")
 
 
 def strengths(value: Tensor, weight: Tensor) -> None:
