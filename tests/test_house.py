@@ -351,8 +351,9 @@ def test_the_examples_of_the_readme_run(capsys):
         assert capsys.readouterr().out
 
 
-def test_the_map_of_the_readme_names_every_room():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_map_names_every_room(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     missing = [room for room in ALLOWED if not room.startswith("_") and room not in text]
     assert not missing
 
