@@ -130,7 +130,13 @@ def fit(
 
     # In this order they are told of an event.
     observers = _present(
-        Testing(todo, tested_by or test_of(samples, block), test_every_epoch, test_ahead),
+        Testing(
+            todo,
+            tested_by or test_of(samples, block),
+            test_every_epoch,
+            test_ahead,
+            once=tested_by is None and not probes,
+        ),
         Probing(todo, probes, probe_every),
         None if protection is None else Protecting(todo, protection, replicas),
         schedule,

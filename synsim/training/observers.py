@@ -49,12 +49,15 @@ class Testing(Observer):
         test: (network, task) -> a number or [R].
         every_epoch: whether the present task is tested after each epoch, not only at its end.
         ahead: whether tasks are tested before they are trained on.
+        once: whether the test that ends the last epoch of a task stands for that of the same task at its end: the same
+            masks, and nothing has touched the network in between.
     """
 
     plan: Plan
     test: Probe
     every_epoch: bool
     ahead: bool
+    once: bool = False
 
     def epoch_ends(self, moment: Moment) -> None:
         """Test the present task."""
@@ -65,9 +68,11 @@ class Testing(Observer):
     def task_ends(self, moment: Moment) -> None:
         """Test all tasks."""
         untested = () if self.ahead else self.plan.tasks[moment.index + 1 :]
+        just = moment.history.per_epoch["test_accuracy"][:, moment.index, moment.epoch]
         for column, task in enumerate(self.plan.test):
             if not any(task is later for later in untested):
-                moment.history.accuracy[:, moment.index, column] = self._tested(moment, task)
+                found = just if self.once and task is moment.task else self._tested(moment, task)
+                moment.history.accuracy[:, moment.index, column] = found
 
     def _tested(self, moment: Moment, task: Task) -> Tensor:
         return vector(self.test(moment.net, task), len(moment.seeds), "the test of a task")
