@@ -174,16 +174,15 @@ class Examples:
 
 def _reorder(pixels: Tensor, orders: Tensor, which: Tensor) -> Tensor:
     # pixels [B, P] or [R, B, P]; one order of the T for every example.
-    if orders.shape[-2] == 1:
-        order = orders[..., 0, :]
-        if order.ndim == 1:
-            return pixels.index_select(-1, order)
-        rows = pixels if pixels.ndim == 3 else pixels.expand(order.shape[0], *pixels.shape)
-        return torch.stack([row.index_select(1, one) for row, one in zip(rows, order, strict=True)])
+    alone = orders.shape[-2] == 1
     if orders.ndim == 2:
-        return pixels.gather(-1, orders[which])
+        return pixels.index_select(-1, orders[0]) if alone else pixels.gather(-1, orders[which])
     if pixels.ndim == 2:
         pixels, which = pixels.expand(orders.shape[0], *pixels.shape), which.expand(orders.shape[0], -1)
+    # Of fewer rows `gather` would say nothing.
+    require(len(pixels) == len(orders), f"expected images of {len(orders)} replicas, got those of {len(pixels)}.")
+    if alone:
+        return pixels.gather(-1, orders.expand(-1, pixels.shape[1], -1))
     return torch.stack([row.gather(1, own[k]) for row, own, k in zip(pixels, orders, which, strict=True)])
 
 
