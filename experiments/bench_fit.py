@@ -1,10 +1,12 @@
 """Time around the step: `fit`, replicas, tests, convolutions and EWC, each against the least that it could cost.
 
 Every row is a pair of runs that take turns in one process, so that a machine whose speed drifts slows both alike; the
-median of the ratios is reported. What glibc gives back to the system is mapped anew at every step, which costs the
-convolutions, whose tensors are the largest, as much as a third of their time: MALLOC_MMAP_THRESHOLD_=1000000000 and
-MALLOC_TRIM_THRESHOLD_=4000000000 in the environment keep it. A busy machine gets no verdict: there, wall time runs ahead of the time that the
+median of the ratios is reported. A busy machine gets no verdict: there, wall time runs ahead of the time that the
 processor spent. Avalanche's rows are measured where it is installed (pip install avalanche-lib).
+
+What glibc gives back to the system is mapped anew at every step, which costs the convolutions, whose tensors are the
+largest, as much as a third of their time. MALLOC_MMAP_THRESHOLD_=1000000000 and MALLOC_TRIM_THRESHOLD_=4000000000 in
+the environment keep it.
 """
 
 import argparse
@@ -274,9 +276,8 @@ def report(names: Sequence[str], turns: int, count: int, ewc_count: int) -> dict
     """Measure, print the table, return the numbers."""
     policy = os.environ.get("OMP_WAIT_POLICY", "default")
     mapped = os.environ.get("MALLOC_MMAP_THRESHOLD_", "default")
-    print(
-        f"{os.cpu_count()} cores, wait policy {policy}, malloc's threshold {mapped}, load {os.getloadavg()[0]:.2f}, torch {torch.__version__}"
-    )
+    print(f"{os.cpu_count()} cores, wait policy {policy}, malloc's threshold {mapped}, ", end="")
+    print(f"load {os.getloadavg()[0]:.2f}, torch {torch.__version__}")
     print(f"{'-'.join(map(str, SIZES))}, batch {BATCH}, {count} images (EWC {ewc_count}); medians of {turns} turns")
     found = {}
     for name in names:
