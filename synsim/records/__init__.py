@@ -37,7 +37,6 @@ from synsim.records.errors import (
 )
 from synsim.records.folder import RunFolder, create
 from synsim.records.reading import Record, open
-from synsim.records.words import described
 
 __all__ = [
     "FREE",
@@ -50,7 +49,6 @@ __all__ = [
     "RunMismatchError",
     "collect",
     "create",
-    "described",
     "open",
     "sha256",
 ]

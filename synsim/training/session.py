@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from synsim import records
 from synsim._checks import number, require
 from synsim._doors import check_fields, typed
+from synsim.records.words import described
 from synsim.training.failing import TrainingFailedError
 from synsim.training.history import History
 from synsim.training.stopping import StoppedError
@@ -140,7 +141,7 @@ class Session:
         Raises:
             TrainingFailedError: if a replica failed; the results of the others are written first.
         """
-        self.folder.save_record(records.described(dataset, self.folder.run))
+        self.folder.save_record(described(dataset, self.folder.run))
         self.folder.save_summary(rows)
         self.folder.save_page()
         self.folder.finish("failed" if self.failures else "finished", failures=self.failures, **self.notes)
