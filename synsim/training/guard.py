@@ -21,7 +21,7 @@ from synsim.networks import replicas_of
 from synsim.rules.base import closed, refuse_scaled, traits
 from synsim.training.compatible import made
 from synsim.training.engine import Before, before_step, remember, slow_down
-from synsim.training.gradients import drops, full_gradient, gradients_at_hand, independent
+from synsim.training.gradients import drops, full_gradient, independent
 from synsim.training.measuring import value_of
 from synsim.training.observing import Accumulating, Extra
 from synsim.training.plan import check_optimiser
@@ -178,11 +178,16 @@ class Guard:
         require(self._open, "no task has begun: call guard.start() before optimiser.step(), or guard.detach().")
         args, kwargs = closed(args, kwargs)
         refuse_scaled(optimiser)
-        gradient, held = gradients_at_hand(self.net), self.consolidation
+        held = self.consolidation
+        if held is None and not self._accumulating:
+            return args, kwargs
+        # One walk over the modules: a step of a small network is short.
+        everything = dict(named_parameters(self.net))
+        parameters = {name: p for name, p in everything.items() if p.requires_grad}
         rates = {} if held is None else held.rate(self.net)
-        extra: Extra = {}
         if self._accumulating or rates:
-            parameters = {name: p for name, p in named_parameters(self.net) if p.requires_grad}
+            gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+            extra: Extra = {}
             self._accumulating.refuse_late(parameters, "a task", _BETWEEN)
             if self._accumulating:
                 finite(gradient, "gradients", replicas_of(self.net))
@@ -191,7 +196,7 @@ class Guard:
         penalty = {} if held is None else held.gradient(self.net)
         if penalty and traits(optimiser).takes_penalty:
             return _with_penalty(args, kwargs, penalty)
-        for name, parameter in named_parameters(self.net) if penalty else ():
+        for name, parameter in everything.items() if penalty else ():
             if name in penalty and parameter.grad is not None:
                 self._added.append((parameter, parameter.grad))
                 parameter.grad = parameter.grad + penalty[name]
