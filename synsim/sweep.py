@@ -10,7 +10,7 @@ import torch
 import xarray
 from torch import Tensor
 
-from synsim._checks import is_whole, require, whole
+from synsim._checks import is_whole, number, require, whole
 from synsim._doors import typed
 
 AXES = ("replica", "seed", "setting")
@@ -228,15 +228,18 @@ class Sweep:
         for name in separate:
             require(name in self.names, f"expected one of {', '.join(self.names) or 'no names'}, got {name!r}.")
         require((memory is None) == (each is None), "give both memory and each, or neither.")
-        most = len(self) if memory is None or each is None else int(memory / each / len(self.own))
+        most = len(self)
+        if memory is not None and each is not None:
+            room, share = number(memory, "memory", above=True), number(each, "each", above=True)
+            most = int(min(most, room / share / len(self.own)))
         require(most >= 1, f"{len(self.own)} seeds of one setting take more than memory={memory} MiB.")
         groups: dict[tuple[str, ...], list[int]] = {}
-        for number, setting in enumerate(self.settings):
-            groups.setdefault(tuple(repr(setting[name]) for name in separate), []).append(number)
+        for place, setting in enumerate(self.settings):
+            groups.setdefault(tuple(repr(setting[name]) for name in separate), []).append(place)
         for numbers in groups.values():
             for start in range(0, len(numbers), most):
                 part = numbers[start : start + most]
-                settings = [self.settings[number] for number in part]
+                settings = [self.settings[place] for place in part]
                 common = {name: settings[0][name] for name in separate}
                 yield Program(common, tuple(part), Sweep(settings, self.own))
 

@@ -76,6 +76,9 @@ def test_what_is_no_replica_is_a_program_of_its_own():
     assert [program.numbers for program in packed] == [(0, 1), (2,), (3, 4), (5,)]
     with pytest.raises(ValueError, match="more than memory=20 MiB"):
         list(sweep.programs("hidden", memory=20, each=12))
+    for each in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="each must be"):
+            list(sweep.programs(memory=20, each=each))
 
 
 def test_a_replica_of_a_sweep_is_the_run_alone():
