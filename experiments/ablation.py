@@ -76,12 +76,16 @@ class Config(PresetConfig):
     SHORT: ClassVar[tuple[str, ...]] = ("split",)
     PRESETS: ClassVar[Presets] = {"quick": {"tasks": 4, "epochs": 2}, "paper": {"tasks": 10, "epochs": 10}}
     out: str = option("runs/ablation", "folder of the run")
-    scenario: str = option("split", "split: pairs of classes, parity label; permuted: pixel orders", tuple(RATES))
-    variants: tuple[str, ...] = option(tuple(VARIANTS), "variants to compare", tuple(VARIANTS))
+    scenario: str = option(
+        "split", "split: pairs of classes, parity label; permuted: pixel orders", tuple(RATES), neutral=True
+    )
+    variants: tuple[str, ...] = option(tuple(VARIANTS), "variants to compare", tuple(VARIANTS), neutral=True)
     tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
-    bias: bool = option(False, "layers have fixed random biases, as in the published code (the paper has none)")
+    bias: bool = option(
+        False, "layers have fixed random biases, as in the published code (the paper has none)", neutral=True
+    )
 
 
 def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Module, synsim.PresynapticSGD]:

@@ -49,10 +49,10 @@ class Config(PresetConfig):
     out: str = option("runs/bounds", "folder of the run")
     epochs: int | None = option(None, "passes over each task of the lifelong part (default: from the preset)")
     energy_epochs: int | None = option(None, "passes of the energy part (default: from the preset)")
-    parts: tuple[str, ...] = option(PARTS, "objectives", PARTS)
+    parts: tuple[str, ...] = option(PARTS, "objectives", PARTS, neutral=True)
     trials: int | None = option(None, "draws of the constants per rule (default: from the preset)")
     selection: int = option(1, "seed of the search; not reported")
-    decay: float = option(0.01, "weight decay of the energy part")
+    decay: float = option(0.01, "weight decay of the energy part", neutral=True)
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
 

@@ -53,9 +53,9 @@ class Config(PresetConfig):
         "full": {"steps": 1200, "hidden": (200, 200), "test_images": 2000, "images": 1000},
     }
     out: str = option("runs/combinations", "folder of the run")
-    importances: tuple[str, ...] = option(importance.available(), "importances", importance.available())
-    consolidations: tuple[str, ...] = option(tuple(GRIDS), "kinds of consolidation", tuple(GRIDS))
-    kinds: tuple[str, ...] = option(KINDS, "networks", KINDS)
+    importances: tuple[str, ...] = option(importance.available(), "importances", importance.available(), neutral=True)
+    consolidations: tuple[str, ...] = option(tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True)
+    kinds: tuple[str, ...] = option(KINDS, "networks", KINDS, neutral=True)
     selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen; they are not reported")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     batch: int = option(100, "examples per step")

@@ -2,122 +2,40 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import torch
 import xarray
 from torch import Tensor, nn
 
 import synsim
-from synsim import records, tables
+from synsim import tables
 from synsim._console import steady
 from synsim.data import Dataset
+from synsim.experiment import PresetConfig as PresetConfig
+from synsim.experiment import Presets as Presets
+from synsim.experiment.frame import EXPECTED, Run
 from synsim.tasks import Task
-from synsim.training import Phase, Session, TrainingFailedError, TrainingStoppedError
-from synsim.training.command import RunConfig, fail, option, resolved
-from synsim.training.stopping import Stop, StoppedError
-
-# What a person can mend: their messages are for them, not for a traceback.
-EXPECTED = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, TrainingFailedError, TrainingStoppedError)
-
-
-Presets = dict[str, dict[str, Any]]
-
-# Options that choose what is run, where, and from where; they take nothing away from a protocol.
-NEUTRAL = {
-    "data", "data_dir", "device", "threads", "out", "resume", "overwrite", "checkpoint_every", "quiet", "preset",
-    "source", "memory", "scenario", "objective", "bias", "standardised_by", "decay", "methods", "parts", "variants",
-    "orders", "along", "probe_every", "importances", "consolidations", "kinds",
-}  # fmt: skip
+from synsim.training import Phase, Session
+from synsim.training.command import RunConfig, fail
+from synsim.training.stopping import Stop
 
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PresetConfig(RunConfig):
-    """Options of an experiment with presets: what is not given on the command line comes from the preset.
-
-    Attributes:
-        PRESETS: name -> option -> value.
-        SHORT: scenarios that are so short that every preset runs them in full.
-    """
-
-    PRESETS: ClassVar[Presets] = {}
-    SHORT: ClassVar[tuple[str, ...]] = ()
-    preset: str = option(
-        "quick", "quick: minutes on two cores; paper (or full): the whole protocol", ("quick", "paper", "full")
-    )
-    epochs: int | None = option(None, "passes over each task (default: from the preset)")
-
-    def __post_init__(self) -> None:
-        """Fill in the preset."""
-        if self.preset not in self.PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(self.PRESETS)}, got {self.preset!r}.")
-        short = getattr(self, "scenario", None) in self.SHORT
-        for name, value in self.PRESETS["paper" if short else self.preset].items():
-            if getattr(self, name) in (None, ()):
-                object.__setattr__(self, name, value)
-        super().__post_init__()
-
-    def protocol(self) -> dict[str, Any]:
-        """What the whole protocol sets: option -> value, of the preset or else the default of the option."""
-        default = {field.name: field.default for field in fields(self) if field.name not in NEUTRAL}
-        return {**default, **(self.PRESETS.get("paper") or self.PRESETS.get("full", {}))}
-
-    def reduced(self) -> str:
-        """What differs from the whole protocol, for the table; empty if nothing does."""
-        source = "published" if "paper" in self.PRESETS else "full"
-        parts = [
-            f"{name} {_short(getattr(self, name))} ({source}: {_short(value)})"
-            for name, value in self.protocol().items()
-            if name not in NEUTRAL and getattr(self, name) != value
-        ]
-        return "; ".join(parts)
-
-
-def _short(value: object) -> str:
-    return "default" if value in (None, ()) else str(value)
-
-
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
-    """Run an experiment in its folder, and turn errors that a person can mend into messages.
-
-    The folder is made when the training begins, so that a run that can't begin bars no other. A run that ends before
-    its time says so in its folder.
-    """
+    """Run an experiment that writes and prints by itself (see `finish`) in its folder."""
     with steady(), Stop() as stop:
-        folder = None
+        one = Run(config, stop)
         try:
-            try:
-                folder = records.create(
-                    config.out,
-                    resolved(config),
-                    overwrite=config.overwrite,
-                    resume=config.resume,
-                    choices=config.CHOICES,
-                    wait=True,
-                )
-                stop.saves = lambda: folder.started
-                session = Session(folder, config.checkpoint_every, lambda: stop.asked)
-                session.notes["reduced"] = config.reduced() if isinstance(config, PresetConfig) else ""
-                experiment(config, session)
-            except BaseException:
-                # A second signal may come in right here; whatever it makes of the error, it comes no further than this.
-                stop.leave()
-                raise
-        except BaseException as error:
-            code = stop.leave()
-            stopped = has_stopped(error)
-            note(folder, "stopped" if stopped else "interrupted")
-            if isinstance(error, KeyboardInterrupt):
-                print(f"\n{ending(folder, stopped)}", file=sys.stderr)
-                sys.exit(code)
-            if isinstance(error, EXPECTED):
-                fail(error)
-            raise
+            one.hold(lambda session: experiment(config, session))
+        except KeyboardInterrupt:
+            print(f"\n{one.ending()}", file=sys.stderr)
+            sys.exit(stop.leave())
+        except EXPECTED as error:
+            fail(error)
 
 
 def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
@@ -129,29 +47,6 @@ def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
             "spiking_lifelong.py take spike trains."
         )
     return data
-
-
-def has_stopped(error: BaseException) -> bool:
-    """Whether a run ended because it was asked to, with its state saved, be it that a second signal came meanwhile."""
-    return any(isinstance(one, StoppedError | TrainingStoppedError) for one in (error, error.__context__))
-
-
-def note(folder: records.RunFolder | None, status: str) -> None:
-    """Note in the folder of a run, if it came to that, that it has ended before its time; let others write to it."""
-    if folder is None:
-        return
-    with suppress(OSError, ValueError):  # what ended it may be that nothing can be written
-        if folder.started and folder.run["status"] == "running":
-            folder.finish(status)
-    folder.leave()
-
-
-def ending(folder: records.RunFolder | None, stopped: bool) -> str:
-    """What is said to somebody who stopped a run."""
-    if folder is None or not folder.started:
-        return "interrupted before it began; nothing was saved"
-    how = "stopped" if stopped else "interrupted at once, without saving"
-    return f"{how}; go on with --resume --out {folder.path}"
 
 
 def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]) -> None:
@@ -172,6 +67,29 @@ def combine(phases: Sequence[Phase]) -> xarray.Dataset:
         data_vars="all",
         coords="minimal",
         compat="equals",
+        combine_attrs="drop_conflicts",
+    )
+
+
+def end(dataset: xarray.Dataset) -> xarray.Dataset:
+    """What a phase with one task measured at its end."""
+    return dataset.isel(task=0, epoch=-1, after_task=0, test_task=0, drop=True)
+
+
+def nested(made: Callable[..., xarray.Dataset], **axes: Sequence[Any]) -> xarray.Dataset:
+    """What `made` gives for every combination, with an axis for each of its arguments."""
+    name, *inner = axes
+    if inner:
+        parts = [nested(partial(made, **{name: value}), **{key: axes[key] for key in inner}) for value in axes[name]]
+    else:
+        parts = [made(**{name: value}) for value in axes[name]]
+    return xarray.concat(
+        parts,
+        xarray.Variable(name, list(axes[name])),
+        data_vars="all",
+        coords="minimal",
+        compat="equals",
+        join="outer",
         combine_attrs="drop_conflicts",
     )
 

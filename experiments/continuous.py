@@ -31,7 +31,7 @@ class Config(PresetConfig):
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 2, "tasks": 4}, "paper": {"epochs": 10, "tasks": 10}}
     out: str = option("runs/continuous", "folder of the run")
     epochs: int | None = option(None, "passes' worth of draws per task (default: from the preset)")
-    methods: tuple[str, ...] = option(DEFAULT, "methods to compare", METHODS)
+    methods: tuple[str, ...] = option(DEFAULT, "methods to compare", METHODS, neutral=True)
     tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
     transition: float = option(0.25, "share of the draws of a task in transitions")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")

@@ -67,15 +67,17 @@ class Config(PresetConfig):
         },
     }
     out: str = option("runs/energy", "folder of the run")
-    parts: tuple[str, ...] = option((), "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %", PARTS)
-    methods: tuple[str, ...] = option(METHODS, "models of the main part", METHODS)
+    parts: tuple[str, ...] = option(
+        (), "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %", PARTS, neutral=True
+    )
+    methods: tuple[str, ...] = option(METHODS, "models of the main part", METHODS, neutral=True)
     decays: tuple[float, ...] = option((), "weight decays (default: from the preset)")
-    decay: float = option(0.01, "weight decay of the parts fixed, start and robust")
+    decay: float = option(0.01, "weight decay of the parts fixed, start and robust", neutral=True)
     probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
     rates: tuple[float, ...] = option((0.02, 0.05, 0.08), "learning rates of the part fixed")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
-    probe_every: int | None = option(None, "epochs between measurements (default: from the preset)")
+    probe_every: int | None = option(None, "epochs between measurements (default: from the preset)", neutral=True)
     passes: int | None = option(None, "stochastic passes of the activity energy (default: from the preset)")
 
 

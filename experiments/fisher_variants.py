@@ -53,7 +53,7 @@ class Config(PresetConfig):
         "paper": {"iterations": 2000, "exponents": tuple(np.arange(0, 13.5, 1.0).tolist())},
     }
     out: str = option("runs/fisher_variants", "folder of the run")
-    variants: tuple[str, ...] = option((*VARIANTS, "none"), "variants to compare", (*VARIANTS, "none"))
+    variants: tuple[str, ...] = option((*VARIANTS, "none"), "variants to compare", (*VARIANTS, "none"), neutral=True)
     exponents: tuple[float, ...] = option((), "strengths λ as powers of ten (default: from the preset)")
     iterations: int | None = option(None, "steps per task (default: from the preset)")
     hidden: tuple[int, ...] = option((400, 400), "widths of the hidden layers")

@@ -48,7 +48,9 @@ class Config(TrainedConfig):
 
     out: str = option("runs/importance_of_release", "folder of the run")
     images: int = option(1000, "training images for the importances measured after training")
-    along: bool = option(False, "train once more, to correlate p with the importances accumulated along the way too")
+    along: bool = option(
+        False, "train once more, to correlate p with the importances accumulated along the way too", neutral=True
+    )
 
 
 def flat(net: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -101,7 +101,7 @@ class Config(PresetConfig):
         },
     }
     out: str = option("runs/importances", "folder of the run")
-    methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS))
+    methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS), neutral=True)
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
     batch: int | None = option(None, "examples per step, also for the methods with large batches")

@@ -50,11 +50,13 @@ class Config(TrainedConfig):
 
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 5, "images": 2000}, "paper": {"epochs": 50, "images": 10_000}}
     out: str = option("runs/lesions", "folder of the run")
-    orders: tuple[str, ...] = option((*lesions.ORDERS, FISHER), "orders of the lesions", (*lesions.ORDERS, *MEASURED))
+    orders: tuple[str, ...] = option(
+        (*lesions.ORDERS, FISHER), "orders of the lesions", (*lesions.ORDERS, *MEASURED), neutral=True
+    )
     fractions: tuple[float, ...] = option(lesions.FRACTIONS, "shares of all synapses that are silenced")
     images: int | None = option(None, "test images, and training images for importances (default: from the preset)")
     samples: int = option(10, "stochastic passes per measurement")
-    memory: int = option(64, "MiB that the lesioned copies of one pass may take")
+    memory: int = option(64, "MiB that the lesioned copies of one pass may take", neutral=True)
 
 
 def set_to_mean(net: nn.Module, keep: str) -> nn.Module:

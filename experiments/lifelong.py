@@ -115,8 +115,10 @@ class Config(PresetConfig):
         "paper", "paper: the whole protocol; quick: permuted tasks with fewer epochs", ("quick", "paper")
     )
     out: str = option("runs/lifelong", "folder of the run")
-    scenario: str = option("split", "split: pairs of classes, parity label; permuted: ten pixel orders", tuple(RATES))
-    methods: tuple[str, ...] = option(DEFAULT, "methods to compare", METHODS)
+    scenario: str = option(
+        "split", "split: pairs of classes, parity label; permuted: ten pixel orders", tuple(RATES), neutral=True
+    )
+    methods: tuple[str, ...] = option(DEFAULT, "methods to compare", METHODS, neutral=True)
     tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
@@ -136,9 +138,12 @@ class Config(PresetConfig):
     )
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")
-    bias: bool = option(False, "layers have biases, as in the published code (the paper has none)")
+    bias: bool = option(False, "layers have biases, as in the published code (the paper has none)", neutral=True)
     standardised_by: str = option(
-        "own", "whose mean and standard deviation scale the pixels: the data set's own, or MNIST's", ("own", "mnist")
+        "own",
+        "whose mean and standard deviation scale the pixels: the data set's own, or MNIST's",
+        ("own", "mnist"),
+        neutral=True,
     )
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class Config(PresetConfig):
 
     PRESETS: ClassVar[Presets] = {"quick": {"tasks": 3}, "paper": {"tasks": 10}}
     out: str = option("runs/search", "folder of the run")
-    objective: str = option("lifelong", "what is searched for", tuple(PUBLISHED))
+    objective: str = option("lifelong", "what is searched for", tuple(PUBLISHED), neutral=True)
     trials: int | None = option(None, "constants drawn (default: from the preset; the authors' number is not stated)")
     search_seed: int = option(0, "seed of the constants drawn")
     trial_seed: int = option(1, "seed of every trial; it is not reported")

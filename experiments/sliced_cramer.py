@@ -48,7 +48,7 @@ class Config(PresetConfig):
         },
     }  # fmt: skip
     out: str = option("runs/sliced_cramer", "folder of the run")
-    parts: tuple[str, ...] = option(tuple(PARTS), "which of the two experiments", tuple(PARTS))
+    parts: tuple[str, ...] = option(tuple(PARTS), "which of the two experiments", tuple(PARTS), neutral=True)
     exponents: tuple[float, ...] = option((), "strengths as powers of ten (default: from the preset)")
     hidden: tuple[int, ...] = option((), "hidden layers of the classifier (default: from the preset)")
     encoder: tuple[int, ...] = option((), "layers of the encoder (default: from the preset)")

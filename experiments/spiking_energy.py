@@ -55,7 +55,7 @@ class Config(PresetConfig):
     preset: str = option("quick", "quick: minutes on one core; full: all images, wider, longer", ("quick", "full"))
     out: str = option("runs/spiking-energy", "folder of the run")
     networks: tuple[str, ...] = option(NETWORKS, "kinds of network", NETWORKS)
-    methods: tuple[str, ...] = option(METHODS, "what releases do", METHODS)
+    methods: tuple[str, ...] = option(METHODS, "what releases do", METHODS, neutral=True)
     rules: tuple[str, ...] = option((), "how the spiking network assigns credit (default: from the preset)", RULES)
     decays: tuple[float, ...] = option((), "weight decays (default: from the preset)")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")

@@ -50,7 +50,7 @@ class Config(PresetConfig):
     }
     preset: str = option("quick", "quick: minutes on one core; full: all images, wider, longer", ("quick", "full"))
     out: str = option("runs/spiking-lifelong", "folder of the run")
-    methods: tuple[str, ...] = option(METHODS, "methods to compare", METHODS)
+    methods: tuple[str, ...] = option(METHODS, "methods to compare", METHODS, neutral=True)
     selection: tuple[int, ...] = option((1, 2), "seeds on which rates and strengths are chosen; they are not reported")
     rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028, 0.0056, 0.011, 0.022), "learning rates of every method")
     strengths: tuple[float, ...] = option((1.0, 10.0, 100.0, 1000.0), "strengths of EWC")

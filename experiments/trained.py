@@ -31,8 +31,10 @@ class TrainedConfig(PresetConfig):
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 5}, "paper": {"epochs": 50}}
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
-    decay: float = option(0.01, "weight decay (the default of the published code)")
-    source: str | None = option(None, "run folder of another of these scripts whose trained network is taken")
+    decay: float = option(0.01, "weight decay (the default of the published code)", neutral=True)
+    source: str | None = option(
+        None, "run folder of another of these scripts whose trained network is taken", neutral=True
+    )
 
 
 def untrained(config: TrainedConfig, task: tasks.Task) -> nn.Module:

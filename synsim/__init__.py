@@ -44,8 +44,10 @@ from synsim.synapses import synapses as synapses
 
 # Rooms that need heavier libraries, which come with their first use.
 _LATER = (
+    "experiment",
     "figures",
     "forgetting",
+    "papers",
     "perceptron",
     "plots",
     "records",
@@ -61,8 +63,10 @@ _FROM = {"Sweep": "sweep", "attach": "training"}
 
 if TYPE_CHECKING:
     # A type checker reads these lines in place of `__getattr__`, which would tell it that every name is a module.
+    from synsim import experiment as experiment
     from synsim import figures as figures
     from synsim import forgetting as forgetting
+    from synsim import papers as papers
     from synsim import perceptron as perceptron
     from synsim import plots as plots
     from synsim import records as records

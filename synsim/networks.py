@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,38 @@ SCHEMES = ("fan_in", "glorot")
 Net = TypeVar("Net", bound=nn.Module)
 LayerFactory = Callable[..., StochasticLayer]
 """What makes the layers of a network: a class, or a function with its arguments."""
+
+
+@runtime_checkable
+class Seeded(Protocol):
+    """Replicas that know their seeds, such as a `synsim.Sweep`."""
+
+    @property
+    def replicas(self) -> int:
+        """Their number R."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One for each; a seed may stand for several settings."""
+
+
+def spelled(replicas: int | Seeded | None, seed: int | Sequence[int]) -> tuple[int | None, int | Sequence[int], bool]:
+    """Replicas by their number, or by a sweep.
+
+    Args:
+        replicas: R, None, or a sweep.
+        seed: of the network; a sweep has seeds of its own.
+
+    Returns:
+        R or None, the seeds, and whether a seed may stand there twice.
+
+    Raises:
+        ValueError: if both name seeds.
+    """
+    if not isinstance(replicas, Seeded):
+        return replicas, seed, False
+    require(seed == 0, f"the replicas of a sweep have their own seeds; leave out seed={shown(seed)}.")
+    return replicas.replicas, replicas.seeds, True
 
 
 def _stochastic(made: Any, what: str) -> StochasticLayer:
@@ -50,7 +82,7 @@ def mlp(
     bias: bool = False,
     sites: int = 1,
     scope: str = "batch",
-    replicas: int | None = None,
+    replicas: int | Seeded | None = None,
     seed: int | Sequence[int] = 0,
     layer: LayerFactory = BernoulliLinear,
     device: torch.device | str | None = None,
@@ -64,7 +96,7 @@ def mlp(
         bias: whether the layers have biases. The published model has none.
         sites: release sites per synapse.
         scope: "batch": one mask per forward pass; "sample": one per example.
-        replicas: R independent networks in one.
+        replicas: R independent networks in one, or a `synsim.Sweep`, which brings their seeds.
         seed: of weights and releases; with R replicas an int s means s, s + 1, …. `mlp(seed=s)` alone equals the
             replica of a batched network that has the seed s.
         layer: makes the layers: `BernoulliLinear`, or any class or function with its arguments, which gives stochastic
@@ -78,6 +110,7 @@ def mlp(
     Raises:
         ValueError: if there are fewer than two sizes, or an argument does not fit.
     """
+    replicas, seed, again = spelled(replicas, seed)
     sizes = [whole(size, "every entry of sizes") for size in sizes]
     require(len(sizes) >= 2, f"sizes must name at least an input and an output width, got {sizes}.")
     modules: list[nn.Module] = []
@@ -94,7 +127,7 @@ def mlp(
             dtype=dtype,
         )
         modules += [_stochastic(made, "layer"), nn.ReLU()]
-    return initialised(nn.Sequential(*modules[:-1]), seed)
+    return initialised(nn.Sequential(*modules[:-1]), seed, sweep=again)
 
 
 @typed
@@ -105,7 +138,7 @@ def cnn(
     p: float | Tensor | Sequence[float] = 0.25,
     sites: int = 1,
     scope: str = "batch",
-    replicas: int | None = None,
+    replicas: int | Seeded | None = None,
     seed: int | Sequence[int] = 0,
     dropout: bool = True,
     layer: LayerFactory = BernoulliLinear,
@@ -125,7 +158,7 @@ def cnn(
         p: release probability at the start: a number, or [R].
         sites: release sites per synapse.
         scope: "batch": one mask per forward pass; "sample": one per example.
-        replicas: R independent networks in one.
+        replicas: R independent networks in one, or a `synsim.Sweep`, which brings their seeds.
         seed: of weights, releases and dropout, as for `mlp`.
         layer: makes the layers: `BernoulliLinear`, or any class or function with its arguments, which gives stochastic
             layers of one's own.
@@ -145,6 +178,7 @@ def cnn(
     Source:
         The network of Zenke, Poole & Ganguli 2017 for CIFAR-10/100, from the Keras example cifar10_cnn.py.
     """
+    replicas, seed, again = spelled(replicas, seed)
     classes = whole(classes, "classes")
     kind: dict[str, Any] = {
         "p": p,
@@ -176,9 +210,9 @@ def cnn(
         for _ in range(1 if heads is None else whole(heads, "heads", 1, 2**16))
     ]
     if heads is not None:
-        return initialised(MultiHead(trunk, last), seed, scheme="glorot")
+        return initialised(MultiHead(trunk, last), seed, sweep=again, scheme="glorot")
     trunk.add_module("head", last[0])
-    return initialised(trunk, seed, scheme="glorot")
+    return initialised(trunk, seed, sweep=again, scheme="glorot")
 
 
 @typed

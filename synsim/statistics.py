@@ -5,9 +5,10 @@ Everything is computed in float64.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,6 +72,31 @@ class Comparison(NamedTuple):
     hedges_g: float
     g_interval: Interval
     n: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of a family: all tests that an experiment makes to answer one question.
+
+    Attributes:
+        t: Student's t.
+        df: its degrees of freedom.
+        p: two-sided p value.
+        p_holm: p corrected for all tests of the family (`holm`).
+        hedges_g: the difference in standard deviations (see `Comparison`).
+        difference: mean of the first minus mean of the second, in their unit.
+        family: name of the family.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest takes classes of this name for tests
+
+    t: float
+    df: float
+    p: float
+    p_holm: float
+    hedges_g: float
+    difference: float
+    family: str
 
 
 @typed
@@ -242,6 +268,41 @@ def holm(p_values: Values) -> Array:
     adjusted = np.full_like(p, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return adjusted
+
+
+K = TypeVar("K", bound=Hashable)
+
+
+@typed
+def family(name: str, pairs: Mapping[K, tuple[Values, Values]], *, paired: bool = False) -> dict[K, Test]:
+    """All tests that an experiment makes to answer one question, their p values corrected together.
+
+    Args:
+        name: what the family is called where it is read.
+        pairs: key -> (a [R_a], b [R_b]), the two sets of replicas that are compared.
+        paired: a[i] and b[i] share a seed (see `compare`).
+
+    Returns:
+        key -> test, in the order given. Pairs with fewer than two replicas left on a side (or, paired, together) can't
+        be tested and are left out; the correction is for those that were made.
+
+    Raises:
+        ValueError: if the shapes are not as above.
+    """
+    made = {}
+    for key, (a, b) in pairs.items():
+        first, second = array(a, "a"), array(b, "b")
+        if paired and first.shape == second.shape:
+            enough = np.isfinite(first - second).sum() > 1
+        else:
+            enough = min(np.isfinite(first).sum(), np.isfinite(second).sum()) > 1
+        if enough:
+            made[key] = compare(first, second, paired=paired)
+    corrected = holm([test.p for test in made.values()])
+    return {
+        key: Test(test.t, test.df, test.p, float(p), test.hedges_g, test.difference, name)
+        for (key, test), p in zip(made.items(), corrected, strict=True)
+    }
 
 
 @typed

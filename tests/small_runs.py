@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from matplotlib.figure import Figure
@@ -55,8 +56,15 @@ SAVE = Figure.savefig
 def run(name: str, out: Path, *more: str) -> None:
     sys.modules.pop(name, None)
     script = importlib.import_module(name)
-    config = script.parse(script.Config, "", [*COMMON, *ARGUMENTS[name], "--out", str(out), *more])
-    script.run(config, script.experiment)
+    launch(script, [*COMMON, *ARGUMENTS[name], "--out", str(out), *more])
+
+
+def launch(script: ModuleType, arguments: list[str]) -> None:
+    """Run a script in this process, as its command line does."""
+    if hasattr(script, "EXPERIMENT"):
+        script.EXPERIMENT.main(arguments)
+    else:
+        script.run(script.parse(script.Config, "", arguments), script.experiment)
 
 
 def pdf_alone(made: Figure, path: Path, **options: object) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_runs import launch
 
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = pytest.mark.skipif("SYNSIM_DATA" not in os.environ, reason="needs MNIST in $SYNSIM_DATA")
@@ -22,7 +23,7 @@ def means(name, out, *arguments):
     """(method, the metric up to a semicolon) -> mean, of a run of an experiment."""
     sys.modules.pop(name, None)
     script = importlib.import_module(name)
-    script.run(script.parse(script.Config, "", [*arguments, "--quiet", "--out", str(out)]), script.experiment)
+    launch(script, [*arguments, "--quiet", "--out", str(out)])
     rows = json.loads((out / "summary.json").read_text())["rows"]
     return {(row["method"], row["metric"].split(";")[0]): row["mean"] for row in rows}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_runs import launch
 
 import synsim
 from synsim import controls, meters, records, streams
@@ -309,7 +310,7 @@ def test_on_split_mnist_ghosts_lose_to_the_model_and_no_modulation_to_ghosts(mon
     script = importlib.import_module("ablation")
     names = ["full", "ghost (expected)", "ghost (code)", "no modulation"]
     arguments = ["--preset", "paper", "--seeds", "1", "--variants", *names, "--threads", "1", "--quiet"]
-    script.run(script.parse(script.Config, "", [*arguments, "--out", str(tmp_path / "run")]), script.experiment)
+    launch(script, [*arguments, "--out", str(tmp_path / "run")])
     final = records.open(tmp_path / "run").dataset.accuracy.isel(after_task=-1, replica=0).mean("test_task")
     full, expected, code, unmodulated = (float(final.sel(model=name)) for name in names)
     assert full > max(expected, code)

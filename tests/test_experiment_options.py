@@ -7,11 +7,12 @@ import math
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from small_runs import COMMON, run
+from small_runs import COMMON, launch, run
 
 from synsim import importance, records
 from synsim.report.runs import Run
@@ -68,9 +69,14 @@ def check_tests(rows: dict[tuple[str, str], str], pairs: dict[tuple[str, str], l
 
 
 def metrics(out: Path) -> dict[tuple[str, str], str]:
-    """(method, the metric up to a semicolon) -> the whole metric."""
+    """(method, the metric up to a semicolon) -> the whole metric, with the test of the row as text."""
     rows = json.loads((out / "summary.json").read_text())["rows"]
-    return {(row["method"], row["metric"].split(";")[0]): row["metric"] for row in rows}
+    return {(row["method"], row["metric"].split(";")[0]): row["metric"] + suffix(row) for row in rows}
+
+
+def suffix(row: dict[str, Any]) -> str:
+    test = row.get("test")
+    return "" if test is None else "; p = {p:.2g} (Holm {p_holm:.2g}), g = {g:.2g}".format(**test)
 
 
 def test_networks_with_more_sites_are_tested_with_correction_and_effect_size(tmp_path):
@@ -106,9 +112,9 @@ def test_a_network_that_freezes_or_masks_by_an_importance_can_learn_after_the_fi
     script = importlib.import_module("lifelong")
     given = ["--methods", "magnitude", "--consolidation", how, "--hidden", "20", "--epochs", "4", "--seeds", "1"]
     given += ["--ewc-rate", "0.01", "--ewc-optimiser", "adam"]
-    config = script.parse(script.Config, "", [*COMMON, *given, "--out", str(tmp_path)])
-    assert script.settings(config, "magnitude") == (0.5,)
-    script.run(config, script.experiment)
+    launch(script, [*COMMON, *given, "--out", str(tmp_path)])
+    (row, *_) = json.loads((tmp_path / "summary.json").read_text())["rows"]
+    assert row["method"] == "magnitude"  # one setting, the default: a share of one half
     data = records.open(tmp_path).dataset
     second = data.accuracy.isel(model=0, replica=0, after_task=1, test_task=1)
     assert float(second) > 0.75

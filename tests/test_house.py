@@ -48,7 +48,8 @@ ALLOWED = {
     "statistics": {"_checks"},
     "sweep": {"_checks"},
     "forgetting": {"_checks"},
-    "tables": {"statistics", "_checks"},
+    "papers": {"_checks"},
+    "tables": {"papers", "statistics", "_checks"},
     "plots": {"statistics", "_checks"},
     "figures": {"records", "tables", "_console"},
     "report": {"records", "statistics"},
@@ -63,6 +64,7 @@ ALLOWED = {
         "networks",
         "records",
         "rules",
+        "sweep",
         "synapses",
         "tasks",
         "_doors",
@@ -71,6 +73,7 @@ ALLOWED = {
         "_kept",
         "_names",
     },
+    "experiment": {"records", "tables", "training", "_console"},
 }
 
 

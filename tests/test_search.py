@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from small_runs import launch
 
 from synsim import records
 
@@ -24,7 +25,7 @@ def search(monkeypatch):
 
 
 def made(search, out: Path, *more: str):
-    search.run(search.parse(search.Config, "", [*COMMON, "--out", str(out), *more]), search.experiment)
+    launch(search, [*COMMON, "--out", str(out), *more])
     return records.open(out)
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 import xarray
 from scipy import stats
+from small_runs import launch
 
 import synsim
 from synsim import records
@@ -205,7 +206,7 @@ def run(name, out, *more):
     script = importlib.import_module(name)
     given = ["--data", "digits", "--batch", "20", "--hidden", "40", "40", "--epochs", "12", "--quiet", "--threads", "1"]
     given += ["--seeds", *map(str, SEEDS), "--out", str(out), *more]
-    script.run(script.parse(script.Config, "", given), script.experiment)
+    launch(script, given)
     rows = json.loads((out / "summary.json").read_text())["rows"]
     return records.open(out).dataset, {(row["method"], row["metric"]): row for row in rows}
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synsim._checks import require, whole, within
 from synsim._doors import typed
-from synsim.networks import LayerFactory, initialised
+from synsim.networks import LayerFactory, Seeded, initialised, spelled
 from synsim.spiking.encoding import Encoder, PoissonRates
 from synsim.spiking.neurons import LIF, Leaky, decay, leaky, lif
 from synsim.spiking.readout import fires, read
@@ -260,7 +260,7 @@ def spiking_mlp(
     bias: bool = False,
     sites: int = 1,
     scope: str = "batch",
-    replicas: int | None = None,
+    replicas: int | Seeded | None = None,
     seed: int | Sequence[int] = 0,
     dt: float = 1.0,
     window: float = 50.0,
@@ -290,7 +290,7 @@ def spiking_mlp(
         sites: release sites per synapse.
         scope: "batch": one mask for all examples and steps of a pass; "sample": one per example; "event": each spike is
             released or not at each synapse; "event-gaussian": an approximation of that.
-        replicas: R independent networks in one.
+        replicas: R independent networks in one, or a `synsim.Sweep`, which brings their seeds.
         seed: of weights, releases and spikes, as for `synsim.mlp`.
         dt: time step, ms.
         window: how long an image is shown, ms.
@@ -315,6 +315,7 @@ def spiking_mlp(
     Raises:
         ValueError: if an argument does not fit.
     """
+    replicas, seed, again = spelled(replicas, seed)
     sizes = [whole(size, "every entry of sizes") for size in sizes]
     require(len(sizes) >= 2, f"sizes must name at least an input and an output width, got {sizes}.")
     neurons = LIF(tau, threshold, reset, refractory)
@@ -335,7 +336,7 @@ def spiking_mlp(
         gain=gain,
         short_term=short_term,
     )
-    return initialised(net, seed)
+    return initialised(net, seed, sweep=again)
 
 
 _surrogate = surrogate

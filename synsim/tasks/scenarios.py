@@ -51,6 +51,11 @@ class Task:
             labels(examples.labels, self.classes, f"task {self.name!r}: the {part} part", ignored=True)
 
     @property
+    def inputs(self) -> int:
+        """Width of the input that a network for the task needs: pixels of a flat image, or inputs of spike trains."""
+        return int(self.train[0:1].shape[-1])
+
+    @property
     def per_epoch(self) -> int:
         """Examples shown in an epoch."""
         return len(self.train) if self.stream is None else self.stream.count

@@ -20,18 +20,19 @@ THREADS = 1024
 """More threads than this are a slip of the hand, and end the process."""
 
 
-def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
+def option(default: Any, text: str, choices: Sequence[Any] | None = None, *, neutral: bool = False) -> Any:
     """A field of a config with its help.
 
     Args:
         default: its default.
         text: what `--help` says.
         choices: allowed values.
+        neutral: it chooses what is run, where, and from where, and takes nothing away from a protocol.
 
     Returns:
         The field.
     """
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "neutral": neutral})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,20 +48,20 @@ class RunConfig:
     data: str = option(
         "mnist",
         "data set: digits, mnist, fashion-mnist or cifar10; or a file of your own, such as mine.npz (docs/data.md)",
+        neutral=True,
     )
     data_dir: str | None = option(
-        None,
-        "folder that holds the data sets, and own files (default: $SYNSIM_DATA, then the cache)",
+        None, "folder that holds the data sets, and own files (default: $SYNSIM_DATA, then the cache)", neutral=True
     )
     seeds: tuple[int, ...] = option((2019, 2020, 2021), "one replica per seed")
-    device: str = option("cpu", "torch device, such as cpu or cuda")
-    threads: int | None = option(None, "threads of torch (default: all cores)")
+    device: str = option("cpu", "torch device, such as cpu or cuda", neutral=True)
+    threads: int | None = option(None, "threads of torch (default: all cores)", neutral=True)
     epochs: int | None = option(10, "passes over each task")
-    out: str = option("runs/run", "folder of the run")
-    resume: bool = option(False, "go on with the run that the folder holds")
-    overwrite: bool = option(False, "replace the run that the folder holds")
-    checkpoint_every: float = option(60.0, "seconds between checkpoints")
-    quiet: bool = option(False, "no progress bars")
+    out: str = option("runs/run", "folder of the run", neutral=True)
+    resume: bool = option(False, "go on with the run that the folder holds", neutral=True)
+    overwrite: bool = option(False, "replace the run that the folder holds", neutral=True)
+    checkpoint_every: float = option(60.0, "seconds between checkpoints", neutral=True)
+    quiet: bool = option(False, "no progress bars", neutral=True)
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""

@@ -1,19 +1,23 @@
 """A run of several phases (methods, say) in one folder: what is finished is kept, what was cut off goes on."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import xarray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from synsim import records
 from synsim._checks import number, require
 from synsim._doors import check_fields, typed
 from synsim.records.words import described
+from synsim.sweep import Sweep
+from synsim.tasks import Task
 from synsim.training.failing import TrainingFailedError
 from synsim.training.history import History
+from synsim.training.loop import fit
 from synsim.training.stopping import StoppedError
 
 
@@ -43,6 +47,7 @@ class Session:
         every: seconds between checkpoints.
         stop: whether the run is to stop (see `synsim.training.stopping`). It then saves at its next step and ends with
             StoppedError.
+        quiet: no progress bars.
 
     Attributes:
         failures: replicas that failed, as text.
@@ -51,9 +56,13 @@ class Session:
 
     @typed
     def __init__(
-        self, folder: records.RunFolder, every: float = 60.0, stop: Callable[[], bool] = lambda: False
+        self,
+        folder: records.RunFolder,
+        every: float = 60.0,
+        stop: Callable[[], bool] = lambda: False,
+        quiet: bool = False,
     ) -> None:
-        self.folder, self.every, self.stop = folder, number(every, "every"), stop
+        self.folder, self.every, self.stop, self.quiet = folder, number(every, "every"), stop, quiet
         self._tensors: dict[str, Tensor] = {}
         self._meta: dict[str, Any] = {}
         saved = folder.load_checkpoint()
@@ -82,6 +91,49 @@ class Session:
         if self.stop():
             raise StoppedError
         return PhaseStore(self, name)
+
+    @typed
+    def fit(
+        self,
+        name: str,
+        net: nn.Module,
+        optimiser: Optimizer,
+        tasks: Iterable[Task],
+        *,
+        sweep: Sweep | None = None,
+        keep: bool = True,
+        tolerant: bool | None = None,
+        **options: Any,
+    ) -> Phase:
+        """Train a network as a phase of the run, or take the phase from the checkpoint if it is finished.
+
+        Args:
+            name: of the phase, and the label of its progress bar.
+            net: its network, built from the config; it ends up trained.
+            optimiser: its optimiser.
+            tasks: tasks to train on, in order.
+            sweep: the settings and seeds that the replicas are; the measurements then have an axis for each.
+            keep: see `phase`.
+            tolerant: that a replica diverges is a result, and no failure of the run; None: if the sweep has several
+                settings.
+            **options: of `synsim.training.fit`, such as epochs and probes.
+
+        Returns:
+            The finished phase.
+
+        Raises:
+            TypeError: if `fit` has no such option.
+            TrainingFailedError: if every replica failed.
+        """
+        require(not {"store", "stop"} & options.keys(), "store and stop are those of the session; leave them out.")
+        options = {"progress": None if self.quiet else name, **options}
+        if sweep is not None:
+            options = {"seeds": sweep.seeds, **options}
+            tolerant = len(sweep) > 1 if tolerant is None else tolerant
+        phase = self.phase(
+            name, net, lambda store: fit(net, optimiser, tasks, store=store, **options), keep=keep, sweep=bool(tolerant)
+        )
+        return phase if sweep is None else replace(phase, dataset=sweep.unfold(phase.dataset))
 
     @typed
     def phase(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import xarray
+from small_runs import launch
 
 import synsim
 from synsim import _console, records
@@ -38,7 +39,7 @@ def lifelong(*arguments: str) -> None:
     """A run in this process; a small one of lifelong.py."""
     sys.modules.pop("lifelong", None)
     script = importlib.import_module("lifelong")
-    script.run(script.parse(script.Config, "", [*SMALL, *arguments]), script.experiment)
+    launch(script, [*SMALL, *arguments])
 
 
 def status(folder: Path) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 import xarray
 from scipy import stats
+from small_runs import launch
 from torch import nn
 
 import synsim
@@ -378,7 +379,7 @@ def test_the_check_says_what_is_missing_before_it_trains(scripts, monkeypatch, t
         monkeypatch.setattr(targets, "compiler_problem", lambda: "the C++ compiler 'c++' was not found")
     arguments = ["--data", "digits", "--quiet", "--out", str(tmp_path / "run"), "--target", "cython"]
     with pytest.raises(SystemExit):
-        check.run(check.parse(check.Config, "", arguments), check.experiment)
+        launch(check, arguments)
     said = capsys.readouterr().err
     assert ("pip install synsim[spiking]" if missing == "brian2" else "needs a C++ compiler") in said
 
@@ -399,7 +400,7 @@ def test_a_trained_network_agrees_with_itself_on_the_digits(scripts, tmp_path):
     arguments = ["--data", "digits", "--hidden", "20", "--epochs", "2", "--window", "20", "--images", "60", "--repeats",
                  "20", "--sites", "2", "--seeds", "4", "--quiet", "--threads", "1", "--out", str(tmp_path / "run"),
                  "--target", "numpy"]  # fmt: skip
-    check.run(check.parse(check.Config, "", arguments), check.experiment)
+    launch(check, arguments)
     assert {file.suffix for file in (tmp_path / "run" / "figures").iterdir()} == {".png", ".pdf", ".json"}
     rows = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
     found = {(row["method"], row["metric"]): row["mean"] for row in rows}

@@ -1,0 +1,9 @@
+"""An experiment: a config, what is measured, and the rows of its table; everything between is the frame's."""
+
+from synsim.experiment.frame import Experiment as Experiment
+from synsim.experiment.presets import PresetConfig as PresetConfig
+from synsim.experiment.presets import Presets as Presets
+from synsim.training.command import RunConfig as RunConfig
+from synsim.training.command import option as option
+
+__all__ = ["Experiment", "PresetConfig", "Presets", "RunConfig", "option"]
