@@ -48,7 +48,7 @@ class Experiment:
     measure: Measure
     rows: Rows
     description: str | None = ""
-    remarks: Remarks = lambda config, dataset: ()
+    remarks: Remarks | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -173,7 +173,7 @@ class Run:
         if not shown:
             return
         print(f"\nrun folder: {session.folder.path}")
-        for line in experiment.remarks(self.config, dataset):
+        for line in experiment.remarks(self.config, dataset) if experiment.remarks else ():
             print(line)
         if reduced(self.config):
             print(f"reduced: {reduced(self.config)}")

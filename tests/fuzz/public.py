@@ -7,6 +7,7 @@ Not public, and not tried here:
 - `synsim.kernels`: arrays that its callers have checked, once per change and not once per step;
 - named tuples and exceptions, and the classes in `RESULTS`: what functions hand out, which nobody need build;
 - handlers of layers (`ASKED`): what curvature asks, with arguments that it has checked;
+- command lines (`COMMANDS`), which end the program in words, and what they run;
 - hooks of torch that only torch calls (`HOOKS`), and `forward`, which is called as the module.
 """
 
@@ -32,6 +33,7 @@ RESULTS = (
     "report.runs.Run",
     "spiking.network.Record",
     "rules.base.Traits",
+    "statistics.Test",
     "sweep.Program",
     "training.history.Failure",
     "training.session.Phase",
@@ -42,6 +44,7 @@ RESULTS = (
     "curvature.sums.Score",
 )
 ASKED = ("curvature.layers.Convolution", "curvature.layers.Handler", "curvature.layers.Linear")
+COMMANDS = ("experiment.frame.Experiment.main", "experiment.frame.Experiment.parse", "experiment.frame.Experiment.run")
 HOOKS = ("get_extra_state", "extra_repr")
 
 
@@ -98,6 +101,8 @@ def _add(found: dict[str, Public], value: Any) -> None:
 
 def _note(found: dict[str, Public], value: Any, of: type | None, static: bool = False) -> None:
     name = _name(value) if of is None else f"{_name(of)}.{value.__name__}"
+    if name in COMMANDS:
+        return
     found.setdefault(name, Public(name, value, None if static else of))
 
 

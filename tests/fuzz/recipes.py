@@ -41,6 +41,7 @@ RECEIVERS = {
     "rules.network.Rule": things.rule,
     "rules.presynaptic.PresynapticSGD": things.rule,
     "data.dataset.Dataset": things.data,
+    "papers.published.Published": lambda s: synsim.papers.Published(82.9, 0.01, 3, "Table 4.1"),
     "records.folder.RunFolder": things.run_folder,
     "spiking.encoding.Encoder": things.encoder,
     "spiking.encoding.GivenSpikes": lambda s: spiking.GivenSpikes(window=10.0, dt=1.0),
@@ -73,6 +74,9 @@ RECEIVERS = {
     "training.session.Session": things.session,
 }
 ABSTRACT = {
+    "experiment.presets.PresetConfig",
+    "experiment.presets.PresetConfig.protocol",
+    "experiment.presets.PresetConfig.reduced",
     "spiking.encoding.Encoder.encode",
     "spiking.surrogate.Surrogate.derivative",
     "spiking.surrogate.Surrogate.primitive",

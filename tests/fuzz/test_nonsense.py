@@ -192,7 +192,7 @@ def test_no_number_asks_for_work_without_end(size, tmp_path, monkeypatch):
             if not any(map(kind.makes_sense, range(1, 7))) or kind.makes_sense(size):
                 continue
             given = {**kinds, argument: Kind(constant(size))}
-            verdict, place, _ = attempt(public, given, Scene(random.Random(name), tmp_path), [])
+            verdict, place, _ = attempt(public, given, Scene(random.Random(f"{name} {argument}"), tmp_path), [])
             if verdict not in (WORDS, DOOR, ACCEPTED):
                 wrong[f"{name}({argument}=)"] = f"{verdict} {place}"
     assert not wrong, wrong
