@@ -1,8 +1,9 @@
 """Does the expected strength of recorded synapses change less where their release probability was higher (Fig. 4.9)?
 
 The paper re-analysed recordings of cortical synapses before and after spike-timing-dependent plasticity (Sjöström,
-Turrigiano & Nelson 2001, as published by Costa et al. 2017, doi:10.5061/dryad.p286g), LTP and LTD together: Pearson
-r = -0.4416, p < 0.01. THE NUMBERS NEED THAT DATA SET: it is not part of this project, and other recordings give others.
+Turrigiano & Nelson 2001, as published by Costa et al. 2017, doi:10.5061/dryad.p286g), LTP and LTD together, and
+found a negative correlation. THE NUMBERS NEED THAT DATA SET: it is not part of this project, and other recordings give
+others.
 
 The CSV file has a line of names, commas between the columns and a line per synapse, in any order of the columns; others
 are not looked at:
@@ -33,9 +34,8 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from synsim import figures, plots
+from synsim.papers.schug2021 import RECORDED
 
-PUBLISHED_R = -0.4416
-PUBLISHED = "Pearson r = −0.4416, p < 0.01"
 NEEDED = (
     "The published numbers need the published data set (doi:10.5061/dryad.p286g), which is not part of this project."
 )
@@ -203,7 +203,7 @@ def draw(synapses: Synapses, folder: Path, kind: str = "magnitude") -> list[Path
         scatter(ax, synapses, kind)
         text = f"r = {found['all']['r']:.2f}, p = {found['all']['p']:.2g}, n = {found['all']['n']}".replace("-", "−")
         ax.set_title(text, fontsize=7, pad=16)
-        data: dict[str, Any] = {"change": kind, "correlation": found, "published": PUBLISHED, "note": NEEDED}
+        data: dict[str, Any] = {"change": kind, "correlation": found, "published": str(RECORDED), "note": NEEDED}
         points = {
             "cell": synapses.cell,
             "protocol": synapses.protocol,
@@ -243,8 +243,8 @@ def say(synapses: Synapses, found: dict[str, Any], folder: Path, change: str) ->
     for name, one in found.items():
         print(said(name, one))
     low, high = found["all"]["interval"]
-    place = "inside" if low <= PUBLISHED_R <= high else "outside"
-    print(f"published: {PUBLISHED}; {place} our interval. {NEEDED}")
+    place = "inside" if low <= RECORDED.mean <= high else "outside"
+    print(f"published: {RECORDED}; {place} our interval. {NEEDED}")
     for file in files:
         print(file)
 

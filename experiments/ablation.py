@@ -7,6 +7,7 @@ in the published code, so that its mean is 0.5 w̄ / p̃. The published differen
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 import synsim
 from synsim import controls, statistics, tables, tasks
 from synsim.meters import energy
+from synsim.papers.schug2021 import ABLATION_CONSTANTS, CONSTANTS, GHOST, P_INITIAL, RATES
 from synsim.training import History, Phase, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -28,43 +30,25 @@ class Variant:
     """A network and its rule.
 
     Attributes:
-        constants: scenario -> p_down, p_up, p_freeze, as the authors found them by random search for this variant.
+        constants: scenario -> p_down, p_up and p_freeze, as the authors found them for this variant.
         modulate: whether the learning rate is scaled by (1 − p).
         control: the kind of control network (`synsim.controls`), or None for the model itself.
     """
 
-    constants: dict[str, tuple[float, float, float]]
+    constants: Mapping[str, Mapping[str, float]]
     modulate: bool = True
     control: str | None = None
 
 
-GHOST = {"split": (0.09833934, 0.09764242, 0.9466155), "permuted": (0.05188978, 0.0571483, 0.92943784)}
 VARIANTS = {
-    "full": Variant(
-        {"split": (0.0624703, 0.05835393, 0.94452875), "permuted": (0.04021639, 0.04460148, 0.94791622)},
-    ),
-    "no freezing": Variant(
-        {"split": (0.08590142, 0.06543912, 1.0), "permuted": (0.04378614, 0.04522727, 1.0)},
-    ),
-    "no modulation": Variant(
-        {"split": (0.0506991, 0.04199989, 0.94187781), "permuted": (0.03559312, 0.08535058, 0.92272659)},
-        modulate=False,
-    ),
-    "neither": Variant(
-        {"split": (0.09587958, 0.01798108, 1.0), "permuted": (0.02954858, 0.09202317, 1.0)},
-        modulate=False,
-    ),
-    "ghost (expected)": Variant(GHOST, control="ghost-expected"),
-    "ghost (code)": Variant(GHOST, control="ghost-code"),
-    "not normalised": Variant(
-        {"split": (0.02838338, 0.09717001, 0.9499824), "permuted": (0.02752443, 0.09712197, 0.91279887)},
-        control="unnormalised",
-    ),
+    "full": Variant(ABLATION_CONSTANTS["full"]),
+    "no freezing": Variant(ABLATION_CONSTANTS["no freezing"]),
+    "no modulation": Variant(ABLATION_CONSTANTS["no modulation"], modulate=False),
+    "neither": Variant(ABLATION_CONSTANTS["neither"], modulate=False),
+    "ghost (expected)": Variant(ABLATION_CONSTANTS["ghost"], control="ghost-expected"),
+    "ghost (code)": Variant(ABLATION_CONSTANTS["ghost"], control="ghost-code"),
+    "not normalised": Variant(ABLATION_CONSTANTS["not normalised"], control="unnormalised"),
 }
-RATES = {"split": 0.001, "permuted": 0.01}
-P_INITIAL, G_LIM = 0.25, 0.001
-# Ghost minus full in points, on MNIST.
-PUBLISHED = {"split": "−1.4 (t = 3.44, p < 0.05)", "permuted": "−5.6 (t = 6.72, p < 0.01)"}
 FIRST = "full"
 
 
@@ -99,15 +83,10 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
         net = controls.mlp(
             sizes, variant.control, bias=config.bias, replicas=replicas, seed=seeds, device=config.device
         )
-    down, up, freeze = variant.constants[config.scenario]
     rule = synsim.PresynapticSGD(
         net,
         RATES[config.scenario],
-        p_up=up,
-        p_down=down,
-        g_lim=G_LIM,
-        p_min=P_INITIAL,
-        p_freeze=freeze,
+        **{**CONSTANTS, **variant.constants[config.scenario]},
         modulate_lr=variant.modulate,
         train_bias=False,
     )
@@ -117,7 +96,7 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
 def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> Phase:
     """Train one variant on all tasks."""
     net, rule = method(config, name, sequence)
-    freeze = VARIANTS[name].constants[config.scenario][2]
+    freeze = VARIANTS[name].constants[config.scenario]["p_freeze"]
 
     def learned(net: nn.Module, task: tasks.Task) -> Tensor:
         return controls.learned(net).mean(1)
@@ -182,7 +161,7 @@ def differences(config: Config, values: dict[str, np.ndarray]) -> list[tables.Ro
             # The paper has the larger mean first; here the sign of t is that of the difference.
             text = f"{label}points; t = {test.t:.2f}, p = {test.p:.2g}, Holm {corrected:.2g}, g = {test.hedges_g:.1f}"
             ghost = other == FIRST and one == "ghost (code)" and config.data == "mnist" and not label
-            published = PUBLISHED[config.scenario] if ghost else None
+            published = GHOST[config.scenario] if ghost else None
             rows.append(tables.row(f"{one} − {other}", text, values[one] - values[other], published))
     return rows
 

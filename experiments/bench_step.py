@@ -21,10 +21,11 @@ from torch import nn
 
 import synsim
 from synsim.kernels import path
+from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_RATES
 
 SIZES = (784, 200, 200, 10)
 BATCH = 100
-RULE = {"lr": 0.05, "p_up": 0.07, "p_down": 0.07, "g_lim": 0.001, "weight_decay": 0.01}
+RULE = {"lr": ENERGY_RATES["plastic"], "weight_decay": DECAY, **ENERGY_CONSTANTS}
 # Bounds that the package promises, as ratios to the variant named.
 BOUNDS = {
     "plastic": ("plain", 1.4),

@@ -5,6 +5,7 @@ tuned for the soft one, and with its own: the best of as many random draws for e
 Objectives: accuracy over all tasks of a split data set, and bits per energy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,24 +18,40 @@ import synsim
 from synsim import statistics, streams, tables, tasks
 from synsim.meters import energy, mutual_information
 from synsim.networks import initialised
+from synsim.papers.schug2021 import (
+    CONSTANTS,
+    DECAY,
+    ENERGY_CONSTANTS,
+    ENERGY_RATES,
+    IMPORTANT,
+    P_INITIAL,
+    RATES,
+    SEARCH_FREEZE,
+    SEARCH_STEPS,
+)
 from synsim.training import History, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
 
 RULES = ("soft", "hard")
 PARTS = ("lifelong", "energy")
-P_INITIAL = 0.25
 Constants = dict[str, Any]
+
+
+def chosen(constants: Mapping[str, Any], *names: str) -> Constants:
+    """Some of the constants."""
+    return {name: constants[name] for name in names}
+
+
 FIXED: dict[str, Constants] = {
-    "lifelong": {"lr": 0.001, "modulate_lr": True, "train_bias": False, "g_lim": 0.001, "p_min": 0.25},
-    "energy": {"lr": 0.05, "g_lim": 0.001, "p_min": 0.25},
+    "lifelong": {"lr": RATES["split"], "modulate_lr": True, "train_bias": False, **chosen(CONSTANTS, "g_lim", "p_min")},
+    "energy": {"lr": ENERGY_RATES["plastic"], **chosen(ENERGY_CONSTANTS, "g_lim", "p_min")},
 }
 PUBLISHED: dict[str, dict[str, float]] = {
-    "lifelong": {"p_up": 0.0520, "p_down": 0.0516, "p_freeze": 0.9353},
-    "energy": {"p_up": 0.07, "p_down": 0.07},
+    "lifelong": chosen(CONSTANTS, "p_up", "p_down", "p_freeze"),
+    "energy": chosen(ENERGY_CONSTANTS, "p_up", "p_down"),
 }
-LOW = {"p_up": 0.01, "p_down": 0.01, "p_freeze": 0.9}
-HIGH = {"p_up": 0.1, "p_down": 0.1, "p_freeze": 0.96}
+RANGES = {"p_up": SEARCH_STEPS, "p_down": SEARCH_STEPS, "p_freeze": SEARCH_FREEZE}
 UNITS = {"lifelong": "accuracy over all tasks, %", "energy": "10⁻³ bits per energy"}
 
 
@@ -52,7 +69,7 @@ class Config(PresetConfig):
     parts: tuple[str, ...] = option(PARTS, "objectives", PARTS, neutral=True)
     trials: int | None = option(None, "draws of the constants per rule (default: from the preset)")
     selection: int = option(1, "seed of the search; not reported")
-    decay: float = option(0.01, "weight decay of the energy part", neutral=True)
+    decay: float = option(DECAY, "weight decay of the energy part", neutral=True)
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
 
@@ -68,7 +85,8 @@ def drawn(config: Config, part: str) -> dict[str, np.ndarray]:
     found = {}
     for name in PUBLISHED[part]:
         u = streams.uniform(streams.keys("init", [config.selection], f"bounds/{name}"), config.trials or 1)[0].numpy()
-        found[name] = LOW[name] + (HIGH[name] - LOW[name]) * u
+        low, high = RANGES[name]
+        found[name] = low + (high - low) * u
     if part == "energy":
         found["p_down"] = found["p_up"]
     return found
@@ -87,7 +105,7 @@ def train(
     initialised(net, seeds, sweep=True)
     more = {key: torch.as_tensor(value) for key, value in constants.items()}
     decay = 0.0 if lifelong else config.decay
-    probes = {"mean_p": mean_p, "sure_share": lambda net, task: (flat_p(net) >= 0.9).double().mean(1)}
+    probes = {"mean_p": mean_p, "sure_share": lambda net, task: (flat_p(net) >= IMPORTANT).double().mean(1)}
     if not lifelong:
         probes["energy"] = lambda net, task: energy(net)
         probes["information"] = lambda net, task: mutual_information(net, task.test, task.test.y)
@@ -127,18 +145,18 @@ def compare(config: Config, part: str, session: Session) -> tuple[xarray.Dataset
         published = train(config, part, rule, same, config.seeds, f"{part}, {rule}, published", session)
         searched = train(config, part, rule, draws, (config.selection,) * trials, f"{part}, {rule}, search", session)
         best = int(np.nanargmax(searched.score.values))
-        chosen = {key: float(value[best]) for key, value in draws.items()}
+        best_draw = {key: float(value[best]) for key, value in draws.items()}
         tuned = train(
-            config, part, rule, {key: np.full(count, value) for key, value in chosen.items()}, config.seeds,
+            config, part, rule, {key: np.full(count, value) for key, value in best_draw.items()}, config.seeds,
             f"{part}, {rule}, own", session,
         )  # fmt: skip
-        shown = ", ".join(f"{key} {value:.3g}" for key, value in chosen.items())
+        shown = ", ".join(f"{key} {value:.3g}" for key, value in best_draw.items())
         for label, found in (("published constants", published), (f"own constants ({shown})", tuned)):
             rows.append(tables.row(f"{rule} bounds, {label}", UNITS[part], found.score.values))
             rows.append(tables.row(f"{rule} bounds, {label}", f"{part}: mean p at the end", found.mean_p.values))
         results.append(xarray.concat([published, tuned], xarray.Variable("constants", ["published", "own"])))
         searches.append(searched.score.values)
-        own.append(list(chosen.values()))
+        own.append(list(best_draw.values()))
     dataset = xarray.concat(results, xarray.Variable("rule", list(RULES)))
     dataset["search"] = (("rule", "trial"), np.stack(searches))
     dataset["drawn"] = (("constant", "trial"), np.stack(list(draws.values())))

@@ -26,6 +26,7 @@ import synsim
 from synsim import consolidation, importance, statistics, tables, tasks
 from synsim.importance import Importance, Step
 from synsim.networks import initialised, replicas_of
+from synsim.papers.schug2021 import CONSTANTS, P_INITIAL
 from synsim.training import History, Protection, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -39,8 +40,9 @@ GRIDS = {
     "mask": ("share", (0.01, 0.03, 0.1, 0.3, 0.6)),
 }
 RATE = 0.01
+# The rule without freezing.
+STEPS = {name: CONSTANTS[name] for name in ("p_up", "p_down", "g_lim", "p_min")}
 TINY = 1e-15
-CONSTANTS = {"p_up": 0.0520, "p_down": 0.0516, "g_lim": 0.001, "p_min": 0.25}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +137,12 @@ def network(
     """Network and optimiser of a kind."""
     plain = kind == "plain"
     net = synsim.mlp(
-        [inputs, *config.hidden, classes], p=1.0 if plain else 0.25, replicas=len(seeds), device=config.device
+        [inputs, *config.hidden, classes], p=1.0 if plain else P_INITIAL, replicas=len(seeds), device=config.device
     )
     initialised(net, seeds, sweep=True)
     if plain:
         return net, torch.optim.SGD(net.parameters(), lr=config.rate)
-    return net, synsim.PresynapticSGD(net, config.rate, **CONSTANTS)
+    return net, synsim.PresynapticSGD(net, config.rate, **STEPS)
 
 
 def protection(config: Config, name: str, how: str, repeats: int, images: int) -> tuple[Protection, tuple[float, ...]]:

@@ -13,6 +13,7 @@ from common import PresetConfig, Presets, combine, finish, load, mean_p, run, sh
 
 from synsim import tables, tasks
 from synsim.meters import energy
+from synsim.papers.schug2021 import CONSTANTS, CONTINUOUS
 from synsim.training import History, Phase, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -20,7 +21,6 @@ from synsim.training.session import PhaseStore
 # Methods that need no boundaries between tasks.
 METHODS = ("presynaptic", "none", "bgd")
 DEFAULT = ("presynaptic", "none")
-PUBLISHED = {("mnist", "presynaptic"): "85.39 ± 0.6"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def train(config: Config, name: str, session: Session) -> Phase:
             test_ahead=False,
             probes={
                 "mean_p": mean_p,
-                "frozen_share": share_above(lifelong.CONSTANTS["p_freeze"]),
+                "frozen_share": share_above(CONSTANTS["p_freeze"]),
                 "energy": lambda net, task: energy(net),
             },
             store=store,
@@ -86,7 +86,7 @@ def measure(config: Config, session: Session) -> tuple[xarray.Dataset, list[tabl
     for phase in phases:
         accuracy = 100 * phase.dataset.accuracy.isel(after_task=-1).where(~phase.dataset.failed)
         mean = accuracy.mean("test_task", skipna=False).values
-        published = PUBLISHED.get((config.data, phase.name))
+        published = CONTINUOUS.get((config.data, phase.name))
         rows.append(tables.row(phase.name, "accuracy over all tasks at the end, %", mean, published))
         rows.append(
             tables.row(phase.name, "accuracy on the first task at the end, %", accuracy.isel(test_task=0).values)

@@ -19,17 +19,14 @@ import synsim
 from synsim import streams, tables, tasks
 from synsim.meters import energy, mutual_information
 from synsim.networks import initialised
+from synsim.papers.schug2021 import DECAY, DECAYS, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES, IMPORTANT
 from synsim.training import History, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
 
 METHODS = ("plastic", "deterministic", "fixed")
 PARTS = ("main", "fixed", "start", "robust")
-RATES = {"plastic": 0.05, "deterministic": 0.08, "fixed": 0.05}
-INITIAL = {"plastic": 0.25, "deterministic": 1.0, "fixed": 0.4}
-STEP = 0.07
-G_LIM, P_MIN = 0.001, 0.25
-IMPORTANT = 0.9
+STEP, G_LIM, P_MIN = (ENERGY_CONSTANTS[name] for name in ("p_up", "g_lim", "p_min"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Config(PresetConfig):
         "quick": {"epochs": 10, "decays": (0.005, 0.01, 0.05, 0.1), "parts": ("main",), "probe_every": 1, "passes": 1},
         "paper": {
             "epochs": 50,
-            "decays": (0.0, 0.001, 0.005, 0.01, 0.05, 0.1),
+            "decays": DECAYS,
             "parts": PARTS,
             "probe_every": 10,
             "passes": 10,
@@ -72,8 +69,8 @@ class Config(PresetConfig):
     )
     methods: tuple[str, ...] = option(METHODS, "models of the main part", METHODS, neutral=True)
     decays: tuple[float, ...] = option((), "weight decays (default: from the preset)")
-    decay: float = option(0.01, "weight decay of the parts fixed, start and robust", neutral=True)
-    probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
+    decay: float = option(DECAY, "weight decay of the parts fixed, start and robust", neutral=True)
+    probabilities: tuple[float, ...] = option((P_MIN, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
     rates: tuple[float, ...] = option((0.02, 0.05, 0.08), "learning rates of the part fixed")
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
@@ -155,7 +152,7 @@ def main_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[ta
     """Three models over the decays (Fig. 4.1, 4.6a, b)."""
     phases = []
     for name in config.methods:
-        settings = [Setting(decay, RATES[name], INITIAL[name]) for decay in config.decays]
+        settings = [Setting(decay, ENERGY_RATES[name], ENERGY_INITIAL[name]) for decay in config.decays]
         found = train(config, name, settings, session, plastic=name == "plastic")
         phases.append(found.rename(setting="decay").assign_coords(decay=list(config.decays)))
     dataset = combine([Named(name, phase) for name, phase in zip(config.methods, phases, strict=True)])
@@ -214,8 +211,8 @@ def fixed_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[t
 
 def start_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
     """Plastic release from p = 0.25 and from U(0.25, 1) (Fig. 4.6d)."""
-    starts = {"p = 0.25": 0.25, "U(0.25, 1)": None}
-    settings = [Setting(config.decay, RATES["plastic"], p) for p in starts.values()]
+    starts = {"p = 0.25": ENERGY_INITIAL["plastic"], "U(0.25, 1)": None}
+    settings = [Setting(config.decay, ENERGY_RATES["plastic"], p) for p in starts.values()]
     found = train(config, "starts", settings, session, plastic=True).rename(setting="start")
     found = found.assign_coords(start=list(starts))
     rows, last = [], found.isel(epoch=-1, task=0).where(~found.failed)
@@ -231,12 +228,12 @@ def start_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[t
 def robust_part(config: Config, session: Session) -> tuple[xarray.Dataset, list[tables.Row]]:
     """Plastic release with p_up and p_down changed by a quarter, beside deterministic synapses at the same decay."""
     steps = [(up, down) for up in (0.75, 1.0, 1.25) for down in (0.75, 1.0, 1.25)]
-    usual = Setting(config.decay, RATES["plastic"], INITIAL["plastic"])
+    usual = Setting(config.decay, ENERGY_RATES["plastic"], ENERGY_INITIAL["plastic"])
     settings = [replace(usual, up=STEP * up, down=STEP * down) for up, down in steps]
     found = train(config, "robust", settings, session, plastic=True)
     labels = [f"p_up {100 * up - 100:+.0f} %, p_down {100 * down - 100:+.0f} %" for up, down in steps]
     found = found.rename(setting="steps").assign_coords(steps=labels)
-    reliable = [Setting(config.decay, RATES["deterministic"], INITIAL["deterministic"])]
+    reliable = [Setting(config.decay, ENERGY_RATES["deterministic"], ENERGY_INITIAL["deterministic"])]
     beside = train(config, "robust, deterministic", reliable, session, plastic=False).rename(setting="steps")
     parts = [found, beside.assign_coords(steps=["deterministic"])]
     found = xarray.concat(parts, "steps", data_vars="all", coords="minimal", compat="equals")

@@ -20,6 +20,7 @@ import synsim
 from synsim import streams, tables, tasks
 from synsim.importance import Importance
 from synsim.networks import initialised
+from synsim.papers.vandeven2025 import ACCURACY, BATCH, ITERATIONS, RATE
 from synsim.training import History, Protection, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -29,18 +30,8 @@ VARIANTS = {
     "exact-500": ("fisher", {"labels": "exact", "images": 500}),
     "sample": ("fisher", {"labels": "sampled"}),
     "empirical": ("fisher", {"labels": "empirical"}),
-    "batched": ("fisher-batched", {"batch": 128, "convention": "mean"}),
+    "batched": ("fisher-batched", {"batch": BATCH, "convention": "mean"}),
 }
-# Mean and standard error of ten seeds at the best strength, in per cent.
-PUBLISHED = {
-    "exact": "99.25 ± 0.08",
-    "exact-500": "99.11 ± 0.10",
-    "sample": "99.16 ± 0.08",
-    "empirical": "99.19 ± 0.07",
-    "batched": "99.21 ± 0.09",
-    "none": "88.15 ± 1.05",
-}
-RATE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +41,14 @@ class Config(PresetConfig):
     CHOICES: ClassVar[tuple[str, ...]] = ("variants",)
     PRESETS: ClassVar[Presets] = {
         "quick": {"iterations": 500, "exponents": tuple(np.arange(0, 10.5, 1.0).tolist())},
-        "paper": {"iterations": 2000, "exponents": tuple(np.arange(0, 13.5, 1.0).tolist())},
+        "paper": {"iterations": ITERATIONS, "exponents": tuple(np.arange(0, 13.5, 1.0).tolist())},
     }
     out: str = option("runs/fisher_variants", "folder of the run")
     variants: tuple[str, ...] = option((*VARIANTS, "none"), "variants to compare", (*VARIANTS, "none"), neutral=True)
     exponents: tuple[float, ...] = option((), "strengths λ as powers of ten (default: from the preset)")
     iterations: int | None = option(None, "steps per task (default: from the preset)")
     hidden: tuple[int, ...] = option((400, 400), "widths of the hidden layers")
-    batch: int = option(128, "examples per step")
+    batch: int = option(BATCH, "examples per step")
 
 
 class Timed(Importance):
@@ -164,7 +155,7 @@ def rows_of(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         curve = final.sel(model=name).dropna("strength", how="all")
         best = float(curve.mean("seed", skipna=False).idxmax("strength"))
         label = "accuracy over all tasks, %" if name == "none" else f"accuracy at the best λ = {best:.3g}, %"
-        rows.append(tables.row(name, label, curve.sel(strength=best).values, PUBLISHED[name]))
+        rows.append(tables.row(name, label, curve.sel(strength=best).values, ACCURACY[name]))
     for name in config.variants:
         rows.append(tables.row(name, "training of one run, s", dataset.training_seconds.sel(model=name).values))
         if name != "none":

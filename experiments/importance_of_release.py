@@ -14,11 +14,12 @@ import torch
 import xarray
 from common import BINS, finish, flat_p, histogram, run
 from torch import Tensor, nn
-from trained import CONSTANTS, IMPORTANT, RATE, TrainedConfig, trained, untrained
+from trained import TrainedConfig, trained, untrained
 
 import synsim
 from synsim import importance, statistics, tables, tasks
 from synsim.meters import sparsity
+from synsim.papers.schug2021 import ENERGY_CONSTANTS, ENERGY_RATES, IMPORTANT
 from synsim.training import History, Protection, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -106,7 +107,7 @@ def watch_training(config: Config, task: tasks.Task, session: Session) -> xarray
     def go(store: PhaseStore) -> History:
         return fit(
             net,
-            synsim.PresynapticSGD(net, RATE, weight_decay=config.decay, **CONSTANTS),
+            synsim.PresynapticSGD(net, ENERGY_RATES["plastic"], weight_decay=config.decay, **ENERGY_CONSTANTS),
             [task],
             seeds=config.seeds,
             epochs=config.epochs,

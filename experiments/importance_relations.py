@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import synsim
 from synsim import importance, tables, tasks
 from synsim.networks import initialised, redraw
+from synsim.papers.benzing2022 import BATCHES, BIAS, CORRELATIONS, SETTINGS, SI_OVER_SIU
 from synsim.training import History, Protection, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -35,20 +36,7 @@ MEASURES = {
     "Fisher": ("fisher", None),
     "√Fisher": ("fisher", torch.sqrt),
 }
-# Pairs of the published figures, with the correlations reported on Permuted MNIST where there are any.
-PAIRS = {
-    ("SI", "SOS"): "≈ 1",
-    ("SIB", "SOS"): "≈ 1",
-    ("SIU", "SOS"): "clearly lower",
-    ("MAS", "MASX"): "0.95–0.99",
-    ("MASX", "AF"): "> 0.98",
-    ("MAS", "AF"): "0.90–0.97",
-    ("MAS", "√Fisher"): "≈ 0.9",
-    ("AF²", "Fisher"): "0.86–0.96",
-    ("AF", "OnAF"): "0.73–0.87",
-}
 POINTS = 10_000
-BIAS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +50,10 @@ class Config(PresetConfig):
     out: str = option("runs/importance_relations", "folder of the run")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
-    batch: int = option(256, "examples per step")
+    batch: int = option(BATCHES[False][0], "examples per step")
     images: int = option(1000, "images for the measures taken after a task")
-    strength: float = option(0.2, "strength c of SI")
-    lr: float = option(1e-3, "rate of Adam")
+    strength: float = option(SETTINGS["si"].strength, "strength c of SI")
+    lr: float = option(BATCHES[False][1], "rate of Adam")
 
 
 def flat(found: dict[str, dict[str, Tensor]]) -> Tensor:
@@ -147,11 +135,11 @@ def experiment(config: Config, session: Session) -> None:
     dataset = found.rename({**axes, "points_1": "point"}).assign_coords(measure=names, other=names)
     rows = []
     for task in dataset.task.values[[0, -1]] if dataset.sizes["task"] > 1 else dataset.task.values:
-        for (one, other), published in PAIRS.items():
+        for (one, other), published in CORRELATIONS.items():
             values = dataset.correlation.sel(task=task, measure=one, other=other).values
             rows.append(tables.row(f"{one}–{other}", f"correlation after {task}", values, published))
         ratio = dataset["sum"].sel(task=task, measure="SI") / dataset["sum"].sel(task=task, measure="SIU")
-        rows.append(tables.row("SI / SIU", f"ratio of sums after {task}", ratio.values, "5–6"))
+        rows.append(tables.row("SI / SIU", f"ratio of sums after {task}", ratio.values, SI_OVER_SIU))
     finish(session, dataset, rows)
     if config.reduced():
         print(f"reduced: {config.reduced()}")

@@ -18,25 +18,13 @@ import synsim
 from synsim import consolidation, forgetting, importance, statistics, tables, tasks
 from synsim.meters import energy
 from synsim.networks import initialised
+from synsim.papers.schug2021 import CODE_4_1, CONSTANTS, JOINT_RATE, P_INITIAL, RATES, TABLE_4_1, UNPROTECTED
 from synsim.training import History, Phase, Protection, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
 
 DEFAULT = ("presynaptic", "none", "joint")
 METHODS = (*DEFAULT, "ewc", "bgd", *(name for name in importance.available() if name != "release-probability"))
-
-# The published code's constants; the paper prints p_up and p_down the other way round.
-CONSTANTS = {"p_up": 0.0520, "p_down": 0.0516, "g_lim": 0.001, "p_min": 0.25, "p_freeze": 0.9353}
-P_INITIAL = 0.25
-RATES = {"split": 0.001, "permuted": 0.01}
-
-# Optimisers of the published code for the network without protection.
-UNPROTECTED = {
-    ("split", "mnist"): ("adam", 1e-6),
-    ("split", "fashion-mnist"): ("sgd", 1e-4),
-    ("permuted", "mnist"): ("sgd", 1e-3),
-    ("permuted", "fashion-mnist"): ("adam", 1e-6),
-}
 
 OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -67,41 +55,8 @@ BGD = {  # initial σ, η, draws
     ("permuted", "mnist"): (0.07, 0.1, 4),
 }
 
-# Mean and standard error of three runs, in per cent (Table 4.1).
-PUBLISHED = {
-    ("split", "mnist"): {
-        "presynaptic": "82.90 ± 0.01",
-        "none": "77.68 ± 0.31",
-        "joint": "98.55 ± 0.10",
-        "ewc": "70.41 ± 4.20",
-        "bgd": "80.44 ± 0.45",
-    },
-    ("split", "fashion-mnist"): {
-        "presynaptic": "91.98 ± 0.12",
-        "none": "88.76 ± 0.45",
-        "joint": "97.67 ± 0.09",
-        "ewc": "76.89 ± 1.05",
-        "bgd": "89.54 ± 0.88",
-    },
-    ("permuted", "mnist"): {
-        "presynaptic": "86.14 ± 0.67",
-        "none": "79.60 ± 0.43",
-        "joint": "97.33 ± 0.08",
-        "ewc": "89.58 ± 0.53",
-        "bgd": "89.73 ± 0.52",
-    },
-    ("permuted", "fashion-mnist"): {
-        "presynaptic": "75.92 ± 0.37",
-        "none": "72.13 ± 0.75",
-        "joint": "87.33 ± 0.07",
-        "ewc": "77.44 ± 0.41",
-        "bgd": "78.45 ± 0.15",
-    },
-}
 # Mean and standard deviation of the pixels of MNIST.
 OF_MNIST = ((0.1307,), (0.3081,))
-# One run of the published code with its own settings.
-CODE = {("split", "mnist"): {"none": "80.3", "presynaptic": "83.1"}, ("permuted", "mnist"): {"presynaptic": "86.8"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +161,7 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
         rule = synsim.PresynapticSGD(net, learning_rate(config), modulate_lr=True, train_bias=False, **CONSTANTS)
         return net, rule, None
     if name == "joint":
-        return net, torch.optim.Adam(net.parameters(), lr=1e-3), None
+        return net, torch.optim.Adam(net.parameters(), lr=JOINT_RATE), None
     if name == "none":
         # Where nothing is published, the rate of the presynaptic network.
         kind, rate = UNPROTECTED.get((config.scenario, config.data), ("sgd", learning_rate(config)))
@@ -313,7 +268,7 @@ def matrix(dataset: xarray.Dataset) -> np.ndarray:
 def method_rows(config: Config, name: str, found: dict[str, np.ndarray]) -> list[tables.Row]:
     """What a method keeps, learns and forgets."""
     key, mine = (config.scenario, config.data), found[name]
-    published, code = PUBLISHED.get(key, {}).get(name.split()[0]), CODE.get(key, {}).get(name)
+    published, code = TABLE_4_1.get(key, {}).get(name.split()[0]), CODE_4_1.get(key, {}).get(name)
     shown = f"{published} (its code: {code})" if code else published
     rows = [
         tables.row(name, "accuracy over all tasks at the end, %", mine[:, -1].mean(-1), shown),
@@ -346,11 +301,11 @@ def tests(config: Config, final: dict[str, np.ndarray]) -> list[tables.Row]:
 
 def rebuilt(config: Config, name: str) -> str | None:
     """The same test from the published means and standard errors of three runs."""
-    published = PUBLISHED.get((config.scenario, config.data), {})
+    published = TABLE_4_1.get((config.scenario, config.data), {})
     if name not in published:
         return None
-    ends = [[float(part) for part in published[one].split(" ± ")] for one in ("presynaptic", name)]
-    test = statistics.from_summary(*ends[0], 3, *ends[1], 3)
+    ends = [(one.mean, one.sem, one.n) for one in (published["presynaptic"], published[name])]
+    test = statistics.from_summary(*ends[0], *ends[1])
     return f"{test.difference:.2f}; t = {test.t:.2f}, p = {test.p:.2g}"
 
 

@@ -11,18 +11,14 @@ import torch
 import xarray
 from common import finish, run
 from torch import Tensor, nn
-from trained import IMPORTANT, TrainedConfig, trained
+from trained import TrainedConfig, trained
 
 import synsim
 from synsim import tables
 from synsim.meters import sparsity
+from synsim.papers.schug2021 import CORRELATION, IMPORTANT, KS_D, KS_P, KS_P_OTHERS
 from synsim.training import Session
 from synsim.training.command import option, parse
-
-# The publication reports one run: D = 101/200 and, in the last row, D = 4/10 (p = 0.41) are steps of one sample each.
-PUBLISHED_D = {"hidden 2 inputs": 0.505}
-PUBLISHED_P = {"output inputs": "0.41"}
-PUBLISHED_R = {"hidden 1": 0.9390, "hidden 2": 0.7999}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +71,9 @@ def table(dataset: xarray.Dataset) -> list[tables.Row]:
     sound = dataset.where(~dataset.failed)
     middle, rows = sound[["ks", "ks_p"]].median("shuffle"), []
     for side in dataset.side.values:
-        last = side == dataset.side.values[-1]
-        rows.append(tables.row(side, "Kolmogorov-Smirnov D", middle.ks.sel(side=side).values, PUBLISHED_D.get(side)))
-        rows.append(tables.row(side, "Kolmogorov-Smirnov p", middle.ks_p.sel(side=side).values,
-                               PUBLISHED_P["output inputs"] if last else "< 0.01"))  # fmt: skip
+        d, p = (middle[name].sel(side=side).values for name in ("ks", "ks_p"))
+        rows.append(tables.row(side, "Kolmogorov-Smirnov D", d, KS_D.get(side)))
+        rows.append(tables.row(side, "Kolmogorov-Smirnov p", p, KS_P.get(side, KS_P_OTHERS)))
     for side in (side for side in dataset.side.values if side.endswith("inputs")):
         found = sound.neuron_class.sel(side=side)
         for name, sign in (("highly", 1), ("lowly", -1)):
@@ -89,7 +84,7 @@ def table(dataset: xarray.Dataset) -> list[tables.Row]:
                 rows.append(tables.row(side, f"{name} important neurons, {kind}, %", share.values))
     for name in dataset.hidden.values:
         r = sound.pearson.sel(hidden=name).values
-        rows.append(tables.row(name, "r of important inputs and outputs", r, PUBLISHED_R.get(name)))
+        rows.append(tables.row(name, "r of important inputs and outputs", r, CORRELATION.get(name)))
         rows.append(tables.row(name, "ρ (Spearman) of the same", sound.spearman.sel(hidden=name).values))
     return rows
 

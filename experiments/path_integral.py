@@ -21,6 +21,7 @@ from synsim import importance, tables, tasks
 from synsim.importance import Importance, Step
 from synsim.losses import replica_cross_entropy
 from synsim.networks import initialised, redraw
+from synsim.papers.benzing2022 import BATCHES, BIAS, NOISE, SI_OVER_SIU, SIU_OVER_FULL, SIU_OVER_LOSS
 from synsim.tasks import Task, batches, epoch_order, independent_order
 from synsim.training import Session
 from synsim.training.command import option, parse
@@ -30,7 +31,7 @@ from synsim.training.step import forward_backward
 
 RAW = {"rescale": False, "clip": False}
 KINDS = {"SI": "si", "SIU": "si-unbiased", "full gradient": "path-integral"}
-RATE, BIAS = 1e-3, 0.1
+BATCH, RATE = BATCHES[False]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Config(PresetConfig):
     out: str = option("runs/path_integral", "folder of the run")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     every: int | None = option(None, "steps between full gradients (default: from the preset)")
-    batch: int = option(256, "examples per step")
+    batch: int = option(BATCH, "examples per step")
 
 
 class Path:
@@ -173,13 +174,15 @@ def experiment(config: Config, session: Session) -> None:
         tables.row(name, f"sum after {int(last.step)} steps, nats", last[name].values)
         for name in list(path.measured)[:4]
     ]
-    rows.append(tables.row("SI / SIU", "ratio of the sums", (last.SI / last.SIU).values, "5–6"))
+    rows.append(tables.row("SI / SIU", "ratio of the sums", (last.SI / last.SIU).values, SI_OVER_SIU))
     rows.append(
-        tables.row("SIU / full gradient", "ratio of the sums", (last.SIU / last["full gradient"]).values, "≈ 1")
+        tables.row("SIU / full gradient", "ratio of the sums", (last.SIU / last["full gradient"]).values, SIU_OVER_FULL)
     )
-    rows.append(tables.row("SIU / drop of the loss", "ratio", (last.SIU / last["drop of the loss"]).values, "> 1"))
+    rows.append(
+        tables.row("SIU / drop of the loss", "ratio", (last.SIU / last["drop of the loss"]).values, SIU_OVER_LOSS)
+    )
     noise = (dataset.noise / dataset.signal).median("step")
-    rows.append(tables.row("noise", "median of ‖ĝ − g‖² / ‖g‖² over steps", noise.values, "≫ 1"))
+    rows.append(tables.row("noise", "median of ‖ĝ − g‖² / ‖g‖² over steps", noise.values, NOISE))
     finish(session, dataset, rows)
     if config.reduced():
         print(f"reduced: {config.reduced()}")

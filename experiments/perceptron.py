@@ -16,19 +16,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from synsim import statistics, tables
+from synsim.papers.schug2021 import (
+    PERCEPTRON,
+    PERCEPTRON_AVERAGE,
+    PERCEPTRON_TASK_1,
+    PERCEPTRON_TASKS,
+    PERCEPTRON_TEST,
+)
 from synsim.perceptron import MODELS, Perceptron, patterns
 from synsim.training import Session
 from synsim.training.command import option, parse
 
-FINAL = 5
 LOADS = (2, 5, 10, 15, 20)
-PUBLISHED_TASK_1 = {
-    "standard": (1.000, 0.927, 0.889, 0.850, 0.824),
-    "presynaptic": (1.000, 0.989, 0.960, 0.924, 0.878),
-}
-PUBLISHED_FINAL = {"standard": (0.8862, 0.0046), "presynaptic": (0.9174, 0.0046)}
-PUBLISHED_TEST = "t = −4.54, p = 2.5e-4 (10 seeds)"
-PUBLISHED = {"inputs": 1000, "patterns": 100, "batch": 5, "epochs": 25}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -65,7 +64,7 @@ class Config(PresetConfig):
         """What differs from the published protocol, seeds apart."""
         return "; ".join(
             f"{name} {getattr(self, name)} (published: {value})"
-            for name, value in PUBLISHED.items()
+            for name, value in PERCEPTRON.items()
             if getattr(self, name) != value
         )
 
@@ -102,14 +101,15 @@ def labelled(config: Config, accuracy: list[Tensor], frozen: list[Tensor]) -> xa
     values = torch.stack(accuracy).numpy()
     task_1 = np.full((len(MODELS), config.tasks), np.nan)
     for row, model in zip(task_1, MODELS, strict=True):
-        row[: min(FINAL, config.tasks)] = PUBLISHED_TASK_1[model][: config.tasks]
+        published = [one.mean for one in PERCEPTRON_TASK_1[model]][: config.tasks]
+        row[: len(published)] = published
     return xarray.Dataset(
         {
             "accuracy": (("model", "replica", "after_task", "test_task"), values),
             "average": (("model", "replica", "after_task"), np.nanmean(values, axis=-1)),
             "frozen_share": (("model", "replica", "after_task"), torch.stack(frozen).numpy()),
             "published_task_1": (("model", "after_task"), task_1),
-            "published_average": ("model", [PUBLISHED_FINAL[model][0] for model in MODELS]),
+            "published_average": ("model", [PERCEPTRON_AVERAGE[model].mean for model in MODELS]),
         },
         coords={
             "model": list(MODELS),
@@ -119,7 +119,7 @@ def labelled(config: Config, accuracy: list[Tensor], frozen: list[Tensor]) -> xa
             "test_task": places,
             "load": ("after_task", places * config.patterns),
         },
-        attrs={"final": min(FINAL, config.tasks), "capacity": 2 * config.inputs},
+        attrs={"final": min(PERCEPTRON_TASKS, config.tasks), "capacity": 2 * config.inputs},
     )
 
 
@@ -128,17 +128,19 @@ def table(dataset: xarray.Dataset) -> list[tables.Row]:
     last, capacity = dataset.attrs["final"], dataset.attrs["capacity"]
     end = {model: dataset.average.sel(model=model, after_task=last).values for model in MODELS}
     rows = [
-        tables.row(model, f"accuracy over {last} tasks", values, "{:.4f} ± {:.4f}".format(*PUBLISHED_FINAL[model]))
+        tables.row(model, f"accuracy over {last} tasks", values, PERCEPTRON_AVERAGE[model])
         for model, values in end.items()
     ]
     if dataset.sizes["replica"] > 1:
         test = statistics.compare(end["standard"], end["presynaptic"])
+        published = f"presynaptic larger, {PERCEPTRON_TEST} (10 seeds)"
         what = f"difference (t = {test.t:.2f}, p = {test.p:.2g}, g = {test.hedges_g:.2f})"
-        rows.append(tables.row("standard − presynaptic", what, end["standard"] - end["presynaptic"], PUBLISHED_TEST))
+        rows.append(tables.row("standard − presynaptic", what, end["standard"] - end["presynaptic"], published))
     for model in MODELS:
         for k in range(1, last + 1):
             values = dataset.accuracy.sel(model=model, after_task=k, test_task=1).values
-            rows.append(tables.row(model, f"accuracy on task 1 after task {k}", values, PUBLISHED_TASK_1[model][k - 1]))
+            published = PERCEPTRON_TASK_1[model][k - 1]
+            rows.append(tables.row(model, f"accuracy on task 1 after task {k}", values, published))
     for k in [k for k in LOADS if k <= dataset.sizes["after_task"]]:
         part = dataset.average.sel(after_task=k)
         count = int(part["load"])

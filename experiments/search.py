@@ -22,6 +22,8 @@ import synsim
 from synsim import statistics, streams, tables, tasks
 from synsim.meters import energy, mutual_information
 from synsim.networks import initialised
+from synsim.papers import schug2021
+from synsim.papers.schug2021 import DECAY, P_INITIAL, SEARCH_DECAYS, SEARCH_FREEZE, SEARCH_STEPS, TABLE_4_1
 from synsim.training import History, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
@@ -29,28 +31,18 @@ from synsim.training.session import PhaseStore
 Constants = dict[str, list[float]]
 """Name -> one value per trial."""
 
-STEPS, FREEZE = (0.01, 0.1), (0.9, 0.96)
 # To which the paper carries the constants found on Permuted MNIST.
 BOTH = ("mnist", "fashion-mnist")
-DECAYS = (0.001, 0.005, 0.01, 0.05)
 # The published code's constants; for energy with its default decay.
 PUBLISHED: dict[str, Constants] = {
-    "lifelong": {"p_up": [0.0520], "p_down": [0.0516], "p_freeze": [0.9353]},
-    "energy": {"p_up": [0.07], "p_down": [0.07], "weight_decay": [0.01]},
+    "lifelong": {name: [schug2021.CONSTANTS[name]] for name in ("p_up", "p_down", "p_freeze")},
+    "energy": {**{name: [schug2021.ENERGY_CONSTANTS[name]] for name in ("p_up", "p_down")}, "weight_decay": [DECAY]},
 }
-FIXED = {"g_lim": 0.001, "p_min": 0.25}
-P_INITIAL = 0.25
-RATES = {"permuted": 0.01, "split": 0.001, "single": 0.05}
+FIXED = {name: schug2021.CONSTANTS[name] for name in ("g_lim", "p_min")}
+RATES = {**schug2021.RATES, "single": schug2021.ENERGY_RATES["plastic"]}
 METRICS = {"lifelong": "accuracy over all tasks at the end, %", "energy": "10⁻³ bits per energy"}
 TRIALS = {"quick": 8, "paper": 64}
 EPOCHS = {("quick", "lifelong"): 1, ("quick", "energy"): 2, ("paper", "lifelong"): 10, ("paper", "energy"): 50}
-# Table 4.1, with the published constants.
-TABLE = {
-    ("permuted", "mnist"): "86.14 ± 0.67",
-    ("split", "mnist"): "82.90 ± 0.01",
-    ("split", "fashion-mnist"): "91.98 ± 0.12",
-    ("permuted", "fashion-mnist"): "75.92 ± 0.37",
-}
 BEST, KNOWN = "best found", "published constants"
 
 
@@ -108,9 +100,11 @@ def drawn(objective: str, trials: int, seed: int) -> Constants:
         return [ends[0] + (ends[1] - ends[0]) * value for value in uniform(name)]
 
     if objective == "energy":
-        both = between("step", STEPS)
-        return {"p_up": both, "p_down": both, "weight_decay": [DECAYS[int(4 * v)] for v in uniform("weight_decay")]}
-    return {name: between(name, ends) for name, ends in (("p_up", STEPS), ("p_down", STEPS), ("p_freeze", FREEZE))}
+        both = between("step", SEARCH_STEPS)
+        decays = [SEARCH_DECAYS[int(len(SEARCH_DECAYS) * v)] for v in uniform("weight_decay")]
+        return {"p_up": both, "p_down": both, "weight_decay": decays}
+    ranges = {"p_up": SEARCH_STEPS, "p_down": SEARCH_STEPS, "p_freeze": SEARCH_FREEZE}
+    return {name: between(name, ends) for name, ends in ranges.items()}
 
 
 def sequence_of(config: Config, scenario: str, data: str, seeds: Sequence[int]) -> list[tasks.Task]:
@@ -202,9 +196,9 @@ def table(
     corrected = dict(zip(pairs, statistics.holm([test.p for test in pairs.values()]), strict=True))
     for (scenario, data), values in carried.items():
         where = f"{metric}; {scenario}, {data}"
-        known = TABLE.get((scenario, data)) if config.objective == "lifelong" else None
+        known = TABLE_4_1.get((scenario, data), {}) if config.objective == "lifelong" else {}
         rows.append(tables.row(BEST, where, values[0]))
-        rows.append(tables.row(KNOWN, where, values[1], known))
+        rows.append(tables.row(KNOWN, where, values[1], known.get("presynaptic")))
         if (scenario, data) in pairs:
             test, p = pairs[scenario, data], corrected[scenario, data]
             text = f"{where}: t = {test.t:.2f}, p = {test.p:.2g}, Holm {p:.2g}, g = {test.hedges_g:.1f}"

@@ -16,11 +16,10 @@ import synsim
 from synsim import statistics, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Presets, option
 from synsim.meters import energy, mutual_information
+from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
 from synsim.training import Session
 
-RATE = 0.05
-INITIAL = {"fixed": 0.4, "plastic": 0.25}
-CONSTANTS = {"p_up": 0.07, "p_down": 0.07, "g_lim": 0.001, "p_min": 0.25}
+INITIAL = {name: ENERGY_INITIAL[name] for name in ("fixed", "plastic")}
 SCOPES = ("batch", "sample")
 
 
@@ -36,7 +35,7 @@ class Config(PresetConfig):
     sites: tuple[int, ...] = option((1, 2, 5, 10), "release sites N per synapse")
     scopes: tuple[str, ...] = option(SCOPES, "one mask per batch, or per image", SCOPES)
     models: tuple[str, ...] = option(tuple(INITIAL), "release probabilities fixed, or plastic", tuple(INITIAL))
-    decay: float = option(0.01, "weight decay")
+    decay: float = option(DECAY, "weight decay")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     batch: int = option(100, "examples per step")
 
@@ -59,7 +58,9 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
     def trained(model: str, scope: str, sites: int) -> xarray.Dataset:
         net = network(config, task, model, scope, sites)
-        rule = synsim.PresynapticSGD(net, RATE, plastic=model == "plastic", weight_decay=config.decay, **CONSTANTS)
+        rule = synsim.PresynapticSGD(
+            net, ENERGY_RATES[model], plastic=model == "plastic", weight_decay=config.decay, **ENERGY_CONSTANTS
+        )
         phase = session.fit(
             f"{model}, {scope}, N = {sites}",
             net,

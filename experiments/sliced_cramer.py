@@ -19,17 +19,18 @@ from torch import Tensor, nn
 import synsim
 from synsim import streams, tables, tasks
 from synsim.networks import initialised
+from synsim.papers.kolouri2020 import DIGIT_EPOCHS, ENCODER, EXPONENTS, HIDDEN, RATE, SLICES
 from synsim.training import History, Protection, Session, fit
 from synsim.training.command import option, parse
 from synsim.training.session import PhaseStore
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "scp": ("sliced-cramer", {"slices": 100}),
+    "scp": ("sliced-cramer", {"slices": SLICES}),
     "mas": ("mas", {"of": "logits", "squared": True, "images": 1000}),
     "ewc": ("fisher", {"images": 1000}),
 }
 PARTS = {"permuted": ("scp", "mas", "ewc"), "encoder": ("scp", "mas")}
-RATE, AVERAGE = 1e-4, 0.5
+AVERAGE = 0.5
 BINS = np.linspace(-30, 10, 81)
 
 
@@ -43,8 +44,8 @@ class Config(PresetConfig):
             "encoder": (256, 32), "exponents": (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
         },
         "paper": {
-            "hidden": (1024, 512, 256), "tasks": 10, "epochs": 10, "rate": RATE, "digits": 10, "digit_epochs": 50,
-            "encoder": (1024, 1024, 1024, 256), "exponents": tuple(float(e) for e in range(-3, 10)),
+            "hidden": HIDDEN, "tasks": 10, "epochs": 10, "rate": RATE, "digits": 10, "digit_epochs": DIGIT_EPOCHS,
+            "encoder": ENCODER, "exponents": EXPONENTS,
         },
     }  # fmt: skip
     out: str = option("runs/sliced_cramer", "folder of the run")

@@ -24,6 +24,7 @@ from synsim import statistics, tables, tasks
 from synsim.data import Dataset
 from synsim.meters import atp_of_events, energy, mutual_information, transmission
 from synsim.networks import initialised
+from synsim.papers.schug2021 import ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
 from synsim.spiking import SpikingMLP, events, spikes_per_neuron, spiking_mlp
 from synsim.spiking.local import LocalMLP, random_feedback
 from synsim.synapses import evaluation
@@ -34,9 +35,7 @@ from synsim.training.session import PhaseStore
 NETWORKS = ("rate", "spiking")
 METHODS = ("plastic", "deterministic", "fixed")
 RULES = ("backprop", "local")
-INITIAL = {"plastic": 0.25, "deterministic": 1.0, "fixed": 0.4}
-RATES = {"rate": 0.05, "spiking": 0.03}
-CONSTANTS = {"p_up": 0.07, "p_down": 0.07, "g_lim": 0.001, "p_min": 0.25}
+RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
 FEEDBACK = 3.0
 TERMS = ("spikes", "release", "reversal")
 PERCENT, GIGA, MILLI = 100.0, 1e-9, 1000.0
@@ -148,7 +147,7 @@ def network(config: Config, model: Model, seen: Shown) -> nn.Module:
     """One replica per decay and seed."""
     widths = [*config.hidden, seen.data.classes]
     seeds = config.seeds * len(config.decays)
-    shared = {"p": INITIAL[model.method], "replicas": len(seeds), "device": config.device}
+    shared = {"p": ENERGY_INITIAL[model.method], "replicas": len(seeds), "device": config.device}
     if model.network == "rate":
         pixels = seen.rates.train[0:1].shape[-1]
         return initialised(synsim.mlp([pixels, *widths], **shared), seeds, sweep=True)
@@ -166,7 +165,7 @@ def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[
     decays = torch.tensor(config.decays, dtype=torch.float64).repeat_interleave(len(config.seeds))
     plastic = model.method == "plastic"
     rate = RATES[model.network] if config.learning_rate is None else config.learning_rate
-    rule = synsim.PresynapticSGD(net, rate, plastic=plastic, weight_decay=decays, **CONSTANTS)
+    rule = synsim.PresynapticSGD(net, rate, plastic=plastic, weight_decay=decays, **ENERGY_CONSTANTS)
 
     def go(store: PhaseStore) -> History:
         return fit(

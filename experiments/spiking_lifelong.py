@@ -23,6 +23,7 @@ from synsim import consolidation, forgetting, importance, statistics, tables, ta
 from synsim.data import Dataset
 from synsim.meters import energy
 from synsim.networks import initialised
+from synsim.papers.schug2021 import P_INITIAL
 from synsim.spiking import spiking_mlp
 from synsim.training import History, Phase, Protection, Session, fit
 from synsim.training.command import option, parse
@@ -35,7 +36,6 @@ METHODS = ("presynaptic", "none", "ewc")
 # 1e-4 to 0.02, p_freeze 0.85 to 0.97 (uniform). What matters is that p_up be several times p_down. Without protection
 # there is only the rate, which was tried at nine values from 0.0003 to 0.1 then: the grid below lies around its best.
 CONSTANTS = {"p_up": 0.02, "p_down": 0.003, "g_lim": 0.0004, "p_min": 0.25, "p_freeze": 0.91}
-P_INITIAL = 0.25
 EWC_IMAGES = 500
 
 

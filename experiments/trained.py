@@ -11,15 +11,12 @@ import synsim
 from synsim import records, tasks
 from synsim.meters import energy
 from synsim.networks import initialised
+from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_RATES, P_INITIAL
 from synsim.training import History, Phase, Session, fit
 from synsim.training.command import option, resolved
 from synsim.training.session import PhaseStore
 
 PHASE = "plastic"
-RATE = 0.05
-CONSTANTS = {"p_up": 0.07, "p_down": 0.07, "g_lim": 0.001, "p_min": 0.25}
-P_INITIAL = 0.25
-IMPORTANT = 0.9
 # What makes two of these networks the same.
 SAME = ("data", "seeds", "epochs", "hidden", "batch", "decay")
 
@@ -31,7 +28,7 @@ class TrainedConfig(PresetConfig):
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 5}, "paper": {"epochs": 50}}
     hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
     batch: int = option(100, "examples per step")
-    decay: float = option(0.01, "weight decay (the default of the published code)", neutral=True)
+    decay: float = option(DECAY, "weight decay (the default of the published code)", neutral=True)
     source: str | None = option(
         None, "run folder of another of these scripts whose trained network is taken", neutral=True
     )
@@ -50,7 +47,7 @@ def trained(config: TrainedConfig, session: Session) -> tuple[nn.Module, tasks.T
     net = untrained(config, task)
 
     def go(store: PhaseStore) -> History:
-        rule = synsim.PresynapticSGD(net, RATE, weight_decay=config.decay, **CONSTANTS)
+        rule = synsim.PresynapticSGD(net, ENERGY_RATES["plastic"], weight_decay=config.decay, **ENERGY_CONSTANTS)
         return fit(
             net,
             rule,

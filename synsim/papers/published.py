@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synsim._checks import require, whole, within
-from synsim._doors import check_fields
+from synsim._doors import check_fields, typed
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,25 @@ class Published:
         require(self.text.isprintable(), f"text must be one line, got {self.text!r}.")
 
     def __str__(self) -> str:
-        """The value as its table has it: as many digits as the standard error.
+        """The value as the paper prints it.
 
         Returns:
             `text` where there is one.
         """
-        if self.text:
-            return self.text
-        if self.sem is None:
-            return f"{self.mean:g}"
-        return f"{self.mean:.{digits(self.sem)}f} ± {self.sem:.{digits(self.sem)}f}"
+        return self.text or self.printed(max(_decimals(self.mean), _decimals(self.sem or 0.0)))
+
+    @typed
+    def printed(self, digits: int) -> str:
+        """Mean and standard error with so many digits.
+
+        Args:
+            digits: after the point.
+
+        Returns:
+            Such as "82.90 ± 0.01", with a minus sign instead of a hyphen.
+        """
+        mean = f"{self.mean:.{whole(digits, 'digits', 0, 20)}f}".replace("-", "−")
+        return mean if self.sem is None else f"{mean} ± {self.sem:.{digits}f}"
 
     def reference(self) -> dict[str, Any]:
         """The value for a row of `summary.json`.
@@ -58,14 +67,7 @@ class Published:
         return {"mean": self.mean, "sem": self.sem, "n": self.n, "source": self.source}
 
 
-def digits(error: float) -> int:
-    """Digits behind the point of a standard error as a table of a paper has it, at least two.
-
-    Args:
-        error: the standard error.
-
-    Returns:
-        Their number.
-    """
-    shown = f"{error:.10f}".rstrip("0")
-    return max(2, len(shown) - shown.index(".") - 1)
+def _decimals(value: float) -> int:
+    # Digits after the point of the shortest decimal number that is this one.
+    places = f"{value:.15f}".rstrip("0") if abs(value) < 1e-4 else repr(float(value)).removesuffix(".0")
+    return len(places.partition(".")[2])

@@ -8,6 +8,7 @@
 Nothing here reads a clock: the same runs make the same page, byte for byte.
 """
 
+from synsim.papers import Published
 from synsim.report.assess import Finding, Line, assess
 from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
 from synsim.report.chapter import CHAPTER
@@ -18,7 +19,7 @@ from synsim.report.page import page
 from synsim.report.readers import READERS, Sample
 from synsim.report.runs import Run, Skipped, collect, merged
 from synsim.report.studies import STUDIES, Study, studies
-from synsim.report.verdict import RULE, Published, of_limit, of_order, of_pair, of_value
+from synsim.report.verdict import RULE, of_limit, of_order, of_pair, of_value
 
 __all__ = [
     "CHAPTER",

@@ -250,7 +250,7 @@ def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[
 def _published(claim: Claim) -> str:
     match claim:
         case Value() | Difference():
-            return claim.published.text(claim.digits)
+            return claim.published.printed(claim.digits)
         case Order() | Limit():
             return claim.published
         case Apart():

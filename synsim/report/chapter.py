@@ -4,6 +4,7 @@ The values are the paper's (Schug, Benzing & Steger 2021); those of its code are
 its own settings. Values of three runs unless said otherwise.
 """
 
+from synsim.papers.schug2021 import GHOST, PERCEPTRON_AVERAGE, PERCEPTRON_TASK_1, PERCEPTRON_TEST, RECORDED
 from synsim.report import verdict
 from synsim.report.claims import Apart, Claim, Difference, Item, Note, Order, Shown, Value
 from synsim.report.energy_items import (
@@ -20,12 +21,9 @@ from synsim.report.energy_items import (
 )  # fmt: skip
 from synsim.report.lifelong_items import CONTINUOUS, FIRST_TASK, PER_TASK, PROBABILITIES, TABLE
 from synsim.report.remarks import reversal
-from synsim.report.verdict import Published
 
 SCHEMA = Item("Fig. 4.4a", "A drawing of the tasks of Split MNIST: nothing is measured.", verdict=verdict.SCHEMATIC)
 
-GHOSTS = {"split": Published(-1.4, 1.4 / 3.44), "permuted": Published(-5.6, 5.6 / 6.72)}
-STARS = {"split": "t = 3.44, p < 0.05", "permuted": "t = 6.72, p < 0.01"}
 VARIANTS = ("full", "no freezing", "no modulation", "neither", "ghost (code)", "ghost (expected)", "not normalised")
 
 
@@ -38,9 +36,10 @@ def ablation(scenario: str) -> Item:
     Returns:
         The item; the published error is rebuilt from the printed t.
     """
-    orders = [("full", "ghost (code)", f"larger ({STARS[scenario]})"), ("full", "neither", "larger, p < 0.05")]
+    printed = GHOST[scenario].text.partition(" ")[2]
+    orders = [("full", "ghost (code)", f"larger {printed}"), ("full", "neither", "larger, p < 0.05")]
     claims: list[Claim] = [
-        Difference(f"{ghost} − full, points", ("final", ghost), ("final", "full"), GHOSTS[scenario], 1)
+        Difference(f"{ghost} − full, points", ("final", ghost), ("final", "full"), GHOST[scenario], 1)
         for ghost in ("ghost (code)", "ghost (expected)")
     ]
     claims += [Order(f"accuracy: {a} over {b}", ("final", a), ("final", b), text) for a, b, text in orders]
@@ -81,11 +80,6 @@ def ablation(scenario: str) -> Item:
     )
 
 
-TASK_1 = {
-    "standard": (0.927, 0.889, 0.850, 0.824),
-    "presynaptic": (0.989, 0.960, 0.924, 0.878),
-}
-AVERAGES = {"standard": Published(0.8862, 0.0046, 10), "presynaptic": Published(0.9174, 0.0046, 10)}
 PERCEPTRON = Item(
     "Fig. 4.5b,c",
     "The lifelong perceptron remembers its first task better with presynaptic consolidation (b), and all five on "
@@ -95,13 +89,16 @@ PERCEPTRON = Item(
     data="patterns",
     config={"inputs": 1000, "patterns": 100},
     claims=(
-        *(Value(f"accuracy over five tasks, {name} (c)", ("average", name), AVERAGES[name], 4) for name in AVERAGES),
-        Order("accuracy over five tasks: presynaptic over standard (c)", ("average", "presynaptic"),
-              ("average", "standard"), "larger, t = 4.54, p = 2.5e−4"),
         *(
-            Value(f"accuracy on task 1 after task {k}, {name} (b)", ("task 1", name, str(k)), Published(mean, n=10), 3)
-            for name, means in TASK_1.items()
-            for k, mean in enumerate(means, start=2)
+            Value(f"accuracy over five tasks, {name} (c)", ("average", name), one, 4)
+            for name, one in PERCEPTRON_AVERAGE.items()
+        ),
+        Order("accuracy over five tasks: presynaptic over standard (c)", ("average", "presynaptic"),
+              ("average", "standard"), f"larger, {PERCEPTRON_TEST}"),
+        *(
+            Value(f"accuracy on task 1 after task {k}, {name} (b)", ("task 1", name, str(k)), one, 3)
+            for name, each in PERCEPTRON_TASK_1.items()
+            for k, one in enumerate(each[1:], start=2)
         ),
         Order("gap at 25 % of the capacity over the gap at 100 %", ("gap", "25%"), ("gap", "100%"), "shrinks"),
     ),
@@ -117,10 +114,10 @@ PERCEPTRON = Item(
     ),
     remarks=(reversal,),
 )  # fmt: skip
-RECORDED = Item(
+SYNAPSES = Item(
     "Fig. 4.9",
     "In recorded cortical synapses the expected strength changes less where the initial release probability is higher: "
-    "Pearson r = −0.4416, p < 0.01. The numbers need the recordings (Sjöström et al. 2001, as published by Costa et "
+    f"{RECORDED}. The numbers need the recordings (Sjöström et al. 2001, as published by Costa et "
     "al. 2017, doi:10.5061/dryad.p286g), which are not ours to ship. "
     "`python analysis/recorded_synapses.py FILE.csv` does the analysis on them.",
     verdict=verdict.DATA,
@@ -128,7 +125,7 @@ RECORDED = Item(
 
 CHAPTER = (
     ENERGY, IMPORTANCE, LESIONS, NEURONS, LESS_DECAY[0], SCHEMA, FIRST_TASK, ablation("split"), ablation("permuted"),
-    PERCEPTRON, SWEEP, RELEASE, START, ROBUST, SIDES_ITEM, LESS_DECAY[1], PER_TASK, PROBABILITIES, RECORDED, *TABLE,
+    PERCEPTRON, SWEEP, RELEASE, START, ROBUST, SIDES_ITEM, LESS_DECAY[1], PER_TASK, PROBABILITIES, SYNAPSES, *TABLE,
     CONTINUOUS,
 )  # fmt: skip
 """In the order of the paper."""

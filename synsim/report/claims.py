@@ -6,7 +6,7 @@ from typing import Any
 
 from synsim._checks import choice, whole, within
 from synsim._doors import check_fields
-from synsim.report.verdict import Published
+from synsim.papers import Published
 
 Key = tuple[str, ...]
 """Names a measurement of a run, such as ("final", "presynaptic"); see `readers`."""

@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 
+from synsim.papers.schug2021 import CORRELATION, DECAY, ENERGY_RATES, KS_D, KS_P
 from synsim.report.claims import Grid, Item, Limit, Note, Order, Shown, Value
 from synsim.report.remarks import without_training
-from synsim.report.verdict import Published
 
 MODELS = ("plastic", "deterministic", "fixed")
 PLASTIC = Note(
-    "The deterministic network has its own learning rate (0.08; the others 0.05) and the release probabilities move by "
+    f"The deterministic network has its own learning rate ({ENERGY_RATES['deterministic']}; the others "
+    f"{ENERGY_RATES['plastic']}) and the release probabilities move by "
     "the published code's rule, whose steps shrink towards 1; both are in the code, not in the text. The published "
     "code sums the sampled weights of the fixed-release network, we its expected strengths."
 )
 DECAY_UNKNOWN = Note(
-    "The paper does not say which weight decay underlies this figure; 0.01 is the default of its code "
+    f"The paper does not say which weight decay underlies this figure; {DECAY} is the default of its code "
     "(`--decay` sets another).",
     always=True,
 )
@@ -43,7 +44,7 @@ IMPORTANCE = Item(
     "Fisher information than the others. The values are in a picture only.",
     "importance_of_release",
     "python experiments/importance_of_release.py --preset paper",
-    prefer={"decay": 0.01},
+    prefer={"decay": DECAY},
     claims=(
         Limit("synapses with p ≥ 0.9, %", ("share", "high"), "<", 50.0, "few: fewer than half"),
         Order("mean |w̄|: p ≥ 0.9 over p < 0.9", ("energy", "high"), ("energy", "low")),
@@ -74,7 +75,7 @@ LESIONS = Item(
     "are in a picture only; the orders beside these two are ours.",
     "lesions",
     "python experiments/lesions.py --preset paper",
-    prefer={"decay": 0.01},
+    prefer={"decay": DECAY},
     claims=(
         Order("accuracy, mean over all fractions, %: low p first over random", ("mean", "p"), ("mean", "random")),
         Order("accuracy with 50 % silenced, %: low p first over random", ("50 %", "p"), ("50 %", "random")),
@@ -89,6 +90,7 @@ LESIONS = Item(
     "of the network with other release probabilities.",
     notes=(DECAY_UNKNOWN,),
 )
+NO_DIFFERENCE = f"p = {KS_P['output inputs']}"
 SIDES = ("input outputs", "hidden 1 inputs", "hidden 1 outputs", "hidden 2 inputs", "hidden 2 outputs")
 NEURON_NOTES = (
     DECAY_UNKNOWN,
@@ -97,23 +99,22 @@ NEURON_NOTES = (
         "medians over several shuffles. D moves in steps of one neuron."
     ),
 )
-ONE_RUN = {"n": 1}
 NEURONS = Item(
     "Fig. 4.3a–c",
     "Some neurons have very many important inputs and others very few (a), more of both than with shuffled synapses "
     "(b); and neurons with many important inputs have many important outputs (c).",
     "neurons",
     "python experiments/neurons.py --preset paper",
-    config={"decay": 0.01},
+    config={"decay": DECAY},
     claims=(
-        Value("Kolmogorov-Smirnov D, inputs of hidden layer 2 (a)", ("D", SIDES[3]), Published(0.505, **ONE_RUN), 3),
+        Value("Kolmogorov-Smirnov D, inputs of hidden layer 2 (a)", ("D", SIDES[3]), KS_D[SIDES[3]], 3),
         Limit("its p value, in every run", ("p", SIDES[3]), "<", 0.01, "p < 0.01"),
         Order("highly important neurons, %: true over shuffled (b)", ("highly", SIDES[3], "true"),
               ("highly", SIDES[3], "shuffled")),
         Order("lowly important neurons, %: true over shuffled (b)", ("lowly", SIDES[3], "true"),
               ("lowly", SIDES[3], "shuffled")),
         Value("r of important inputs and outputs, hidden layer 1 (c)", ("r", "hidden 1"),
-              Published(0.9390, **ONE_RUN), 4),
+              CORRELATION["hidden 1"], 4),
         Limit("p of no correlation, layer 1, in every run (test of ours)", ("p of r", "hidden 1"), "<", 0.01, "–"),
     ),
     figure=("neurons", "neurons"),
@@ -124,20 +125,22 @@ NEURONS = Item(
 SIDES_ITEM = Item(
     "Fig. 4.7a,b",
     "The same for all layers: important synapses per neuron differ from shuffled ones (p < 0.01) on every side but the "
-    "ten output neurons (p = 0.41), and inputs correlate with outputs in both hidden layers.",
+    f"ten output neurons ({NO_DIFFERENCE}), and inputs correlate with outputs in both hidden layers.",
     "neurons",
     "python experiments/neurons.py --preset paper",
-    config={"decay": 0.01},
+    config={"decay": DECAY},
     claims=(
         *(Limit(f"Kolmogorov-Smirnov p, {side}", ("p", side), "<", 0.01, "p < 0.01") for side in SIDES),
-        Limit("Kolmogorov-Smirnov p, output inputs", ("p", "output inputs"), ">", 0.05, "p = 0.41: no difference"),
-        Value("r of important inputs and outputs, hidden layer 1", ("r", "hidden 1"), Published(0.9390, **ONE_RUN), 4),
-        Value("r of important inputs and outputs, hidden layer 2", ("r", "hidden 2"), Published(0.7999, **ONE_RUN), 4),
+        Limit("Kolmogorov-Smirnov p, output inputs", ("p", "output inputs"), ">", 0.05,
+              f"{NO_DIFFERENCE}: no difference"),
+        Value("r of important inputs and outputs, hidden layer 1", ("r", "hidden 1"), CORRELATION["hidden 1"], 4),
+        Value("r of important inputs and outputs, hidden layer 2", ("r", "hidden 2"), CORRELATION["hidden 2"], 4),
         Limit("p of no correlation, layer 2, in every run (test of ours)", ("p of r", "hidden 2"), "<", 0.01, "–"),
     ),
     figure=("neurons", "neurons_sides"),
     alt="Six histograms of important synapses per neuron, true and shuffled: inputs and outputs of every layer.",
-    notes=(*NEURON_NOTES, Note("With ten output neurons D moves in steps of 0.1: 0.4 gives the published p = 0.41, "
+    notes=(*NEURON_NOTES, Note("With ten output neurons D moves in steps of 0.1: 0.4 gives the published "
+                               f"{NO_DIFFERENCE}, "
                                "and the next step, 0.5, gives p = 0.17.", always=True)),
 )  # fmt: skip
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from synsim import statistics
+from synsim.papers import Published, schug2021
+from synsim.papers.schug2021 import CODE_4_1, CONSTANTS, TABLE_4_1
 from synsim.report.assess import METHODS
 from synsim.report.claims import Claim, Grid, Item, Note, Order, Shown, Value
-from synsim.report.verdict import Published
 
 NAMES = {
     "presynaptic": "presynaptic consolidation",
@@ -14,41 +15,6 @@ NAMES = {
     "bgd": "BGD",
     "ewc": "EWC",
     "joint": "joint training",
-}
-COLUMNS: dict[tuple[str, str], dict[str, Published]] = {
-    ("split", "mnist"): {
-        "presynaptic": Published(82.90, 0.01),
-        "none": Published(77.68, 0.31),
-        "bgd": Published(80.44, 0.45),
-        "ewc": Published(70.41, 4.20),
-        "joint": Published(98.55, 0.10),
-    },
-    ("split", "fashion-mnist"): {
-        "presynaptic": Published(91.98, 0.12),
-        "none": Published(88.76, 0.45),
-        "bgd": Published(89.54, 0.88),
-        "ewc": Published(76.89, 1.05),
-        "joint": Published(97.67, 0.09),
-    },
-    ("permuted", "mnist"): {
-        "presynaptic": Published(86.14, 0.67),
-        "none": Published(79.60, 0.43),
-        "bgd": Published(89.73, 0.52),
-        "ewc": Published(89.58, 0.53),
-        "joint": Published(97.33, 0.08),
-    },
-    ("permuted", "fashion-mnist"): {
-        "presynaptic": Published(75.92, 0.37),
-        "none": Published(72.13, 0.75),
-        "bgd": Published(78.45, 0.15),
-        "ewc": Published(77.44, 0.41),
-        "joint": Published(87.33, 0.07),
-    },
-}
-# One run of the published code with its own settings.
-CODE = {
-    ("split", "mnist"): {"presynaptic": 83.1, "none": 80.3},
-    ("permuted", "mnist"): {"presynaptic": 86.8},
 }
 TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 OVER_ALL = "accuracy over all tasks, %"
@@ -63,13 +29,14 @@ SEARCHED = Note(
 )
 RULE = Note(
     "Where paper and code differ we follow the code: steps of p shrink towards 1 (the paper prints constant ones), "
-    "p_up and p_down are the other way round than printed, and freezing starts at 0.9353. Its networks have fixed "
-    "random biases, which the paper does not mention and ours do not have (`--bias`).",
+    f"p_up and p_down are the other way round than printed, and freezing starts at {CONSTANTS['p_freeze']}. Its "
+    "networks have fixed random biases, which the paper does not mention and ours do not have (`--bias`).",
     about=(f"{OVER_ALL}: presynaptic", "accuracy: ", "accuracy on task 1"),
 )
 UNPROTECTED = Note(
-    "The published value of Split MNIST without consolidation (77.68) is not what the published code gives with its "
-    "own settings (Adam with rate 1e−6: 80.3, one seed). We use these settings, and do not tune towards the printed "
+    f"The published value of Split MNIST without consolidation ({TABLE_4_1['split', 'mnist']['none'].mean}) is not "
+    "what the published code gives with its own settings (Adam with rate 1e−6: "
+    f"{CODE_4_1['split', 'mnist']['none']}, one seed). We use these settings, and do not tune towards the printed "
     "value.",
     always=True,
 )
@@ -109,14 +76,14 @@ def column(scenario: str, data: str) -> tuple[Claim, ...]:
     Returns:
         The claims.
     """
-    published = COLUMNS[scenario, data]
+    published = TABLE_4_1[scenario, data]
     claims: list[Claim] = []
     for name in METHODS:
         claims.append(Value(f"{OVER_ALL}: {NAMES[name]}", ("final", name), published[name]))
-        code = CODE.get((scenario, data), {}).get(name)
+        code = CODE_4_1.get((scenario, data), {}).get(name)
         if code is not None:
             label = f"{OVER_ALL}: {NAMES[name]}, against the published code (one seed)"
-            claims.append(Value(label, ("final", name), Published(code, n=1), 1))
+            claims.append(Value(label, ("final", name), code, 1))
     return (*claims, *orders(scenario, data))
 
 
@@ -130,7 +97,7 @@ def orders(scenario: str, data: str) -> tuple[Claim, ...]:
     Returns:
         The claims.
     """
-    published, own = COLUMNS[scenario, data], "presynaptic"
+    published, own = TABLE_4_1[scenario, data], "presynaptic"
     claims: list[Claim] = []
     for name in (name for name in METHODS if name != own):
         larger, smaller = sorted((own, name), key=lambda one: -published[one].mean)
@@ -144,7 +111,7 @@ def orders(scenario: str, data: str) -> tuple[Claim, ...]:
 def _rebuilt(larger: Published, smaller: Published) -> str:
     # The t test that follows from the printed means and standard errors.
     found = statistics.from_summary(
-        larger.mean, larger.sem or 0.0, larger.n, smaller.mean, smaller.sem or 0.0, smaller.n
+        larger.mean, larger.sem or 0.0, larger.n or 0, smaller.mean, smaller.sem or 0.0, smaller.n or 0
     )
     return f"larger by {found.difference:.2f} (t = {found.t:.2f}, p = {found.p:.1g})".replace("-", "−")
 
@@ -195,7 +162,7 @@ FIRST_TASK = _item(
             for name in ("presynaptic", "none", "bgd", "ewc")
         ),
         *(
-            Value(f"{OVER_ALL}: {NAMES[name]} (c)", ("final", name), COLUMNS["split", "mnist"][name])
+            Value(f"{OVER_ALL}: {NAMES[name]} (c)", ("final", name), TABLE_4_1["split", "mnist"][name])
             for name in METHODS
         ),
         *orders("split", "mnist"),
@@ -253,15 +220,19 @@ def _column(number: int, scenario: str, data: str) -> list[Item]:
     ]
 
 
-TABLE = tuple(item for number, key in enumerate(COLUMNS, start=1) for item in _column(number, *key))
+TABLE = tuple(item for number, key in enumerate(TABLE_4_1, start=1) for item in _column(number, *key))
 CONTINUOUS = Item(
     "Continuous Permuted MNIST (text)",
-    "Permuted tasks that pass into one another, without boundaries: mean accuracy 0.8539 ± 0.006. The network without "
-    "consolidation is ours.",
+    "Permuted tasks that pass into one another, without boundaries: mean accuracy "
+    f"{schug2021.CONTINUOUS['mnist', 'presynaptic']} %. The network without consolidation is ours.",
     "continuous",
     "python experiments/continuous.py --preset paper",
     claims=(
-        Value(f"{OVER_ALL}: presynaptic consolidation", ("final", "presynaptic"), Published(85.39, 0.6)),
+        Value(
+            f"{OVER_ALL}: presynaptic consolidation",
+            ("final", "presynaptic"),
+            schug2021.CONTINUOUS["mnist", "presynaptic"],
+        ),
         Shown(f"{OVER_ALL}: no consolidation (ours)", ("final", "none")),
         Shown(f"{OVER_ALL}: BGD (ours)", ("final", "bgd")),
     ),

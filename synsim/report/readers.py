@@ -8,11 +8,10 @@ import xarray
 from numpy.typing import NDArray
 from scipy import stats
 
+from synsim.papers.schug2021 import DECAY
 from synsim.report.claims import Key
 
 Array = NDArray[np.float64]
-DECAY = 0.01
-"""The weight decay at which the energies of different models are compared: the default of the published code."""
 
 
 class Sample(NamedTuple):

@@ -1,10 +1,10 @@
 """The rule by which a measured value is called the published one, or not."""
 
 import math
-from typing import NamedTuple
 
 from synsim._checks import require, whole
 from synsim._doors import typed
+from synsim.papers import Published
 
 WITHIN = "within 2 s.e."
 SAME = "same order"
@@ -39,32 +39,6 @@ run": no run with it was given. A verdict on a run that is shorter or smaller th
 number from another data set is not compared."""
 
 
-class Published(NamedTuple):
-    """A published value.
-
-    Attributes:
-        mean: the value.
-        sem: its standard error, or None if none was printed.
-        n: the number of runs.
-    """
-
-    mean: float
-    sem: float | None = None
-    n: int = 3
-
-    def text(self, digits: int) -> str:
-        """The value as it is printed.
-
-        Args:
-            digits: after the point.
-
-        Returns:
-            Such as "82.90 ± 0.01".
-        """
-        mean = f"{self.mean:.{digits}f}".replace("-", "−")
-        return mean if self.sem is None else f"{mean} ± {self.sem:.{digits}f}"
-
-
 @typed
 def combined_error(sem: float, n: int, published: Published) -> float:
     """The standard error of the difference between ours and the published value.
@@ -81,15 +55,15 @@ def combined_error(sem: float, n: int, published: Published) -> float:
         ValueError: if a number of runs or an error is negative.
     """
     whole(n, "n", 0)
-    whole(published.n, "the published n")
     for value, name in ((sem, "sem"), (published.sem, "the published sem")):
         known = math.nan if value is None else value
         require(math.isnan(known) or 0 <= known < math.inf, f"{name} must be an error, 0 or more, got {value!r}.")
     theirs = math.nan if published.sem is None else published.sem
+    runs = math.nan if published.n is None else published.n
     if math.isnan(theirs):
-        theirs = sem * math.sqrt(n / published.n)
+        theirs = sem * math.sqrt(n / runs)
     if math.isnan(sem) and n:
-        sem = theirs * math.sqrt(published.n / n)
+        sem = theirs * math.sqrt(runs / n)
     return math.hypot(sem, theirs)
 
 

@@ -3,6 +3,7 @@
 import math
 
 from synsim import statistics
+from synsim.papers import Published
 from synsim.report import verdict
 
 NOTHING = "–"
@@ -25,7 +26,7 @@ def mean(value: float | None, sem: float | None) -> str:
     return text.replace("-", "−")
 
 
-def distance(value: float, sem: float, n: int, published: verdict.Published) -> str:
+def distance(value: float, sem: float, n: int, published: Published) -> str:
     """Ours minus theirs, also in combined standard errors.
 
     Args:

@@ -1,0 +1,18 @@
+"""Kolouri, Ketz, Soltoggio & Pilly 2020, "Sliced Cramér synaptic consolidation", ICLR.
+
+The whole title: "Sliced Cramér synaptic consolidation for preserving deeply learned representations".
+Its results are curves only: there are constants here, and no published value.
+"""
+
+HIDDEN = (1024, 512, 256)
+"""Widths of the classifier's hidden layers (Fig. 3)."""
+ENCODER = (1024, 1024, 1024, 256)
+"""Layers of the encoder; the decoder mirrors them (Fig. 4)."""
+RATE = 1e-4
+"""Learning rate of Adam, in both."""
+EXPONENTS = tuple(float(exponent) for exponent in range(-3, 10))
+"""Strengths that are tried, as powers of ten."""
+DIGIT_EPOCHS = 50
+"""Passes over each digit of the auto-encoder."""
+SLICES = 100
+"""Random directions of an estimate."""
