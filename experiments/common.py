@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,19 +11,38 @@ import xarray
 from torch import Tensor, nn
 
 import synsim
-from synsim import tables
+from synsim import importance, tables
 from synsim._console import steady
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig as PresetConfig
 from synsim.experiment import Presets as Presets
 from synsim.experiment.frame import EXPECTED, Run
+from synsim.importance import Importance
 from synsim.tasks import Task
 from synsim.training import Phase, Session
-from synsim.training.command import RunConfig, fail
+from synsim.training.command import RunConfig, fail, option
 from synsim.training.stopping import Stop
 
+# A replica that was not run has no result; all else that is missing is NaN.
+FILL = {"failed": True}
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenConfig(PresetConfig):
+    """Options of an experiment that chooses the strengths of its protection, on seeds that it does not report."""
+
+    selection: tuple[int, ...] = option((), "seeds on which strengths are chosen; they are not reported")
+
+    def __post_init__(self) -> None:
+        """Check that no seed chooses and is reported."""
+        super().__post_init__()
+        both = sorted(set(self.selection) & set(self.seeds))
+        if both:
+            raise ValueError(
+                f"seeds {both} are in --selection and in --seeds; a strength must be chosen on other seeds."
+            )
 
 
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
@@ -71,6 +91,25 @@ def combine(phases: Sequence[Phase]) -> xarray.Dataset:
     )
 
 
+def placed(dataset: xarray.Dataset) -> xarray.Dataset:
+    """The same with places along the axes of tasks: where each seed has tasks of its own, their names say nothing."""
+    axes = [axis for axis in ("task", "after_task", "test_task") if axis in dataset.dims]
+    return dataset.assign_coords({axis: range(dataset.sizes[axis]) for axis in axes})
+
+
+def final(dataset: xarray.Dataset) -> xarray.DataArray:
+    """Accuracy over all tasks at the end, in per cent; NaN for a replica that failed."""
+    ended = dataset.accuracy.where(~dataset.failed).isel(after_task=-1, drop=True)
+    accuracy: xarray.DataArray = 100 * ended.mean("test_task", skipna=False)
+    return accuracy
+
+
+def best(curves: xarray.DataArray, *, most: bool = True) -> xarray.DataArray:
+    """The curve of each seed over strengths, at the strength with the best mean over seeds, which stays beside it."""
+    mean = curves.mean("seed", skipna=False)
+    return curves.sel(strength=float((mean.idxmax if most else mean.idxmin)("strength")))
+
+
 def end(dataset: xarray.Dataset) -> xarray.Dataset:
     """What a phase with one task measured at its end."""
     return dataset.isel(task=0, epoch=-1, after_task=0, test_task=0, drop=True)
@@ -91,7 +130,15 @@ def nested(made: Callable[..., xarray.Dataset], **axes: Sequence[Any]) -> xarray
         compat="equals",
         join="outer",
         combine_attrs="drop_conflicts",
+        fill_value=FILL,
     )
+
+
+def importance_of(name: str, tasks: Sequence[Task], **options: Any) -> Importance:
+    """An importance whose `images` are as many as asked for, or as many as every task has."""
+    if "images" in options:
+        options["images"] = min(options["images"], *(len(task.train) for task in tasks))
+    return importance.make(name, **options)
 
 
 def flat_p(net: nn.Module) -> Tensor:

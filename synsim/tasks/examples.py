@@ -13,15 +13,41 @@ from synsim._doors import check_fields, shown, typed
 class Data(Protocol):
     """What a data set must offer; `synsim.data.load` returns one."""
 
-    name: str
-    x_train: Tensor
-    y_train: Tensor
-    x_test: Tensor
-    y_test: Tensor
-    classes: int
-    levels: int
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+
+    @property
+    def x_train(self) -> Tensor:
+        """Images to learn from, [N, ...]."""
+
+    @property
+    def y_train(self) -> Tensor:
+        """Their labels, int64 [N]."""
+
+    @property
+    def x_test(self) -> Tensor:
+        """Images to be tested on."""
+
+    @property
+    def y_test(self) -> Tensor:
+        """Their labels."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def levels(self) -> int:
+        """Highest pixel value possible."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of the training pixels per channel, after division by `levels`."""
+
+    @property
+    def sd(self) -> tuple[float, ...]:
+        """Their standard deviation per channel, after division by `levels`."""
 
 
 PIXELS = ("standard", "unit")
