@@ -5,27 +5,26 @@ Protocol: Split MNIST, classes assigned to tasks at random per seed, 784-400-400
 Fishers. All strengths of a variant are replicas of one program.
 """
 
-import itertools
 import time
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import xarray
-from common import PresetConfig, Presets, finish, load, run
+from common import best, final, importance_of, load, nested, placed
 from torch import Tensor, nn
 
 import synsim
-from synsim import streams, tables, tasks
+from synsim import Sweep, consolidation, streams, tables, tasks
+from synsim.experiment import Experiment, PresetConfig, Presets, option
 from synsim.importance import Importance
 from synsim.networks import initialised
 from synsim.papers.vandeven2025 import ACCURACY, BATCH, ITERATIONS, RATE
-from synsim.training import History, Protection, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
+from synsim.tasks import Task
+from synsim.training import Protection, Session
 
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "exact": ("fisher", {"labels": "exact"}),
     "exact-500": ("fisher", {"labels": "exact", "images": 500}),
     "sample": ("fisher", {"labels": "sampled"}),
@@ -40,8 +39,8 @@ class Config(PresetConfig):
 
     CHOICES: ClassVar[tuple[str, ...]] = ("variants",)
     PRESETS: ClassVar[Presets] = {
-        "quick": {"iterations": 500, "exponents": tuple(np.arange(0, 10.5, 1.0).tolist())},
-        "paper": {"iterations": ITERATIONS, "exponents": tuple(np.arange(0, 13.5, 1.0).tolist())},
+        "quick": {"iterations": 500, "exponents": tuple(float(e) for e in range(11))},
+        "paper": {"iterations": ITERATIONS, "exponents": tuple(float(e) for e in range(14))},
     }
     out: str = option("runs/fisher_variants", "folder of the run")
     variants: tuple[str, ...] = option((*VARIANTS, "none"), "variants to compare", (*VARIANTS, "none"), neutral=True)
@@ -51,34 +50,7 @@ class Config(PresetConfig):
     batch: int = option(BATCH, "examples per step")
 
 
-class Timed(Importance):
-    """An importance that keeps the time its latest estimate took."""
-
-    def __init__(self, inner: Importance) -> None:
-        self.inner, self.seconds = inner, 0.0
-
-    def estimate(
-        self, net: nn.Module, x: object, y: Tensor | None = None, *, head: int | None = None
-    ) -> dict[str, Tensor]:
-        """Measure, and time it."""
-        start = time.perf_counter()
-        found = self.inner.estimate(net, x, y, head=head)
-        self.seconds = time.perf_counter() - start
-        return found
-
-
-def network(config: Config, seed: int, replicas: int, heads: int, inputs: int) -> nn.Module:
-    """Trunk and one head per task, without stochastic release, alike in all replicas."""
-    layers: list[nn.Module] = []
-    sizes = [inputs, *config.hidden]
-    kind = {"p": 1.0, "bias": True, "replicas": replicas, "device": config.device}
-    for before, after in itertools.pairwise(sizes):
-        layers += [synsim.BernoulliLinear(before, after, **kind), nn.ReLU()]
-    net = synsim.MultiHead(nn.Sequential(*layers), [synsim.BernoulliLinear(sizes[-1], 2, **kind) for _ in range(heads)])
-    return initialised(net, (seed,) * replicas, sweep=True)
-
-
-def sequence(config: Config, seed: int) -> list[tasks.Task]:
+def sequence_of(config: Config, seed: int) -> list[Task]:
     """Five tasks of two classes each, in an order of the seed."""
     data = load(config)
     order = streams.permutation(streams.keys("order", [seed], "classes"), data.classes)[0].tolist()
@@ -86,104 +58,113 @@ def sequence(config: Config, seed: int) -> list[tasks.Task]:
     return tasks.split(data, pairs=pairs, heads="separate", pixels="unit", device=config.device)
 
 
-def train(config: Config, variant: str, seed: int, session: Session) -> xarray.Dataset:
-    """One variant and seed over all strengths."""
-    tests = sequence(config, seed)
-    strengths = torch.tensor([0.0] if variant == "none" else [10.0**e for e in config.exponents], dtype=torch.float64)
-    net = network(config, seed, len(strengths), len(tests), tests[0].train[0:1].shape[-1])
-    optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
-    protection, importance = None, None
-    if variant != "none":
-        name, options = VARIANTS[variant]
-        importance = Timed(synsim.importance.make(name, **fitting(options, tests), seed=seed))
-        protection = Protection(
-            importance,
-            synsim.consolidation.make("penalty", strength=strengths, factor=0.5),
-            after_task={
-                "importance_sum": lambda net, task, found: total(found["importance"]),
-                "importance_seconds": lambda net, task, found: torch.full_like(strengths, importance.seconds),
-            },
-        )
-
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            optimiser,
-            tests,
-            seeds=(seed,) * len(strengths),
-            steps=config.iterations,
-            batch=config.batch,
-            samples=1,
-            protection=protection,
-            store=store,
-            test_every_epoch=False,
-            progress=None if config.quiet else f"{variant}, seed {seed}",
-        )
-
-    phase = session.phase(f"{variant}/{seed}", net, go, keep=False, sweep=True)
-    found = phase.dataset[["accuracy", "failed"]].drop_vars(["seed", "replica"])
-    seconds = np.nansum(phase.dataset.seconds.values) / len(strengths)
-    sums = phase.dataset.get("importance_sum")
-    spent = 0.0 if sums is None else float(phase.dataset.importance_seconds[0].sum()) / len(strengths)
-    # Names of tasks differ between seeds; their places do not.
-    places = range(len(tests))
-    found = found.assign_coords(after_task=places, test_task=places).rename(replica="strength")
-    values = np.full((len(strengths), len(tests)), np.nan) if sums is None else sums.values
-    return found.assign(
-        importance_sum=(("strength", "after_task"), values),
-        training_seconds=seconds,
-        importance_seconds=spent,
-    ).assign_coords(strength=strengths.numpy())
+def network(config: Config, sequence: list[Task], sweep: Sweep) -> nn.Module:
+    """Two hidden layers, and two outputs per task; all strengths start alike."""
+    kind: dict[str, Any] = {"p": 1.0, "bias": True, "replicas": sweep.replicas, "device": config.device}
+    trunk = synsim.mlp([sequence[0].inputs, *config.hidden], **kind).append(nn.ReLU())
+    heads = [synsim.BernoulliLinear(config.hidden[-1], task.classes, **kind) for task in sequence]
+    return initialised(synsim.MultiHead(trunk, heads), sweep.seeds, sweep=True)
 
 
-def fitting(options: dict[str, object], sequence: list[tasks.Task]) -> dict[str, object]:
-    """Options for tasks that may have fewer images than the protocol uses."""
-    images = options.get("images")
-    return options if images is None else {**options, "images": min(images, *(len(task.train) for task in sequence))}
+class Timed(Importance):
+    """An importance that keeps the time its latest estimate took."""
+
+    def __init__(self, inner: Importance) -> None:
+        self.inner, self.seconds = inner, 0.0
+
+    def estimate(self, net: nn.Module, x: Any, y: Any = None, *, head: int | None = None) -> dict[str, Tensor]:
+        """Measure, and time it."""
+        start = time.perf_counter()
+        importance = self.inner.estimate(net, x, y, head=head)
+        self.seconds = time.perf_counter() - start
+        return importance
 
 
-def total(importance: dict[str, Tensor]) -> Tensor:
-    """Sum over all parameters, [R]."""
-    return sum(value.double().flatten(1).sum(1) for value in importance.values())
+def protection(name: str, sequence: list[Task], strength: Tensor, seed: int) -> Protection:
+    """The penalty with one way to compute the Fisher; its sum over all parameters, and its time, are measured."""
+    kind, options = VARIANTS[name]
+    timed = Timed(importance_of(kind, sequence, **options, seed=seed))
+
+    def total(net: nn.Module, task: Task, found: Any) -> Tensor:
+        summed: Tensor = sum(value.double().flatten(1).sum(1) for value in found["importance"].values())
+        return summed
+
+    def seconds(net: nn.Module, task: Task, found: Any) -> Tensor:
+        return torch.full_like(strength, timed.seconds)
+
+    return Protection(
+        timed,
+        consolidation.make("penalty", strength=strength, factor=0.5),
+        after_task={"importance_sum": total, "importance_seconds": seconds},
+    )
 
 
-def rows_of(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+def trained(config: Config, session: Session, model: str, seed: int) -> xarray.Dataset:
+    """One variant and seed over all strengths; what it measured, and its seconds per strength."""
+    sequence = sequence_of(config, seed)
+    strengths = [0.0] if model == "none" else [10.0**exponent for exponent in config.exponents]
+    sweep = Sweep({"strength": strengths}, (seed,))
+    net = network(config, sequence, sweep)
+    phase = session.fit(
+        f"{model}/{seed}",
+        net,
+        torch.optim.Adam(net.parameters(), lr=RATE),
+        sequence,
+        sweep=sweep,
+        keep=False,
+        tolerant=True,
+        steps=config.iterations,
+        batch=config.batch,
+        samples=1,
+        protection=None if model == "none" else protection(model, sequence, sweep.column("strength"), seed),
+        test_every_epoch=False,
+    )
+    measured = placed(phase.dataset.isel(seed=0, drop=True))
+    kept = measured[["accuracy", "failed"]].assign(training_seconds=measured.seconds.sum() / len(sweep))
+    if model == "none":
+        return kept.assign(importance_seconds=0.0)
+    sums = measured.importance_sum.rename(task="after_task")
+    return kept.assign(importance_sum=sums, importance_seconds=measured.importance_seconds[0].sum() / len(sweep))
+
+
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Train all variants; every seed has tasks of its own, and so is a program of its own."""
+    return nested(partial(trained, config, session), model=config.variants, seed=config.seeds)
+
+
+def at_best(dataset: xarray.Dataset, name: str) -> xarray.DataArray:
+    """Accuracy of a variant per seed, at its best strength."""
+    return best(final(dataset).sel(model=name).dropna("strength", how="all"))
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The best strength of every variant, its accuracy and time, and how the variants scale."""
-    final = 100 * dataset.accuracy.where(~dataset.failed).isel(after_task=-1).mean("test_task", skipna=False)
-    rows = []
+    made = []
     for name in config.variants:
-        curve = final.sel(model=name).dropna("strength", how="all")
-        best = float(curve.mean("seed", skipna=False).idxmax("strength"))
-        label = "accuracy over all tasks, %" if name == "none" else f"accuracy at the best λ = {best:.3g}, %"
-        rows.append(tables.row(name, label, curve.sel(strength=best).values, ACCURACY[name]))
+        accuracy = at_best(dataset, name)
+        metric = "accuracy over all tasks, %" if name == "none" else "accuracy at the best λ, %"
+        setting = {"strength": float(accuracy.strength)}
+        made.append(tables.row(name, metric, accuracy.values, ACCURACY[name], setting=setting))
     for name in config.variants:
-        rows.append(tables.row(name, "training of one run, s", dataset.training_seconds.sel(model=name).values))
+        each = dataset.sel(model=name)
+        made.append(tables.row(name, "training of one run, s", each.training_seconds.values))
         if name != "none":
-            rows.append(
-                tables.row(name, "importances of one run, s", dataset.importance_seconds.sel(model=name).values)
-            )
-    sums = dataset.importance_sum.isel(after_task=0).mean("strength")
+            made.append(tables.row(name, "importances of one run, s", each.importance_seconds.values))
     for over, under in (("exact", "empirical"), ("empirical", "batched")):
         if {over, under} <= set(config.variants):
+            sums = dataset.importance_sum.isel(after_task=0).mean("strength")
             ratio = (sums.sel(model=over) / sums.sel(model=under)).values
-            rows.append(tables.row(f"{over} / {under}", "ratio of summed importances after task 1", ratio))
-    return rows
+            made.append(tables.row(f"{over} / {under}", "ratio of summed importances after task 1", ratio))
+    return made
 
 
-def experiment(config: Config, session: Session) -> None:
-    """Run all variants, print and keep the results."""
-    models = []
-    for variant in config.variants:
-        each = [train(config, variant, seed, session) for seed in config.seeds]
-        models.append(xarray.concat(each, dim=xarray.Variable("seed", list(config.seeds)), data_vars="all"))
-    dataset = xarray.concat(
-        models, dim=xarray.Variable("model", list(config.variants)), join="outer", data_vars="all",
-        fill_value={"failed": True},
-    )  # fmt: skip
-    finish(session, dataset, rows_of(config, dataset))
-    if config.reduced():
-        print(f"reduced: {config.reduced()}; published: 10 seeds")
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """Which strengths were the best ones."""
+    chosen = [f"{name} {float(at_best(dataset, name).strength):.3g}" for name in config.variants if name != "none"]
+    return [f"best λ: {', '.join(chosen)}"]
 
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()
