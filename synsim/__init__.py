@@ -55,6 +55,7 @@ _LATER = (
     "spiking",
     "statistics",
     "sweep",
+    "sweeps",
     "tables",
     "training",
 )
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from synsim import spiking as spiking
     from synsim import statistics as statistics
     from synsim import sweep as sweep
+    from synsim import sweeps as sweeps
     from synsim import tables as tables
     from synsim import training as training
     from synsim.sweep import Sweep as Sweep

@@ -5,6 +5,8 @@ import io
 import math
 import re
 import struct
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,8 @@ def write(dataset: xarray.Dataset, path: Path) -> None:
     encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
     # By way of the memory, since HDF5 reports a full disk in ways of its own, and some only when Python ends.
     try:
-        data = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+        with _in_this_process():
+            data = bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:  # each layer below has its own
         raise ValueError(f"NetCDF can't hold this dataset ({error}). Use plain dtypes and attributes.") from error
     before, after = _digests(dataset), _digests(_decode(data))
@@ -129,12 +132,22 @@ def read(data: bytes, path: Path) -> xarray.Dataset:
     return dataset
 
 
+def _in_this_process() -> AbstractContextManager[object]:
+    # Beside a client or in a worker of dask.distributed, xarray would ask the cluster for a lock, even for a file that
+    # is in the memory of this process.
+    dask: Any = sys.modules.get("dask")
+    return nullcontext() if dask is None else dask.config.set(scheduler="synchronous")
+
+
 def _decode(data: bytes) -> xarray.Dataset:
     _require_small(data)
     # Nothing is decoded but text and bool: an attribute units="seconds" must not make durations of numbers.
-    with xarray.open_dataset(
-        io.BytesIO(data), engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
-    ) as opened:
+    with (
+        _in_this_process(),
+        xarray.open_dataset(
+            io.BytesIO(data), engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
+        ) as opened,
+    ):
         return opened.load()
 
 

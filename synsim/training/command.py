@@ -97,6 +97,33 @@ def parse(kind: type[Config], description: str, arguments: Sequence[str] | None 
     Returns:
         The config.
     """
+    parser, given = _read(kind, description, arguments)
+    try:
+        config = kind(**given)
+    except (ValueError, TypeError) as error:
+        parser.error(str(error))
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return config
+
+
+def options(kind: type[RunConfig], description: str, arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Read the command line, as `parse` does, without making a config of it.
+
+    Args:
+        kind: the config's class.
+        description: of the script.
+        arguments: instead of `sys.argv[1:]`.
+
+    Returns:
+        Every field -> what was given for it, or its default.
+    """
+    return _read(kind, description, arguments)[1]
+
+
+def _read(
+    kind: type[RunConfig], description: str, arguments: Sequence[str] | None
+) -> tuple[ArgumentParser, dict[str, Any]]:
     parser = ArgumentParser(description=description, exit_on_error=True)
     hints = typing.get_type_hints(kind)
     many = {name for name, hint in hints.items() if typing.get_origin(hint) is tuple}
@@ -106,13 +133,7 @@ def parse(kind: type[Config], description: str, arguments: Sequence[str] | None 
     values = parser.parse_args(arguments)
     given: dict[str, Any] = {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    try:
-        config = kind(**given)
-    except (ValueError, TypeError) as error:
-        parser.error(str(error))
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    return config
+    return parser, given
 
 
 def _config_file(many: typing.Container[str]) -> type[ActionConfigFile]:

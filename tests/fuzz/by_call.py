@@ -1,5 +1,6 @@
 """Kinds of arguments of single callables, where those by name do not fit."""
 
+from pathlib import Path
 from typing import Any
 
 import scene as things
@@ -144,6 +145,7 @@ NOWHERE = Kind(constant(["http://127.0.0.1:9/"]), lambda v: v is None or v in ([
 PART = number(0.5, 0.0, 1.0)
 EVENTS = tensor(things.x, ("size", "nan", "inf", "bool", "negative"))
 PROBABILITY = tensor(things.probability, ("rank", "size", "negative", "large", "nan", "bool"))
+TINY = Path(__file__).resolve().parent.parent / "sweeps" / "tiny.py"
 OLD = Kind(things.finished, lambda v: False)
 
 BY_CALL: dict[str, dict[str, Kind]] = {
@@ -584,6 +586,34 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "sweep.Sweep.programs": {"memory": optional(NOTHING), "each": optional(NOTHING)},
     "sweep.Sweep.replicas_of": {"setting": whole(0, 0, 1)},
     "sweep.Sweep.unfold": {"dataset": Kind(lambda s: things.xarray.Dataset({"loss": ("replica", [1.0] * 4)}))},
+    "sweeps.cluster.Cluster": {
+        "scheduler": Kind(constant("tcp://host:8786")),
+        "start": NOTHING,
+        "jobs": optional(whole(2, 1)),
+        "memory": optional(text("4GB")),
+        "patience": optional(number(60.0, above=True)),
+    },
+    "sweeps.local.Local": {"jobs": optional(whole(2, 1, 1024))},
+    "sweeps.results.folders": {"folder": Kind(things.swept)},
+    "sweeps.results.table": {"folder": Kind(things.swept)},
+    "sweeps.running.run": {
+        "experiment": Kind(constant(str(TINY)), spoils=(lambda v: f"{v}x", lambda v: "no.such:EXPERIMENT")),
+        "grid": Kind(
+            constant({"rate": (0.5,)}),
+            spoils=(
+                lambda v: {"rat": (0.5,)},
+                lambda v: {"rate": ()},
+                lambda v: {"rate": ("x",)},
+                lambda v: {"out": ("a",)},
+            ),
+        ),
+        "executor": NOTHING,
+        "seeds": optional(Kind(constant(("1:3",)), spoils=(lambda v: ("3:1",), lambda v: (1, 1), lambda v: ()))),
+        "out": PATH,
+        "options": optional(Kind(constant({"steps": 1}), spoils=(lambda v: {"step": 1},))),
+        "seeds_per_cell": choice("auto"),
+        "quiet": flag(True),
+    },
     "training.guard.Guard.finish": {"data": SHOWN, "y": LABELS},
     "training.guard.Guard.load_state_dict": {"state": mapping(lambda s: things.guard(s).state_dict())},
     "training.guard.Guard.second": {"x": IMAGES, "y": LABELS},

@@ -8,7 +8,7 @@ Not public, and not tried here:
 - named tuples and exceptions, and the classes in `RESULTS`: what functions hand out, which nobody need build;
 - handlers of layers (`ASKED`): what curvature asks, with arguments that it has checked;
 - command lines (`COMMANDS`), which end the program in words, and what they run;
-- hooks of torch that only torch calls (`HOOKS`), and `forward`, which is called as the module.
+- hooks that only torch calls, or `sweeps.run` (`HOOKS`), and `forward`, which is called as the module.
 """
 
 import importlib
@@ -35,6 +35,7 @@ RESULTS = (
     "rules.base.Traits",
     "statistics.Test",
     "sweep.Program",
+    "sweeps.running.Swept",
     "training.history.Failure",
     "training.session.Phase",
     "training.guard.Guard",
@@ -45,7 +46,7 @@ RESULTS = (
 )
 ASKED = ("curvature.layers.Convolution", "curvature.layers.Handler", "curvature.layers.Linear")
 COMMANDS = ("experiment.frame.Experiment.main", "experiment.frame.Experiment.parse", "experiment.frame.Experiment.run")
-HOOKS = ("get_extra_state", "extra_repr")
+HOOKS = ("get_extra_state", "extra_repr", "execute", "probe", "close")
 
 
 class Public(NamedTuple):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import synsim
 from synsim import curvature, perceptron, records, spiking, streams, tasks, training
 from synsim.spiking.local import LocalMLP
+from synsim.sweeps import plan
 from synsim.training.moment import Moment
 
 N, INPUTS, CLASSES = 12, 6, 4
@@ -170,6 +171,12 @@ def finished(scene: Scene) -> Path:
     run.save_checkpoint({"a": torch.zeros(2)}, {"task": 1})
     run.finish()
     return run.path
+
+
+def swept(scene: Scene) -> Path:
+    run = finished(scene)
+    plan.note(run.parent, {"experiment": "fuzz"}, [run.name])
+    return run.parent
 
 
 def rows(scene: Scene) -> list[dict[str, Any]]:
