@@ -36,7 +36,7 @@ ALLOWED = {
     "perceptron": {"kernels", "streams", "_checks"},
     "dropout": {"kernels", "streams", "synapses", "_checks"},
     "data": {"streams", "_checks", "_files"},
-    "tasks": {"streams", "_checks"},
+    "tasks": {"kernels", "streams", "_checks"},
     "inputs": {"losses", "networks", "synapses", "_checks", "_kept"},
     "meters": {"dropout", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
     "curvature": {"inputs", "losses", "networks", "synapses", "_checks", "_kept", "_names"},

@@ -1,13 +1,14 @@
 """Images as stored, with everything that turns an index into a batch."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from synsim._checks import Labels, choice, class_labels, require, tensor
 from synsim._doors import check_fields, shown, typed
+from synsim.kernels import pixels as kernel
 
 
 class Data(Protocol):
@@ -186,6 +187,8 @@ class Examples:
         return index.fmod(self.images.shape[0]) if several else index
 
     def _pixels(self, index: Tensor) -> Tensor:
+        if self._fused(index):
+            return self._picked(index)
         found = self.images.index_select(0, self._image(index).reshape(-1)).to(self.dtype)
         axes = self.images.ndim - 1
         shape = (-1, *[1] * (axes - 1)) if self.offset.numel() > 1 else ()
@@ -196,6 +199,21 @@ class Examples:
         if self.orders is not None:
             return _reorder(found.flatten(index.ndim), self.orders, index // self.images.shape[0])
         return found.flatten(index.ndim) if self.flat else found
+
+    def _fused(self, index: Tensor) -> bool:
+        # One order for all examples of a replica; with orders there is one number for every value of a pixel.
+        orders = self.orders
+        if orders is None or orders.shape[-2] > 1:
+            return False
+        fits = orders.ndim == 2 or (index.ndim == 2 and len(index) == len(orders))
+        return fits and kernel.serves(self.images, index.numel() * orders.shape[-1], self.dtype)
+
+    def _picked(self, index: Tensor) -> Tensor:
+        # What `_pixels` does in several steps, at once.
+        numbers = torch.arange(256, dtype=self.dtype, device=self.images.device)
+        numbers.sub_(self.offset.reshape(())).div_(self.scale.reshape(()))
+        orders = cast(Tensor, self.orders).flatten(0, -2)
+        return kernel.pick(self.images, index.reshape(-1).long(), numbers, orders).reshape(*index.shape, -1)
 
 
 def _reorder(pixels: Tensor, orders: Tensor, which: Tensor) -> Tensor:
