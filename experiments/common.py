@@ -1,7 +1,8 @@
-"""What the experiment scripts share: opening a run, probes, and the end of a run."""
+"""What the experiment scripts share: options, data, probes, and measurements with labelled axes."""
 
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,16 +12,18 @@ import xarray
 from torch import Tensor, nn
 
 import synsim
-from synsim import importance, tables
+from synsim import importance, statistics, tables, tasks
 from synsim._console import steady
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig as PresetConfig
 from synsim.experiment import Presets as Presets
+from synsim.experiment import option
 from synsim.experiment.frame import EXPECTED, Run
 from synsim.importance import Importance
+from synsim.meters import energy, mutual_information
 from synsim.tasks import Task
 from synsim.training import Phase, Session
-from synsim.training.command import RunConfig, fail, option
+from synsim.training.command import RunConfig, fail
 from synsim.training.stopping import Stop
 
 # A replica that was not run has no result; all else that is missing is NaN.
@@ -58,6 +61,14 @@ def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> 
             fail(error)
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(PresetConfig):
+    """Options of an experiment with layered networks."""
+
+    hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
+    batch: int = option(100, "examples per step")
+
+
 def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
     """The data set of a run; one of spike trains only for experiments that take them."""
     data = synsim.data.load(config.data, config.data_dir)
@@ -67,6 +78,57 @@ def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
             "spiking_lifelong.py take spike trains."
         )
     return data
+
+
+def single(config: RunConfig) -> Task:
+    """The whole data set as one task."""
+    (task,) = tasks.single(load(config), device=config.device)
+    return task
+
+
+def study(
+    session: Session, name: str, measure: Callable[[str], dict[str, Tensor]], dims: Sequence[str], **axis: Iterable[str]
+) -> xarray.Dataset:
+    """Measurements without training, [axis, *dims], and the seconds they took: each once in a run, as `name/label`."""
+
+    def measured(**label: str) -> xarray.Dataset:
+        (one,) = label.values()
+        store = session.open(f"{name}/{one}")
+        if store.load() is None:
+            start = time.perf_counter()
+            store.save(measure(one), {"seconds": time.perf_counter() - start})
+        tensors, meta = store.load() or ({}, {})
+        variables: dict[str, Any] = {key: (tuple(dims), value.numpy()) for key, value in tensors.items()}
+        return xarray.Dataset({**variables, "seconds": meta["seconds"]})
+
+    return nested(measured, **{key: list(labels) for key, labels in axis.items()})
+
+
+Key = tuple[str, str]
+
+
+def along(
+    axis: str,
+    metrics: Mapping[str, xarray.DataArray],
+    *,
+    method: str = "{}",
+    published: Mapping[Key, Any] | None = None,
+    tests: Mapping[Key, statistics.Test] | None = None,
+) -> list[tables.Row]:
+    """Rows of a table: for every label of an axis, which is its method, each metric [axis, seed]; keys are both."""
+    labels = next(iter(metrics.values()))[axis].values.tolist()
+    return [
+        tables.row(
+            method.format(label),
+            metric,
+            values.sel({axis: label}).values,
+            (published or {}).get((label, metric)),
+            setting={axis: label},
+            test=(tests or {}).get((label, metric)),
+        )
+        for label in labels
+        for metric, values in metrics.items()
+    ]
 
 
 def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]) -> None:
@@ -152,7 +214,21 @@ def mean_p(net: nn.Module, task: Task) -> Tensor:
     return flat_p(net).mean(1)
 
 
-def share_above(limit: float) -> Callable[[nn.Module, Task], Tensor]:
+def information(net: nn.Module, task: Task) -> Tensor:
+    """Mutual information of the answers to the test set and its labels, in bits, [R]."""
+    return mutual_information(net, task.test, task.test.y)
+
+
+Probe = Callable[[nn.Module, Task], Tensor]
+PROBES: dict[str, Probe] = {"energy": lambda net, task: energy(net), "information": information, "mean_p": mean_p}
+
+
+def probes(*names: str, **others: Probe) -> dict[str, Probe]:
+    """The usual probes of these names, and others."""
+    return {**{name: PROBES[name] for name in names}, **others}
+
+
+def share_above(limit: float) -> Probe:
     """Probe: share of synapses whose release probability is at least `limit`."""
     return lambda net, task: (flat_p(net) >= limit).double().mean(1)
 
@@ -167,3 +243,12 @@ def histogram(p: Tensor) -> Tensor:
     counts = torch.zeros(p.shape[0], len(BINS) - 1, dtype=torch.float64)
     counts.scatter_add_(1, index.cpu(), torch.ones(p.shape, dtype=torch.float64))
     return counts / p.shape[1]
+
+
+def histograms(before: Tensor, after: Tensor) -> xarray.DataArray:
+    """Share of synapses per bin of release probability before and after learning, [when, replica, bin]."""
+    return xarray.DataArray(
+        torch.stack([histogram(before), histogram(after)]).numpy(),
+        {"when": ["before", "after"], "bin": ((BINS[1:] + BINS[:-1]) / 2).double().numpy()},
+        ("when", "replica", "bin"),
+    )

@@ -8,23 +8,21 @@ probabilities: all p set to their mean or to 1, or shuffled within each layer, w
 strength w̄, or its strength when released m = w̄ / p.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-import numpy as np
-import torch
 import xarray
-from common import Presets, finish, flat_p, run
+from common import Presets, along, flat_p, study
 from torch import Tensor, nn
 from trained import TrainedConfig, trained
 
 from synsim import importance, lesions, statistics, tables
+from synsim.experiment import Experiment, option
 from synsim.meters import accuracy, energy, mutual_information
 from synsim.tasks import Task
 from synsim.training import Session
-from synsim.training.command import option, parse
 
 FISHER = "fisher"
 # Equal everywhere, it orders nothing.
@@ -33,15 +31,6 @@ MEASURED = tuple(k for k in importance.available() if k != NO_ORDER and not impo
 TRUE_LABELS = {kind: {"labels": "empirical"} for kind in (FISHER, "sqrt-fisher", "absolute-fisher")}
 SHOWN = (0.5, 0.9)
 CLAIM = "above 0: low p first hurts far less (curve not printed)"
-VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "intact": lambda net: net,
-    "mean p, w̄ kept": lambda net: set_to_mean(net, "expected"),
-    "mean p, m kept": lambda net: set_to_mean(net, "strength"),
-    "p = 1, w̄ kept": lambda net: lesions.clamp_p(net, 1.0, 1.0, keep="expected"),
-    "p = 1, m kept": lambda net: lesions.clamp_p(net, 1.0, 1.0, keep="strength"),
-    "p shuffled, w̄ kept": lambda net: lesions.shuffle_p(net, keep="expected"),
-    "p shuffled, m kept": lambda net: lesions.shuffle_p(net, keep="strength"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,34 +48,40 @@ class Config(TrainedConfig):
     memory: int = option(64, "MiB that the lesioned copies of one pass may take", neutral=True)
 
 
-def set_to_mean(net: nn.Module, keep: str) -> nn.Module:
-    """The network with all p at their mean."""
-    mean = flat_p(net).double().mean(1)
-    return lesions.clamp_p(net, mean, mean, keep=keep)
-
-
-def part(session: Session, name: str, measure: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], float]:
-    """A measurement and its seconds, from the checkpoint if it is there."""
-    store = session.open(name)
-    saved = store.load()
-    if saved is None:
-        start = time.perf_counter()
-        store.save(measure(), {"seconds": time.perf_counter() - start})
-        saved = store.load()
-        assert saved is not None
-    return saved[0], saved[1]["seconds"]
+def shown(config: Config, task: Task) -> tuple[Tensor, Tensor]:
+    """Test images and labels."""
+    count = min(config.images or 0, len(task.test))
+    return task.test[0:count], task.test.y[..., :count]
 
 
 def lesioned(config: Config, net: nn.Module, task: Task, order: str) -> dict[str, Tensor]:
     """Accuracy for every fraction in one order, [R, F]."""
     scores: str | dict[str, Tensor] = order
     if order in MEASURED:
+        count = min(config.images or 0, len(task.train))
         kind = importance.make(order, **TRUE_LABELS.get(order, {}))
-        count = min(config.images, len(task.train))
         scores = kind.estimate(net, task.train[0:count], task.train.y[..., :count])
     x, y = shown(config, task)
     _, curve = lesions.lesion_curve(net, x, y, scores, config.fractions, config.samples, memory=config.memory)
     return {"accuracy": curve}
+
+
+def at_mean(net: nn.Module, keep: str) -> nn.Module:
+    """The network with all p at their mean."""
+    mean = flat_p(net).double().mean(1)
+    return lesions.clamp_p(net, mean, mean, keep=keep)
+
+
+CHANGES: dict[str, Callable[..., nn.Module]] = {
+    "mean p": at_mean,
+    "p = 1": lambda net, keep: lesions.clamp_p(net, 1.0, 1.0, keep=keep),
+    "p shuffled": lambda net, keep: lesions.shuffle_p(net, keep=keep),
+}
+KEPT = {"w̄ kept": "expected", "m kept": "strength"}
+VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "intact": lambda net: net,
+    **{f"{what}, {kept}": partial(CHANGES[what], keep=KEPT[kept]) for what in CHANGES for kept in KEPT},
+}
 
 
 def changed(config: Config, net: nn.Module, task: Task, variant: str) -> dict[str, Tensor]:
@@ -99,88 +94,56 @@ def changed(config: Config, net: nn.Module, task: Task, variant: str) -> dict[st
     }
 
 
-def shown(config: Config, task: Task) -> tuple[Tensor, Tensor]:
-    """Test images and labels."""
-    count = min(config.images, len(task.test))
-    return task.test[0:count], task.test.y[..., :count]
-
-
-def order_rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
-    """Accuracies of the lesioned networks, and every order against chance."""
-    curves = 100 * dataset.lesion_accuracy
-    places = {
-        f"with {100 * share:g} % of synapses silenced": curves.sel(fraction=share)
-        for share in SHOWN
-        if share in config.fractions
-    }
-    places["on average over all fractions"] = curves.mean("fraction", skipna=False)
-    rows = [
-        tables.row(order, f"accuracy {place}, %", values.sel(order=order).values)
-        for place, values in places.items()
-        for order in config.orders
-    ]
-    others = [order for order in config.orders if order != "random"]
-    for place, values in places.items() if "random" in config.orders else ():
-        each = {order: (values.sel(order=order) - values.sel(order="random")).values for order in others}
-        tested = {order: against_zero(differences) for order, differences in each.items()}
-        corrected = statistics.holm([found.p if found else np.nan for found in tested.values()])
-        for (order, found), p in zip(tested.items(), corrected, strict=True):
-            text = f"; paired t-test p = {found.p:.2g} (Holm {p:.2g}), g = {found.hedges_g:.2g}" if found else ""
-            claim = CLAIM if order == "p" else None
-            rows.append(tables.row(f"{order} − random", f"points {place}{text}", each[order], claim))
-    return rows
-
-
-def against_zero(values: np.ndarray) -> statistics.Comparison | None:
-    """A paired t-test of differences against 0, if there are enough."""
-    if np.isfinite(values).sum() < 2:
-        return None
-    return statistics.compare(values, np.zeros_like(values), paired=True)
-
-
-def variant_rows(dataset: xarray.Dataset) -> list[tables.Row]:
-    """What the network with other probabilities can do, and what it costs."""
-    rows = []
-    for variant in dataset.variant.values:
-        here = dataset.sel(variant=variant)
-        rows.append(tables.row(variant, "accuracy, %", 100 * here.accuracy.values))
-        rows.append(tables.row(variant, "synaptic energy Σ|w̄|, strength", here.energy.values))
-        rows.append(tables.row(variant, "10⁻³ bits per energy", 1000 * (here.information / here.energy).values))
-    return rows
-
-
-def experiment(config: Config, session: Session) -> None:
-    """Train, lesion and change the network, print and keep the results."""
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Train, lesion and change the network."""
     net, task, phase = trained(config, session)
-    curves = [
-        part(session, f"lesions/{order}", lambda order=order: lesioned(config, net, task, order))
-        for order in config.orders
-    ]
-    others = [part(session, f"variant/{name}", lambda name=name: changed(config, net, task, name)) for name in VARIANTS]
-    lesion_accuracy = torch.stack([found["accuracy"] for found, _ in curves]).numpy()
-    seconds = np.array([time_taken for _, time_taken in curves])
-    variables = {
-        name: (("variant", "replica"), torch.stack([found[name] for found, _ in others]).numpy())
-        for name in ("accuracy", "energy", "information")
-    }
-    dataset = xarray.Dataset(
-        {**variables, "lesion_accuracy": (("order", "replica", "fraction"), lesion_accuracy)},
-        coords={
-            "order": list(config.orders),
-            "fraction": list(config.fractions),
-            "variant": list(VARIANTS),
-            "replica": phase.dataset.replica.values,
-            "seed": phase.dataset.seed,
-        },
-    ).where(~phase.dataset.failed)
-    dataset = dataset.assign(seconds=("order", seconds), failed=phase.dataset.failed, loss=phase.dataset.loss)
-    copies = f"{len(config.orders)} orders × {len(config.fractions)} fractions × {len(config.seeds)} seeds"
-    label = f"s: {copies} × {config.samples} passes over {len(shown(config, task)[1])} images"
-    rows = [*order_rows(config, dataset), *variant_rows(dataset), tables.row("lesion study", label, [seconds.sum()])]
-    finish(session, dataset, rows)
-    if config.reduced():
-        print(f"reduced: {config.reduced()}")
+    training = phase.dataset[["failed", "loss"]]
+    lesion, change = (partial(made, config, net, task) for made in (lesioned, changed))
+    curves = study(session, "lesions", lesion, ("replica", "fraction"), order=config.orders)
+    variants = study(session, "variant", change, ("replica",), variant=VARIANTS)
+    dataset = variants.assign(lesion_accuracy=curves.accuracy).assign_coords(training.coords)
+    dataset = dataset.assign_coords(fraction=list(config.fractions)).where(~training.failed)
+    return dataset.assign(training).assign(seconds=curves.seconds).assign_attrs(images=len(shown(config, task)[1]))
 
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Accuracy of the lesioned networks, every order against chance, and what other probabilities cost and yield."""
+    curves, at = 100 * dataset.lesion_accuracy, [share for share in SHOWN if share in config.fractions]
+    places = {f"with {100 * share:g} % of synapses silenced": curves.sel(fraction=share, drop=True) for share in at}
+    places["on average over all fractions"] = curves.mean("fraction", skipna=False)
+    made = [row for place, values in places.items() for row in along("order", {f"accuracy {place}, %": values})]
+    if "random" in config.orders:
+        made += against_chance(places)
+    made += along(
+        "variant",
+        {
+            "accuracy, %": 100 * dataset.accuracy,
+            "synaptic energy Σ|w̄|, strength": dataset.energy,
+            "10⁻³ bits per energy": 1000 * (dataset.information / dataset.energy),
+        },
+    )
+    sizes = [len(labels) for labels in (config.orders, config.fractions, config.seeds)]
+    copies = "{} orders × {} fractions × {} seeds".format(*sizes)
+    label = f"s: {copies} × {config.samples} passes over {dataset.attrs['images']} images"
+    return [*made, tables.row("lesion study", label, [dataset.seconds.sum()])]
+
+
+def against_chance(places: dict[str, xarray.DataArray]) -> list[tables.Row]:
+    """Every order against the random one, where the same replica is hit."""
+    chance = {f"points {place}": values.sel(order="random", drop=True) for place, values in places.items()}
+    given = {f"points {place}": values.drop_sel(order="random") for place, values in places.items()}
+    pairs = {
+        (order, metric): (values.sel(order=order).values, chance[metric].values)
+        for metric, values in given.items()
+        for order in values.order.values.tolist()
+    }
+    tests = statistics.family("accuracy of lesioned networks, against lesions at random", pairs, paired=True)
+    claims = {("p", metric): CLAIM for metric in given}
+    differences = {metric: values - chance[metric] for metric, values in given.items()}
+    return along("order", differences, method="{} − random", published=claims, tests=tests)
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()

@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-from common import PresetConfig, Presets, load
-from torch import nn
+from common import NetworkConfig, Presets, probes, single
+from torch import Tensor, nn
 
 import synsim
-from synsim import records, tasks
-from synsim.meters import energy
-from synsim.networks import initialised
+from synsim import records
+from synsim.experiment import option
 from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_RATES, P_INITIAL
-from synsim.training import History, Phase, Session, fit
-from synsim.training.command import option, resolved
-from synsim.training.session import PhaseStore
+from synsim.tasks import Task
+from synsim.training import Phase, Session
+from synsim.training.command import resolved
 
 PHASE = "plastic"
 # What makes two of these networks the same.
@@ -22,51 +20,52 @@ SAME = ("data", "seeds", "epochs", "hidden", "batch", "decay")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedConfig(PresetConfig):
+class TrainedConfig(NetworkConfig):
     """Options of a script that looks into the trained network."""
 
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 5}, "paper": {"epochs": 50}}
-    hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
-    batch: int = option(100, "examples per step")
     decay: float = option(DECAY, "weight decay (the default of the published code)", neutral=True)
     source: str | None = option(
         None, "run folder of another of these scripts whose trained network is taken", neutral=True
     )
 
 
-def untrained(config: TrainedConfig, task: tasks.Task) -> nn.Module:
+def untrained(config: TrainedConfig, task: Task) -> nn.Module:
     """The network before learning, one replica per seed."""
-    sizes = [task.train[0:1].shape[-1], *config.hidden, task.classes]
-    net = synsim.mlp(sizes, p=P_INITIAL, replicas=len(config.seeds), device=config.device)
-    return initialised(net, config.seeds)
+    sizes = [task.inputs, *config.hidden, task.classes]
+    return synsim.mlp(sizes, p=P_INITIAL, replicas=synsim.Sweep({}, config.seeds), device=config.device)
 
 
-def trained(config: TrainedConfig, session: Session) -> tuple[nn.Module, tasks.Task, Phase]:
+def learning(config: TrainedConfig, net: nn.Module) -> synsim.PresynapticSGD:
+    """Its rule."""
+    return synsim.PresynapticSGD(net, ENERGY_RATES["plastic"], weight_decay=config.decay, **ENERGY_CONSTANTS)
+
+
+def trained(config: TrainedConfig, session: Session) -> tuple[nn.Module, Task, Phase]:
     """The trained network, its task and the measurements of its training."""
-    (task,) = tasks.single(load(config), device=config.device)
+    task = single(config)
     net = untrained(config, task)
-
-    def go(store: PhaseStore) -> History:
-        rule = synsim.PresynapticSGD(net, ENERGY_RATES["plastic"], weight_decay=config.decay, **ENERGY_CONSTANTS)
-        return fit(
-            net,
-            rule,
-            [task],
-            seeds=config.seeds,
-            epochs=config.epochs,
-            batch=config.batch,
-            test_every_epoch=False,
-            probes={"energy": lambda net, task: energy(net)},
-            store=store,
-            progress=None if config.quiet else PHASE,
-        )
-
     if config.source is not None and session.stored(PHASE) is None:
         session.store(PHASE, *_of(config))
-    return net, task, session.phase(PHASE, net, go)
+    phase = session.fit(
+        PHASE,
+        net,
+        learning(config, net),
+        [task],
+        epochs=config.epochs,
+        batch=config.batch,
+        test_every_epoch=False,
+        probes=probes("energy"),
+    )
+    return net, task, phase
 
 
-def _of(config: TrainedConfig) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def remarks(config: TrainedConfig, dataset: object) -> list[str]:
+    """What the paper leaves open."""
+    return [f"weight decay {config.decay:g} (published: not stated for these figures)"]
+
+
+def _of(config: TrainedConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
     # The finished phase of another run, as its checkpoint holds it.
     other = records.open(str(config.source))
     tensors, meta = other.checkpoint()

@@ -255,9 +255,7 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path, monkeypatch, capsys
               "--samples", "2", "--seeds", "1", "2", "--threads", "1"]  # fmt: skip
 
     def go(folder, *more):
-        script.run(
-            script.parse(script.Config, "", [*common, "--out", str(tmp_path / folder), *more]), script.experiment
-        )
+        script.EXPERIMENT.main([*common, "--out", str(tmp_path / folder), *more])
 
     calls, measure = [], script.lesioned
 

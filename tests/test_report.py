@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray
 from scipy import stats
+from small_runs import launch
 
 from synsim import records, report
 from synsim.report import Heading, Paragraph, Published, Table
@@ -291,7 +292,7 @@ def watched(tmp_path_factory):
         for name, more in (("without", []), ("along", ["--along"])):
             given = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1", "--seeds", "1", "2", *more]
             given += [*TINY["importance_of_release"], "--out", str(base / name)]
-            script.run(script.parse(script.Config, "", given), script.experiment)
+            launch(script, given)
             made.append(report.collect([base / name])[0][0])
     return made
 
@@ -482,8 +483,7 @@ def test_numbers_are_those_of_the_run_itself(name, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", [f"experiments/{name}.py", "--data", "digits"])
     script = importlib.import_module(name)
     common = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1", "--seeds", "1", "2"]
-    config = script.parse(script.Config, "", [*common, *TINY[name], "--out", str(tmp_path / name)])
-    script.run(config, script.experiment)
+    launch(script, [*common, *TINY[name], "--out", str(tmp_path / name)])
     ((run,), skipped) = report.collect([tmp_path])
     assert (run.experiment, skipped) == (name, [])
     samples = report.READERS[name](run.record.dataset)
