@@ -7,14 +7,15 @@ c of magnitude, uniform and onaf-2048 are ours, since none are published. In the
 re-initialises, and chooses every method's c among powers of ten times it, on seeds that are not reported.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import xarray
 from common import ChosenConfig, combine, final, importance_of, load
+from torch import nn
 
 import synsim
 from synsim import Sweep, consolidation, statistics, tables, tasks
@@ -54,19 +55,16 @@ METHODS = {
     "sos-2048": Method("sos", {"alpha": 1.0}, large=True),
     "onaf-2048": Method("online-absolute-fisher", large=True),
 }
-OURS = {
-    "magnitude": Setting(0.01, False),
-    "uniform": Setting(0.01, False),
-    "none": Setting(0.0, False),
-    "onaf-2048": Setting(5e-4, True),
-}
-# Differences that the chapter rests on: (minuends, subtrahends). The last two are falls with the batch size.
+# None are published for these.
+OURS = {name: Setting(0.01, False) for name in ("magnitude", "uniform")}
+OURS |= {"none": Setting(0.0, False), "onaf-2048": Setting(5e-4, True)}
+# Differences that the chapter rests on: minuends, subtrahends, and the name of what is measured.
 DIFFERENCES = (
-    (("si-unbiased",), ("si",)),
-    (("si-bias",), ("si",)),
-    (("sos",), ("si",)),
-    (("si", "sos-2048"), ("si-2048", "sos")),
-    (("si", "onaf-2048"), ("si-2048", "onaf")),
+    (("si-unbiased",), ("si",), "points"),
+    (("si-bias",), ("si",), "points"),
+    (("sos",), ("si",), "points"),
+    (("si", "sos-2048"), ("si-2048", "sos"), "points, fall with the batch"),
+    (("si", "onaf-2048"), ("si-2048", "onaf"), "points, fall with the batch"),
 )
 
 
@@ -84,7 +82,7 @@ class Config(ChosenConfig):
     out: str = option("runs/importances", "folder of the run")
     methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS), neutral=True)
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
+    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
     batch: int | None = option(None, "examples per step, also for the methods with large batches")
     exponents: tuple[int, ...] = option((), "c is chosen among 10^k times that of the method")
     reinitialise: str | None = option(None, "never, or as published (SI and its relatives)", ("never", "published"))
@@ -98,31 +96,37 @@ class Config(ChosenConfig):
 
 def setting_of(config: Config, name: str) -> Setting:
     """The published c of a method, or ours, and whether its network starts anew with each task."""
-    setting = (SETTINGS | OURS)[name]
-    return Setting(setting.strength, setting.fresh and config.reinitialise == "published")
+    strength, fresh = {**SETTINGS, **OURS}[name]
+    return Setting(strength, fresh and config.reinitialise == "published")
 
 
-def learned(config: Config, session: Session, name: str, phase: str, sweep: Sweep) -> Phase:
-    """A method with some strengths c and seeds, trained on permuted tasks; every seed has pixel orders of its own."""
-    method = METHODS[name]
-    data = load(config)
+def learned(
+    config: Config, session: Session, phase: str, name: str, exponents: Sequence[int], seeds: tuple[int, ...]
+) -> Phase:
+    """A method trained with 10^k times its c; every seed has pixel orders of its own."""
+    method, setting, data = METHODS[name], setting_of(config, name), load(config)
+    sweep = Sweep({"exponent": exponents}, seeds)
     sequence = tasks.permuted(data, tasks=config.tasks, seeds=sweep.seeds, pixels="unit", device=config.device)
     sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
-    draw = partial(redraw, scheme="glorot", bias=BIAS)
-    net = draw(synsim.mlp(sizes, p=1.0, bias=True, replicas=sweep, device=config.device))
+    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=sweep, device=config.device)
     batch, rate = BATCHES[method.large]
+
+    def draw(net: nn.Module, task: int) -> None:
+        redraw(net, scheme="glorot", bias=BIAS, draw=task)
+
+    draw(net, 0)
     protection = Protection(
         importance_of(method.name, sequence, **method.options),
-        consolidation.make("penalty", strength=sweep.column("strength")),
+        consolidation.make("penalty", strength=sweep.column(lambda one: setting.strength * 10.0 ** one["exponent"])),
         reset_optimiser=True,
-        reinitialise=(lambda net, task: draw(net, draw=task)) if setting_of(config, name).fresh else None,
+        reinitialise=draw if setting.fresh else None,
     )
     return session.fit(
         phase,
         net,
         torch.optim.Adam(net.parameters(), lr=rate),
         sequence,
-        sweep=sweep,
+        sweep=sweep if len(sweep) > 1 else None,
         keep=False,
         epochs=config.epochs,
         batch=config.batch or batch,
@@ -130,3 +134,71 @@ def learned(config: Config, session: Session, name: str, phase: str, sweep: Swee
         protection=protection,
         test_every_epoch=False,
     )
+
+
+def searches(config: Config, session: Session) -> xarray.Dataset:
+    """Accuracy over the grid of c, for every method that has a choice, [searched, exponent, selection]."""
+    exponents = sorted(config.exponents)
+    names = [name for name in config.methods if len(exponents) > 1 and setting_of(config, name).strength]
+    phases = [learned(config, session, f"{name}, search", name, exponents, config.selection) for name in names]
+    if not phases:
+        return xarray.Dataset()
+    found = xarray.concat([final(phase.dataset) for phase in phases], xarray.Variable("searched", names))
+    return found.rename(seed="selection").to_dataset(name="search_percent")
+
+
+def chosen(config: Config, name: str, searched: xarray.Dataset) -> tuple[int, bool]:
+    """Which k is the best one for a method, and whether it is an end of the grid."""
+    if name not in searched.get("searched", ()):
+        return config.exponents[0], False
+    means = searched.search_percent.sel(searched=name).mean("selection", skipna=False)
+    best = int(means.fillna(-1.0).idxmax("exponent"))
+    return best, best in (min(config.exponents), max(config.exponents))
+
+
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Choose c of every method where it is asked for, then train with it."""
+    searched = searches(config, session)
+    best = {name: chosen(config, name, searched)[0] for name in config.methods}
+    phases = [learned(config, session, name, name, [best[name]], config.seeds) for name in config.methods]
+    return combine(phases).merge(searched, combine_attrs="override")
+
+
+def strengths(config: Config, dataset: xarray.Dataset) -> dict[str, tuple[float, bool]]:
+    """The strength of every method, and whether it is an end of its grid."""
+    best = {name: chosen(config, name, dataset) for name in config.methods}
+    return {name: (setting_of(config, name).strength * 10.0**k, edge) for name, (k, edge) in best.items()}
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Accuracies, the differences that matter with their tests, and times."""
+    values = {name: final(dataset).sel(model=name).values for name in config.methods}
+    made = []
+    for name, (strength, edge) in strengths(config, dataset).items():
+        setting = {"strength": strength, "edge": edge, "re-initialised": setting_of(config, name).fresh}
+        made.append(tables.row(name, "accuracy over all tasks, %", values[name], ACCURACY.get(name), setting=setting))
+    differences = {}
+    for plus, minus, metric in DIFFERENCES:
+        if {*plus, *minus} <= values.keys():
+            label = " + ".join(plus) + " − " + " − ".join(minus)
+            differences[label, metric] = sum(values[name] for name in plus) - sum(values[name] for name in minus)
+    pairs = {key: (each, np.zeros_like(each)) for key, each in differences.items()}
+    tests = statistics.family("differences between importances", pairs, paired=True)
+    made += [tables.row(*key, each, test=tests.get(key)) for key, each in differences.items()]
+    for name in config.methods:
+        seconds = float(dataset.seconds.sel(model=name).sum()) / len(config.seeds)
+        made.append(tables.row(name, "training of one run, s", [seconds]))
+    return made
+
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """The strengths, and how they were chosen."""
+    shown = [f"{name} {c:g}{'*' if edge else ''}" for name, (c, edge) in strengths(config, dataset).items()]
+    how = f"; chosen on seeds {list(config.selection)}, not reported; * marks a choice at the end of its grid"
+    return [f"c: {', '.join(shown)}{how if 'search_percent' in dataset else ''}"]
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
