@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -170,6 +170,12 @@ def best(curves: xarray.DataArray, *, most: bool = True) -> xarray.DataArray:
     """The curve of each seed over strengths, at the strength with the best mean over seeds, which stays beside it."""
     mean = curves.mean("seed", skipna=False)
     return curves.sel(strength=float((mean.idxmax if most else mean.idxmin)("strength")))
+
+
+def with_measured(phase: Phase, sweep: synsim.Sweep, values: dict[str, Tensor]) -> Phase:
+    """A phase with what was measured of its trained network, [R] each, over the axes of its sweep."""
+    found = {name: ("replica", value.cpu().double().numpy()) for name, value in values.items()}
+    return replace(phase, dataset=phase.dataset.assign(sweep.unfold(xarray.Dataset(found))))
 
 
 def end(dataset: xarray.Dataset) -> xarray.Dataset:

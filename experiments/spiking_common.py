@@ -1,15 +1,29 @@
 """What the spiking experiments share: the settings of their networks, how data reach them, slices of a data set."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from common import PresetConfig
+
 from synsim.data import Dataset
+from synsim.experiment import option
 from synsim.spiking import FastSigmoid, GivenSpikes
-from synsim.tasks import Task
+from synsim.tasks import Examples, Task
 
 # Found by hand for 784-200-10 on MNIST: thresholds, gains and slopes of norse and snnTorch suit weights that are larger
 # at the start than 1 / √fan_in.
 NETWORK: dict[str, Any] = {"threshold": 0.3, "gain": 3.0, "surrogate": FastSigmoid(10.0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikingConfig(PresetConfig):
+    """Options of the experiments that train spiking networks."""
+
+    preset: str = option("quick", "quick: minutes on one core; full: all images, wider, longer", ("quick", "full"))
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    images: int | None = option(None, "training images (per task), the first ones (default: from the preset)")
+    tested: int | None = option(None, "test images (per task), the first ones (default: from the preset)")
+    samples: int = option(None, "stochastic passes per test (default: from the preset)")
 
 
 def entrance(data: Dataset, window: float, dt: float, rate: float, replicas: int) -> tuple[int, dict[str, Any]]:
@@ -36,7 +50,8 @@ def sliced(data: Dataset, train: int | None, test: int | None) -> Dataset:
 
 def shortened(task: Task, train: int | None, test: int | None) -> Task:
     """A task with its first images only; None or too many: all of them."""
-    parts = {}
-    for name, part, count in (("train", task.train, train), ("test", task.test, test)):
-        parts[name] = replace(part, images=part.images[:count], labels=part.labels[:count])
-    return replace(task, **parts)
+
+    def first(part: Examples, count: int | None) -> Examples:
+        return replace(part, images=part.images[:count], labels=part.labels[:count])
+
+    return replace(task, train=first(task.train, train), test=first(task.test, test))
