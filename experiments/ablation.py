@@ -7,22 +7,18 @@ in the published code, so that its mean is 0.5 w̄ / p̃. The published differen
 """
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import xarray
-from common import PresetConfig, Presets, combine, finish, load, run
-from torch import Tensor, nn
+from common import ScenarioConfig, combine, consolidated, load, matrix, scenario
+from torch import nn
 
 import synsim
 from synsim import controls, statistics, tables, tasks
-from synsim.meters import energy
+from synsim.experiment import Experiment, option
 from synsim.papers.schug2021 import ABLATION_CONSTANTS, CONSTANTS, GHOST, P_INITIAL, RATES
-from synsim.training import History, Phase, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
+from synsim.training import Phase, Session
 
 
 @dataclass(frozen=True)
@@ -30,154 +26,111 @@ class Variant:
     """A network and its rule.
 
     Attributes:
-        constants: scenario -> p_down, p_up and p_freeze, as the authors found them for this variant.
+        constants: key of `ABLATION_CONSTANTS`.
         modulate: whether the learning rate is scaled by (1 − p).
         control: the kind of control network (`synsim.controls`), or None for the model itself.
     """
 
-    constants: Mapping[str, Mapping[str, float]]
+    constants: str
     modulate: bool = True
     control: str | None = None
 
 
-VARIANTS = {
-    "full": Variant(ABLATION_CONSTANTS["full"]),
-    "no freezing": Variant(ABLATION_CONSTANTS["no freezing"]),
-    "no modulation": Variant(ABLATION_CONSTANTS["no modulation"], modulate=False),
-    "neither": Variant(ABLATION_CONSTANTS["neither"], modulate=False),
-    "ghost (expected)": Variant(ABLATION_CONSTANTS["ghost"], control="ghost-expected"),
-    "ghost (code)": Variant(ABLATION_CONSTANTS["ghost"], control="ghost-code"),
-    "not normalised": Variant(ABLATION_CONSTANTS["not normalised"], control="unnormalised"),
-}
 FIRST = "full"
+VARIANTS = {
+    FIRST: Variant("full"),
+    "no freezing": Variant("no freezing"),
+    "no modulation": Variant("no modulation", modulate=False),
+    "neither": Variant("neither", modulate=False),
+    "ghost (expected)": Variant("ghost", control="ghost-expected"),
+    "ghost (code)": Variant("ghost", control="ghost-code"),
+    "not normalised": Variant("not normalised", control="unnormalised"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PresetConfig):
+class Config(ScenarioConfig):
     """Options of this experiment."""
 
-    CHOICES: ClassVar[tuple[str, ...]] = ("variants",)
-    SHORT: ClassVar[tuple[str, ...]] = ("split",)
-    PRESETS: ClassVar[Presets] = {"quick": {"tasks": 4, "epochs": 2}, "paper": {"tasks": 10, "epochs": 10}}
+    CHOICES = ("variants",)
     out: str = option("runs/ablation", "folder of the run")
-    scenario: str = option(
-        "split", "split: pairs of classes, parity label; permuted: pixel orders", tuple(RATES), neutral=True
-    )
     variants: tuple[str, ...] = option(tuple(VARIANTS), "variants to compare", tuple(VARIANTS), neutral=True)
-    tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
-    hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
-    batch: int = option(100, "examples per step")
-    bias: bool = option(
-        False, "layers have fixed random biases, as in the published code (the paper has none)", neutral=True
-    )
 
 
 def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Module, synsim.PresynapticSGD]:
     """Network and rule of a variant, one replica per seed."""
     variant = VARIANTS[name]
-    sizes = [sequence[0].train[0:1].shape[-1], *config.hidden, sequence[0].classes]
-    replicas, seeds = len(config.seeds), config.seeds
+    sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
+    count, seeds, device = len(config.seeds), config.seeds, config.device
     if variant.control is None:
-        net = synsim.mlp(sizes, p=P_INITIAL, bias=config.bias, replicas=replicas, seed=seeds, device=config.device)
+        net = synsim.mlp(sizes, p=P_INITIAL, bias=config.bias, replicas=count, seed=seeds, device=device)
     else:
-        net = controls.mlp(
-            sizes, variant.control, bias=config.bias, replicas=replicas, seed=seeds, device=config.device
-        )
-    rule = synsim.PresynapticSGD(
-        net,
-        RATES[config.scenario],
-        **{**CONSTANTS, **variant.constants[config.scenario]},
-        modulate_lr=variant.modulate,
-        train_bias=False,
-    )
+        net = controls.mlp(sizes, variant.control, bias=config.bias, replicas=count, seed=seeds, device=device)
+    constants = {**CONSTANTS, **ABLATION_CONSTANTS[variant.constants][config.scenario]}
+    rate = RATES[config.scenario]
+    rule = synsim.PresynapticSGD(net, rate, modulate_lr=variant.modulate, train_bias=False, **constants)
     return net, rule
 
 
 def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> Phase:
     """Train one variant on all tasks."""
     net, rule = method(config, name, sequence)
-    freeze = VARIANTS[name].constants[config.scenario]["p_freeze"]
-
-    def learned(net: nn.Module, task: tasks.Task) -> Tensor:
-        return controls.learned(net).mean(1)
-
-    def frozen(net: nn.Module, task: tasks.Task) -> Tensor:
-        return (controls.learned(net) >= freeze).double().mean(1)
-
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            rule,
-            sequence,
-            seeds=config.seeds,
-            epochs=config.epochs,
-            batch=config.batch,
-            test_every_epoch=False,
-            test_ahead=False,
-            probes={"mean_p": learned, "frozen_share": frozen, "energy": lambda net, task: energy(net)},
-            store=store,
-            progress=None if config.quiet else name,
-        )
-
-    return session.phase(name, net, go)
+    threshold = ABLATION_CONSTANTS[VARIANTS[name].constants][config.scenario]["p_freeze"]
+    return session.fit(
+        name,
+        net,
+        rule,
+        sequence,
+        seeds=config.seeds,
+        epochs=config.epochs,
+        batch=config.batch,
+        test_every_epoch=False,
+        test_ahead=False,
+        probes=consolidated(threshold, controls.learned),
+    )
 
 
-def scenario(config: Config) -> list[tasks.Task]:
-    """The tasks; every seed has pixel orders of its own."""
-    data = load(config)
-    if config.scenario == "split":
-        return tasks.split(data, device=config.device)
-    return tasks.permuted(data, tasks=config.tasks, seeds=config.seeds, device=config.device)
-
-
-def final(phase: Phase) -> np.ndarray:
-    """Mean test accuracy over all tasks after the last, in per cent, [seed]."""
-    matrix = 100 * phase.dataset.accuracy.isel(after_task=-1).where(~phase.dataset.failed)
-    return matrix.mean("test_task", skipna=False).values
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Train all variants; their measurements."""
+    sequence = scenario(config, load(config), config.seeds)
+    return combine([train(config, name, sequence, session) for name in config.variants])
 
 
 Pair = tuple[str, str]
 
 
-def compared(values: dict[str, np.ndarray], pairs: list[Pair]) -> dict[Pair, tuple[statistics.Comparison, float]]:
-    """Two-sample t-test of each pair as in the paper, and its p value corrected for all of them (Holm)."""
-    enough = [pair for pair in pairs if min(np.isfinite(values[name]).sum() for name in pair) > 1]
-    tests = [statistics.compare(values[one], values[other]) for one, other in enough]
-    corrected = statistics.holm([test.p for test in tests])
-    return {pair: (test, float(p)) for pair, test, p in zip(enough, tests, corrected, strict=True)}
-
-
-def differences(config: Config, values: dict[str, np.ndarray]) -> list[tables.Row]:
-    """Every variant minus the full model, and neighbours in the order of the means."""
-    rows = []
+def tested(values: dict[str, np.ndarray]) -> dict[Pair, statistics.Test]:
+    """T-tests as published: of every variant against the full model, and of neighbours in the order of the means."""
+    against = [(name, FIRST) for name in values if name != FIRST and FIRST in values]
     means = {name: float(statistics.summary(each).mean) for name, each in values.items()}
     order = sorted((name for name in means if np.isfinite(means[name])), key=lambda name: -means[name])
-    families = {
-        "": [(name, FIRST) for name in values if name != FIRST and FIRST in values],
-        "neighbours in the order, ": list(itertools.pairwise(order)),
-    }
-    for label, pairs in families.items():
-        for (one, other), (test, corrected) in compared(values, pairs).items():
-            # The paper has the larger mean first; here the sign of t is that of the difference.
-            text = f"{label}points; t = {test.t:.2f}, p = {test.p:.2g}, Holm {corrected:.2g}, g = {test.hedges_g:.1f}"
-            ghost = other == FIRST and one == "ghost (code)" and config.data == "mnist" and not label
-            published = GHOST[config.scenario] if ghost else None
-            rows.append(tables.row(f"{one} − {other}", text, values[one] - values[other], published))
-    return rows
+    neighbours = [pair for pair in itertools.pairwise(order) if FIRST not in pair]
+    families = {"variants against the full model": against, "neighbours in the order of the means": neighbours}
+    found: dict[Pair, statistics.Test] = {}
+    for family, pairs in families.items():
+        found |= statistics.family(family, {(one, other): (values[one], values[other]) for one, other in pairs})
+    return found
 
 
-def experiment(config: Config, session: Session) -> None:
-    """Run all variants, print and keep the results."""
-    sequence = scenario(config)
-    phases: list[Phase] = [train(config, name, sequence, session) for name in config.variants]
-    values = {phase.name: final(phase) for phase in phases}
-    rows = [tables.row(name, "accuracy over all tasks at the end, %", each) for name, each in values.items()]
-    dataset: xarray.Dataset = combine(phases)
-    finish(session, dataset, rows + differences(config, values))
-    print("t-tests as published (independent samples, equal variances); errors of differences are those over seeds.")
-    if config.reduced():
-        print(f"reduced: {config.reduced()}")
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Accuracy of every variant, and the differences; as in the paper, their signs are those of t."""
+    values = {name: matrix(dataset, name)[:, -1].mean(-1) for name in config.variants}
+    made = [tables.row(name, "accuracy over all tasks at the end, %", values[name]) for name in values]
+    for (one, other), test in tested(values).items():
+        metric = "points" if other == FIRST else "neighbours in the order, points"
+        published = (
+            GHOST[config.scenario] if (one, config.data) == ("ghost (code)", "mnist") and other == FIRST else None
+        )
+        made.append(tables.row(f"{one} − {other}", metric, values[one] - values[other], published, test=test))
+    return made
 
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """What the tests are."""
+    return ["t-tests as published (independent samples, equal variances); errors of differences are those over seeds."]
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import xarray
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from synsim.experiment import option
 from synsim.experiment.frame import EXPECTED, Run
 from synsim.importance import Importance
 from synsim.meters import energy, mutual_information
+from synsim.sweep import Sweep
 from synsim.tasks import Task
 from synsim.training import Phase, Session
 from synsim.training.command import RunConfig, fail
@@ -48,6 +50,38 @@ class ChosenConfig(PresetConfig):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(PresetConfig):
+    """Options of an experiment with layered networks."""
+
+    hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
+    batch: int = option(100, "examples per step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermutedConfig(NetworkConfig):
+    """Options of an experiment on permuted tasks in sequence."""
+
+    PRESETS: ClassVar[Presets] = {"quick": {"epochs": 2, "tasks": 4}, "paper": {"epochs": 10, "tasks": 10}}
+    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioConfig(PermutedConfig):
+    """Options of an experiment on split or permuted tasks."""
+
+    SHORT: ClassVar[tuple[str, ...]] = ("split",)
+    scenario: str = option(
+        "split", "split: pairs of classes, parity label; permuted: pixel orders", ("split", "permuted"), neutral=True
+    )
+    bias: bool = option(False, "layers have biases, as in the published code (the paper has none)", neutral=True)
+
+    def protocol(self) -> dict[str, Any]:
+        """The published protocol; the number of permutations says nothing about split tasks."""
+        found = super().protocol()
+        return found if self.scenario == "permuted" else {k: v for k, v in found.items() if k != "tasks"}
+
+
 def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
     """Run an experiment that writes and prints by itself (see `finish`) in its folder."""
     with steady(), Stop() as stop:
@@ -59,14 +93,6 @@ def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> 
             sys.exit(stop.leave())
         except EXPECTED as error:
             fail(error)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig(PresetConfig):
-    """Options of an experiment with layered networks."""
-
-    hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
-    batch: int = option(100, "examples per step")
 
 
 def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
@@ -131,6 +157,13 @@ def along(
     ]
 
 
+def scenario(config: ScenarioConfig, data: Dataset, seeds: Sequence[int]) -> list[Task]:
+    """The tasks of a scenario; every seed has pixel orders of its own."""
+    if config.scenario == "split":
+        return tasks.split(data, device=config.device)
+    return tasks.permuted(data, tasks=config.tasks, seeds=seeds, device=config.device)
+
+
 def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]) -> None:
     """Write record and summary, then print the table; it is printed too if they can't be written."""
     try:
@@ -142,9 +175,14 @@ def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]
 
 def combine(phases: Sequence[Phase]) -> xarray.Dataset:
     """The datasets of all phases along a new axis `model`."""
+    return models({phase.name: phase.dataset for phase in phases})
+
+
+def models(datasets: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
+    """The datasets along a new axis `model`, under their names."""
     return xarray.concat(
-        [phase.dataset for phase in phases],
-        dim=xarray.Variable("model", [phase.name for phase in phases]),
+        list(datasets.values()),
+        dim=xarray.Variable("model", list(datasets)),
         join="outer",
         data_vars="all",
         coords="minimal",
@@ -176,6 +214,20 @@ def with_measured(phase: Phase, sweep: synsim.Sweep, values: dict[str, Tensor]) 
     """A phase with what was measured of its trained network, [R] each, over the axes of its sweep."""
     found = {name: ("replica", value.cpu().double().numpy()) for name, value in values.items()}
     return replace(phase, dataset=phase.dataset.assign(sweep.unfold(xarray.Dataset(found))))
+
+
+def by_setting(dataset: xarray.Dataset, sweep: Sweep) -> list[xarray.Dataset]:
+    """What each setting of a sweep measured; its replicas are the seeds."""
+    parts = [dataset.isel(replica=sweep.replicas_of(number)) for number in range(len(sweep))]
+    return [part.assign_coords(replica=range(len(sweep.own))) for part in parts]
+
+
+def matrix(dataset: xarray.Dataset, name: str) -> np.ndarray:
+    """Accuracies in per cent, [replica, after_task, test_task]; NaN for replicas that failed."""
+    after = ["joint"] if name == "joint" else dataset.test_task.values
+    found = dataset.accuracy.where(~dataset.failed).sel(model=name, after_task=after)
+    values: np.ndarray = found.transpose("replica", "after_task", "test_task").values
+    return 100 * values
 
 
 def end(dataset: xarray.Dataset) -> xarray.Dataset:
@@ -232,6 +284,15 @@ PROBES: dict[str, Probe] = {"energy": lambda net, task: energy(net), "informatio
 def probes(*names: str, **others: Probe) -> dict[str, Probe]:
     """The usual probes of these names, and others."""
     return {**{name: PROBES[name] for name in names}, **others}
+
+
+def consolidated(limit: float, p: Callable[[nn.Module], Tensor] = flat_p) -> dict[str, Probe]:
+    """Probes of the fate of the release probabilities, [R, n]: their mean, how many are frozen, and what they cost."""
+    return {
+        "mean_p": lambda net, task: p(net).mean(1),
+        "frozen_share": lambda net, task: (p(net) >= limit).double().mean(1),
+        "energy": lambda net, task: energy(net),
+    }
 
 
 def share_above(limit: float) -> Probe:

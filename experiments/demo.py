@@ -6,7 +6,7 @@ gained between −2 and +1.5 points: a small effect, and a selected one.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import energy
@@ -54,7 +54,8 @@ def experiment(config: Config, session: Session) -> None:
     """Run both parts, print the table, draw the figures."""
     first, second = parts(config)
     costs, cost_rows = energy.measure(first, session)
-    kept, kept_rows = lifelong.measure(replace(second), session)
+    kept = lifelong.measure(second, session)
+    kept_rows = lifelong.rows(second, kept)
     rows = [
         *[{**row, "method": f"energy: {row['method']}"} for row in cost_rows],
         *[{**row, "method": f"split digits: {row['method']}"} for row in kept_rows],

@@ -189,6 +189,8 @@ def test_settings_of_a_search_are_told_apart(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     lifelong = importlib.import_module("lifelong")
     config = lifelong.Config(sigmas=(0.01, 0.01), etas=(0.1, 0.2), strengths=(1.0, 3.0))
-    labels = [lifelong.label(config, name, setting) for name in ("bgd", "ewc", "none") for setting in (0, 1)][:5]
+    labels = [label for name in ("bgd", "ewc", "none") for label in lifelong.settings(config, name)]
     assert labels == ["bgd σ=0.01 η=0.1", "bgd σ=0.01 η=0.2", "ewc 1", "ewc 3", "none"]
-    assert lifelong.label(lifelong.Config(), "bgd", 0) == "bgd"
+    assert list(lifelong.settings(lifelong.Config(), "bgd")) == ["bgd"]
+    with pytest.raises(ValueError, match="settings of ewc must differ"):
+        lifelong.Config(methods=("ewc",), strengths=(1.0, 1.0))
