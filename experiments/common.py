@@ -2,15 +2,16 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 import xarray
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 import synsim
 from synsim import importance, statistics, tables, tasks
@@ -128,6 +129,36 @@ def study(
         return xarray.Dataset({**variables, "seconds": meta["seconds"]})
 
     return nested(measured, **{key: list(labels) for key, labels in axis.items()})
+
+
+class Learner(Protocol):
+    """What learns, and whose state can be kept."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> Any:
+        """Go on from a state."""
+
+
+def steps(
+    session: Session, phase: str, unit: str, count: int, learner: Learner, results: Mapping[str, Tensor]
+) -> Iterator[int]:
+    """The steps of a phase that are still to do, for learning without `fit`.
+
+    Learner and results, which the caller fills in place, are kept in the checkpoint, and come back from it.
+    """
+    store = session.open(phase)
+    state, done = store.load() or ({}, {unit: 0})
+    if state:
+        learner.load_state_dict(state)
+        for name, values in results.items():
+            values.copy_(state[name])
+    todo = range(done[unit], count)
+    for step in tqdm(todo, initial=todo.start, total=count, disable=session.quiet, desc=phase, unit=unit):
+        yield step
+        if store.due() or step == count - 1:
+            store.save({**learner.state_dict(), **results}, {unit: step + 1})
 
 
 Key = tuple[str, str]

@@ -369,8 +369,7 @@ def test_what_would_be_broadcast_or_leave_a_kernel_is_refused(make, message):
 
 
 def run(script, out, *more):
-    config = script.parse(script.Config, "", [*SMALL, "--threads", "1", "--out", str(out), *more])
-    script.run(config, script.experiment)
+    script.EXPERIMENT.main([*SMALL, "--threads", "1", "--out", str(out), *more])
     return records.open(out)
 
 
