@@ -5,25 +5,24 @@ it without any influence. Pearson correlations over all parameters are taken at 
 path are raw: before clipping and before division by the displacement.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
-from common import PresetConfig, Presets, finish, load, run
+import xarray
+from common import importance_of, load
 from torch import Tensor, nn
 
 import synsim
-from synsim import importance, tables, tasks
-from synsim.networks import initialised, redraw
+from synsim import consolidation, importance, tables, tasks
+from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim.networks import redraw
 from synsim.papers.benzing2022 import BATCHES, BIAS, CORRELATIONS, SETTINGS, SI_OVER_SIU
-from synsim.training import History, Protection, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
+from synsim.training import Protection, Session
 
-RAW = {"rescale": False, "clip": False}
 # Name in the figures -> (from which importance, function of it).
-MEASURES = {
+MEASURES: dict[str, tuple[str, Callable[[Tensor], Tensor] | None]] = {
     "SI": ("si", None),
     "SIU": ("si-unbiased", None),
     "SIB": ("si-bias", None),
@@ -37,6 +36,7 @@ MEASURES = {
     "√Fisher": ("fisher", torch.sqrt),
 }
 POINTS = 10_000
+Importances = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,101 +49,97 @@ class Config(PresetConfig):
     }
     out: str = option("runs/importance_relations", "folder of the run")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
+    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
     batch: int = option(BATCHES[False][0], "examples per step")
     images: int = option(1000, "images for the measures taken after a task")
     strength: float = option(SETTINGS["si"].strength, "strength c of SI")
     lr: float = option(BATCHES[False][1], "rate of Adam")
 
 
-def flat(found: dict[str, dict[str, Tensor]]) -> Tensor:
-    """All measures as [M, R, n]."""
-    rows = []
+def draw(net: nn.Module, task: int) -> None:
+    """Fresh parameters for a task."""
+    redraw(net, scheme="glorot", bias=BIAS, draw=task)
+
+
+def watched(config: Config, sequence: list[tasks.Task]) -> dict[str, importance.Importance]:
+    """The importances that are observed beside the training, along the path and after each task."""
+    raw = {"rescale": False, "clip": False}
+    path = {name: importance.make(name, **raw) for name in ("si", "si-unbiased", "si-bias", "online-absolute-fisher")}
+    after = ("mas", "mas-max", "absolute-fisher", "fisher")
+    measured = {name: importance_of(name, sequence, images=config.images) for name in after}
+    return {**path, "sos": importance.make("sos"), **measured}
+
+
+def flat(importances: Importances) -> Tensor:
+    """All measures, [R, M, n]."""
+    measures = []
     for source, function in MEASURES.values():
-        values = torch.cat([value.flatten(1) for value in found[source].values()], dim=1)
-        rows.append(values if function is None else function(values))
-    return torch.stack(rows)
+        values = torch.cat([value.flatten(1) for value in importances[source].values()], dim=1)
+        measures.append(values if function is None else function(values))
+    return torch.stack(measures, dim=1)
 
 
-def correlations(net: nn.Module, task: tasks.Task, found: dict[str, dict[str, Tensor]]) -> Tensor:
+def correlations(net: nn.Module, task: tasks.Task, importances: Importances) -> Tensor:
     """Pearson correlation of every two measures over all parameters, [R, M, M]."""
-    values = flat(found).transpose(0, 1).double()
-    return torch.stack([torch.corrcoef(one) for one in values])
+    return torch.stack([torch.corrcoef(values) for values in flat(importances).double()])
 
 
-def sums(net: nn.Module, task: tasks.Task, found: dict[str, dict[str, Tensor]]) -> Tensor:
+def sums(net: nn.Module, task: tasks.Task, importances: Importances) -> Tensor:
     """Sum of every measure over all parameters, [R, M]."""
-    return flat(found).double().sum(-1).t()
+    return flat(importances).double().sum(-1)
 
 
-def points(net: nn.Module, task: tasks.Task, found: dict[str, dict[str, Tensor]]) -> Tensor:
+def points(net: nn.Module, task: tasks.Task, importances: Importances) -> Tensor:
     """Every measure at the same evenly spaced parameters, [R, M, points]."""
-    values = flat(found).transpose(0, 1)
+    values = flat(importances)
     place = torch.linspace(0, values.shape[-1] - 1, min(POINTS, values.shape[-1])).long()
     return values[..., place]
 
 
-def train(config: Config, sequence: list[tasks.Task], session: Session) -> History:
-    """The one run."""
-    sizes = [sequence[0].train[0:1].shape[-1], *config.hidden, sequence[0].classes]
-    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=len(config.seeds), device=config.device)
-    draw = partial(redraw, scheme="glorot", bias=BIAS)
-    draw(initialised(net, config.seeds))
-    after = {"images": min(config.images, *(len(task.train) for task in sequence))}
-    watch = {
-        "si": importance.make("si", **RAW),
-        "si-unbiased": importance.make("si-unbiased", **RAW),
-        "si-bias": importance.make("si-bias", **RAW),
-        "sos": importance.make("sos"),
-        "online-absolute-fisher": importance.make("online-absolute-fisher", **RAW),
-        **{name: importance.make(name, **after) for name in ("mas", "mas-max", "absolute-fisher", "fisher")},
-    }
-    protection = Protection(
-        importance.make("si", xi=0.1),
-        synsim.consolidation.make("penalty", strength=config.strength),
-        watch=watch,
-        after_task={"correlation": correlations, "sum": sums, "points": points},
-        reset_optimiser=True,
-        reinitialise=lambda net, task: draw(net, draw=task),
-    )
-
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            torch.optim.Adam(net.parameters(), lr=config.lr),
-            sequence,
-            seeds=config.seeds,
-            epochs=config.epochs,
-            batch=config.batch,
-            samples=1,
-            protection=protection,
-            store=store,
-            test_every_epoch=False,
-            progress=None if config.quiet else "si",
-        )
-
-    return session.phase("si", net, go)
-
-
-def experiment(config: Config, session: Session) -> None:
-    """Run, print and keep the results."""
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Train under SI, and compare all measures at the end of each task."""
     data = load(config)
     sequence = tasks.permuted(data, tasks=config.tasks, seeds=config.seeds, pixels="unit", device=config.device)
-    found = train(config, sequence, session).dataset
-    names = list(MEASURES)
+    sizes, seeds = [sequence[0].inputs, *config.hidden, sequence[0].classes], synsim.Sweep({}, config.seeds)
+    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=seeds, device=config.device)
+    draw(net, 0)
+    protection = Protection(
+        importance.make("si", xi=0.1),
+        consolidation.make("penalty", strength=config.strength),
+        watch=watched(config, sequence),
+        after_task={"correlation": correlations, "sum": sums, "points": points},
+        reset_optimiser=True,
+        reinitialise=draw,
+    )
+    phase = session.fit(
+        "si",
+        net,
+        torch.optim.Adam(net.parameters(), lr=config.lr),
+        sequence,
+        epochs=config.epochs,
+        batch=config.batch,
+        samples=1,
+        protection=protection,
+        test_every_epoch=False,
+    )
     axes = {"correlation_0": "measure", "correlation_1": "other", "sum_0": "measure", "points_0": "measure"}
-    dataset = found.rename({**axes, "points_1": "point"}).assign_coords(measure=names, other=names)
-    rows = []
-    for task in dataset.task.values[[0, -1]] if dataset.sizes["task"] > 1 else dataset.task.values:
-        for (one, other), published in CORRELATIONS.items():
-            values = dataset.correlation.sel(task=task, measure=one, other=other).values
-            rows.append(tables.row(f"{one}–{other}", f"correlation after {task}", values, published))
-        ratio = dataset["sum"].sel(task=task, measure="SI") / dataset["sum"].sel(task=task, measure="SIU")
-        rows.append(tables.row("SI / SIU", f"ratio of sums after {task}", ratio.values, SI_OVER_SIU))
-    finish(session, dataset, rows)
-    if config.reduced():
-        print(f"reduced: {config.reduced()}")
+    return phase.dataset.rename({**axes, "points_1": "point"}).assign_coords(measure=[*MEASURES], other=[*MEASURES])
 
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Correlations after the first and after the last task, and the ratio of two sums."""
+    made = []
+    for task in dict.fromkeys(dataset.task.values[[0, -1]].tolist()):
+        after = dataset.sel(task=task)
+        for (one, other), published in CORRELATIONS.items():
+            values = after.correlation.sel(measure=one, other=other).values
+            made.append(tables.row(f"{one}–{other}", f"correlation after {task}", values, published))
+        ratio = after["sum"].sel(measure="SI") / after["sum"].sel(measure="SIU")
+        made.append(tables.row("SI / SIU", f"ratio of sums after {task}", ratio.values, SI_OVER_SIU))
+    return made
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()
