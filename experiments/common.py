@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -290,6 +290,11 @@ def importance_of(name: str, tasks: Sequence[Task], **options: Any) -> Importanc
     if "images" in options:
         options["images"] = min(options["images"], *(len(task.train) for task in tasks))
     return importance.make(name, **options)
+
+
+def total(values: Mapping[str, Tensor]) -> Tensor:
+    """Sum over all parameters, [R]."""
+    return reduce(torch.add, (value.double().flatten(1).sum(1) for value in values.values()))
 
 
 def flat_p(net: nn.Module) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 import xarray
-from common import best, final, importance_of, load, nested, placed
+from common import best, final, importance_of, load, nested, placed, total
 from torch import Tensor, nn
 
 import synsim
@@ -85,17 +85,16 @@ def protection(name: str, sequence: list[Task], strength: Tensor, seed: int) -> 
     kind, options = VARIANTS[name]
     timed = Timed(importance_of(kind, sequence, **options, seed=seed))
 
-    def total(net: nn.Module, task: Task, found: Any) -> Tensor:
-        summed: Tensor = sum(value.double().flatten(1).sum(1) for value in found["importance"].values())
-        return summed
-
     def seconds(net: nn.Module, task: Task, found: Any) -> Tensor:
         return torch.full_like(strength, timed.seconds)
 
     return Protection(
         timed,
         consolidation.make("penalty", strength=strength, factor=0.5),
-        after_task={"importance_sum": total, "importance_seconds": seconds},
+        after_task={
+            "importance_sum": lambda net, task, found: total(found["importance"]),
+            "importance_seconds": seconds,
+        },
     )
 
 
