@@ -285,10 +285,10 @@ def nested(made: Callable[..., xarray.Dataset], **axes: Sequence[Any]) -> xarray
     )
 
 
-def importance_of(name: str, tasks: Sequence[Task], **options: Any) -> Importance:
+def importance_of(name: str, sequence: Sequence[Task], **options: Any) -> Importance:
     """An importance whose `images` are as many as asked for, or as many as every task has."""
     if "images" in options:
-        options["images"] = min(options["images"], *(len(task.train) for task in tasks))
+        options["images"] = min(options["images"], *(len(task.train) for task in sequence))
     return importance.make(name, **options)
 
 
