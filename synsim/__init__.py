@@ -47,6 +47,7 @@ _LATER = (
     "experiment",
     "figures",
     "forgetting",
+    "outcomes",
     "papers",
     "perceptron",
     "plots",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from synsim import experiment as experiment
     from synsim import figures as figures
     from synsim import forgetting as forgetting
+    from synsim import outcomes as outcomes
     from synsim import papers as papers
     from synsim import perceptron as perceptron
     from synsim import plots as plots

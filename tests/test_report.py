@@ -16,7 +16,7 @@ import xarray
 from scipy import stats
 from small_runs import launch
 
-from synsim import records, report
+from synsim import outcomes, records, report
 from synsim.report import Heading, Paragraph, Published, Table
 from synsim.report.page import origins
 
@@ -310,7 +310,9 @@ def test_correlations_with_all_importances_are_shown_and_what_is_left_out_is_sai
 
 def perceptron(gap):
     """Samples of the gap between the perceptrons at loads of 10 % and more, ten seeds."""
-    return {("gap", f"{10 * k}%"): report.Sample(mean + np.linspace(-0.01, 0.01, 10)) for k, mean in enumerate(gap, 1)}
+    return {
+        ("gap", f"{10 * k}%"): outcomes.Sample(mean + np.linspace(-0.01, 0.01, 10)) for k, mean in enumerate(gap, 1)
+    }
 
 
 def test_whether_the_gap_reverses_is_told_by_the_data():
@@ -486,7 +488,7 @@ def test_numbers_are_those_of_the_run_itself(name, tmp_path, monkeypatch, capsys
     launch(script, [*common, *TINY[name], "--out", str(tmp_path / name)])
     ((run,), skipped) = report.collect([tmp_path])
     assert (run.experiment, skipped) == (name, [])
-    samples = report.READERS[name](run.record.dataset)
+    samples = outcomes.READERS[name](run.record.dataset)
     claims = [claim for item in report.CHAPTER if item.experiment == name for claim in item.claims]
     keys = [getattr(claim, field, None) for claim in claims for field in ("key", "larger", "first")]
     # The probabilities are asked for after ten tasks, and these runs have fewer.
@@ -518,7 +520,7 @@ def test_the_p_of_a_correlation_is_that_of_scipy(rng):
             "seed": ("replica", [1, 2]),
         },
     )  # fmt: skip
-    found = report.READERS["neurons"](dataset)
+    found = outcomes.READERS["neurons"](dataset)
     for k, name in enumerate(("hidden 1", "hidden 2")):
         np.testing.assert_allclose(found["p of r", name].values, [one.pvalue for one in r[k]], rtol=1e-9)
 

@@ -16,14 +16,12 @@ from synsim.report.claims import Apart, Difference, Grid, Item, Limit, Order, Sh
 from synsim.report.html import html
 from synsim.report.markdown import markdown
 from synsim.report.page import page
-from synsim.report.readers import READERS, Sample
 from synsim.report.runs import Run, Skipped, collect, merged
 from synsim.report.studies import STUDIES, Study, studies
 from synsim.report.verdict import RULE, of_limit, of_order, of_pair, of_value
 
 __all__ = [
     "CHAPTER",
-    "READERS",
     "RULE",
     "STUDIES",
     "Apart",
@@ -41,7 +39,6 @@ __all__ = [
     "Picture",
     "Published",
     "Run",
-    "Sample",
     "Shown",
     "Skipped",
     "Study",

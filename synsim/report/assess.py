@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from synsim import statistics
+from synsim import outcomes, statistics
 from synsim._doors import check_fields, typed
+from synsim.outcomes import Key, Pair, Sample
 from synsim.report import verdict, words
 from synsim.report.blocks import Table
-from synsim.report.claims import Apart, Claim, Difference, Grid, Item, Key, Limit, Order, Shown, Value
-from synsim.report.readers import READERS, Sample
+from synsim.report.claims import Apart, Claim, Difference, Grid, Item, Limit, Order, Shown, Value
 from synsim.report.runs import Run
+from synsim.statistics import Test
 
 NOTHING = "–"
 STAND_IN = "digits"
@@ -107,8 +108,9 @@ def assess(item: Item, runs: Sequence[Run], page: Sequence[Item] = ()) -> Findin
     Args:
         item: the item.
         runs: from `collect`, best first.
-        page: all items of the page. The tests of one measurement of the same runs, in whichever of these, are one
-            family, so that a test has one corrected p value wherever it stands.
+        page: all items of the page. Of an experiment that declares no families of tests (`outcomes.FAMILIES`), those
+            of one measurement of the same runs are one, in whichever of these items, so that a test has one corrected
+            p value wherever it stands.
 
     Returns:
         What became of every claim.
@@ -141,7 +143,7 @@ def _gather(item: Item, runs: Sequence[Run]) -> tuple[Found, tuple[str, ...]]:
     unread = []
     for run in ranked:
         try:
-            samples = READERS[item.experiment](run.record.dataset)
+            samples = _samples(run)
             for sample in samples.values():
                 statistics.summary(sample.values)
         except Exception as error:  # a stranger's record may fail in any way
@@ -150,6 +152,12 @@ def _gather(item: Item, runs: Sequence[Run]) -> tuple[Found, tuple[str, ...]]:
         for key, sample in samples.items():
             found.setdefault(key, (sample, run))
     return found, tuple(unread)
+
+
+def _samples(run: Run) -> outcomes.Samples:
+    if run.experiment in outcomes.READERS:
+        return outcomes.of(run.experiment, run.record.dataset)
+    return outcomes.from_rows(run.record.summary)
 
 
 def _fits(run: Run, config: Mapping[str, object]) -> bool:
@@ -171,32 +179,39 @@ def _sees(item: Item) -> tuple[object, ...]:
     return item.experiment, item.data, item.config, item.prefer
 
 
-def _tests(item: Item, found: Found, page: Sequence[Item]) -> dict[int, tuple[statistics.Comparison, float]]:
-    # The t tests of all orders and differences of a table, and their p values corrected (Holm) for all tests of the
-    # same measurement on the page. A pair that two claims are about is one test.
-    families: dict[str, dict[frozenset[Key], float]] = {}
-    made: dict[frozenset[Key], statistics.Comparison] = {}
-    for claim in (*item.claims, *(claim for other in page for claim in other.claims)):
-        keys = _keys(claim)
-        if len(keys) < 2 or any(key not in found for key in keys) or frozenset(keys) in made:
-            continue
-        pair = [found[key][0].values for key in keys]
-        if min(np.isfinite(values).sum() for values in pair) > 1:
-            made[frozenset(keys)] = statistics.compare(*pair)
-            families.setdefault(keys[0][0], {})[frozenset(keys)] = made[frozenset(keys)].p
-    corrected: dict[frozenset[Key], float] = {}
-    for family in families.values():
-        corrected |= zip(family, map(float, statistics.holm(list(family.values()))), strict=True)
-    tests = {}
-    for index, claim in enumerate(item.claims):
-        keys = _keys(claim)
-        if frozenset(keys) in made:
-            pair = [found[key][0].values for key in keys]
-            tests[index] = statistics.compare(*pair), corrected[frozenset(keys)]
-    return tests
+def _tests(item: Item, found: Found, page: Sequence[Item]) -> dict[int, Test]:
+    # The tests of all orders and differences of a table, as their experiment declares them; of one that declares none,
+    # those of the same measurement on the page.
+    samples = {key: sample for key, (sample, _) in found.items()}
+    if item.experiment in outcomes.FAMILIES:
+        tests = outcomes.tests(item.experiment, samples)
+    else:
+        tests = outcomes.Tests(_undeclared([pair for one in (item, *page) for pair in _pairs(one).values()], found))
+    return {index: tests[pair] for index, pair in _pairs(item).items() if pair in tests}
 
 
-def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Comparison, float] | None) -> Line:
+def _pairs(item: Item) -> dict[int, Pair]:
+    found = {index: _keys(claim) for index, claim in enumerate(item.claims)}
+    return {index: (keys[0], keys[1]) for index, keys in found.items() if len(keys) == 2}
+
+
+def _undeclared(pairs: Sequence[Pair], found: Found) -> dict[Pair, Test]:
+    families: dict[str, dict[Pair, tuple[outcomes.Array, outcomes.Array]]] = {}
+    for pair in pairs:
+        family = families.setdefault(pair[0][0], {})
+        # A pair that two claims are about is one test.
+        if all(key in found for key in pair) and (pair[1], pair[0]) not in family:
+            family[pair] = found[pair[0]][0].values, found[pair[1]][0].values
+    made = {pair: test for name, family in families.items() for pair, test in statistics.family(name, family).items()}
+    for first, second in made:
+        run, other = found[first][1], found[second][1]
+        if run is other:
+            told = outcomes.as_made(run.record.summary, found[first][0].values, found[second][0].values)
+            made[first, second] = told or made[first, second]
+    return made
+
+
+def _line(claim: Claim, found: Found, item: Item, test: Test | None) -> Line:
     keys = _keys(claim)
     published = _published(claim)
     if any(key not in found for key in keys):
@@ -207,12 +222,12 @@ def _line(claim: Claim, found: Found, item: Item, test: tuple[statistics.Compari
     other = item.data != runs[0].config.get("data")
     ours = _gap(sums) if isinstance(claim, Difference) else _ours(sums)
     made = Line(_label(claim, samples), published, ours, " and ".join(dict.fromkeys(str(int(one.n)) for one in sums)))
-    judged, difference = _judged(claim, sums, samples, math.nan if test is None else test[1])
+    judged, difference = _judged(claim, sums, samples, math.nan if test is None else test.p_holm)
     if other and isinstance(claim, Value | Difference):
         return made._replace(verdict=f"{verdict.OTHER_DATA}: {runs[0].config.get('data')}")
-    weak = isinstance(claim, Order) and judged == verdict.SAME and test is not None and test[1] >= verdict.LEVEL
+    weak = isinstance(claim, Order) and judged == verdict.SAME and test is not None and test.p_holm >= verdict.LEVEL
     if test is not None:
-        made = made._replace(test=words.test(*test))
+        made = made._replace(test=words.test(test))
     return made._replace(difference=difference, verdict=judged + _qualified(runs, other, weak))
 
 

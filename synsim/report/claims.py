@@ -6,10 +6,8 @@ from typing import Any
 
 from synsim._checks import choice, whole, within
 from synsim._doors import check_fields
+from synsim.outcomes import Key
 from synsim.papers import Published
-
-Key = tuple[str, ...]
-"""Names a measurement of a run, such as ("final", "presynaptic"); see `readers`."""
 
 DIGITS = 20
 """After the point, at most."""

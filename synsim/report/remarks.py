@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 from synsim import statistics
+from synsim.outcomes import Key, Sample
 from synsim.report import words
-from synsim.report.claims import Key
-from synsim.report.readers import Sample
 
 # Importances that are accumulated along training: a run holds all of them, or none.
 ALONG = "si"

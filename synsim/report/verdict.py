@@ -30,8 +30,8 @@ standard deviation of our runs, divided by the root of the number of published r
 other way round if there is a single run of ours. A claim in words (an order, a threshold): "same order" if our \
 means have the published order, or if every seed is on the published side of the threshold, else "differs"; it is \
 "not significant" if the corrected p value of an order is 0.05 or more; beside an order stands the two-sided t test \
-of independent samples with equal variances, as the paper makes it, its p value corrected for all tests of the \
-same measurement of these runs (Holm), and Hedges' g. Two means that the paper calls significantly different, \
+of independent samples with equal variances, as the paper makes it, its p value corrected for all tests of its \
+family (Holm), as the experiment declares it, and Hedges' g. Two means that the paper calls significantly different, \
 without saying which is larger: "significant too" if the corrected p value is below 0.05, else "not significant"; \
 "ours" if the paper does not compare them. \
 "image only": the paper shows a picture, and neither numbers nor words to compare with. "not \

@@ -45,18 +45,18 @@ def distance(value: float, sem: float, n: int, published: Published) -> str:
     return f"{text} ({abs(gap) / error:.1f} s.e.)" if error > 0 else text
 
 
-def test(found: statistics.Comparison, corrected: float) -> str:
+def test(found: statistics.Test) -> str:
     """A t test, its corrected p value and the effect size.
 
     Args:
-        found: the test.
-        corrected: its p value, corrected for all tests of the same measurement.
+        found: the test, its p value corrected for all tests of its family.
 
     Returns:
         One line.
     """
     if math.isnan(found.p):
         return NOTHING
+    corrected = found.p_holm
     text = f"t = {found.t:.2f}, p = {found.p:.1g}, Holm {corrected:.1g}{statistics.stars(corrected)}, g = "
     size = f"{found.hedges_g:.1f}" if math.isfinite(found.hedges_g) else NOTHING
     return (text + size).replace("-", "−")

@@ -140,6 +140,13 @@ CONFIG = Kind(lambda s: {"experiment": "fuzz"}, lambda v: isinstance(v, dict) an
 WORD = text("a")
 LAYER = call(lambda s: synsim.BernoulliLinear)
 PUBLISHED = of_class(lambda s: synsim.report.Published(0.5, 0.1), synsim.report.Published)
+SAMPLES = Kind(lambda s: {("final", "a"): synsim.outcomes.Sample(things.np.array([0.5, 0.6]))}, lambda v: v == {})
+SEQUENCE = of_class(things.sequence, things.xarray.Dataset)
+LABELLED = of_class(
+    lambda s: things.xarray.DataArray([[0.1, 0.2], [0.2, 0.3]], dims=("decay", "seed")), things.xarray.DataArray
+)
+ROWS = Kind(lambda s: [synsim.tables.row("a", "b", [0.5, 0.6])], lambda v: v in ([], ()))
+SEVERAL = Kind(lambda s: things.np.array([0.5, 0.6, 0.8]), lambda v: False)
 NOWHERE = Kind(constant(["http://127.0.0.1:9/"]), lambda v: v is None or v in ([], ()))
 """Mirrors that nobody serves: a test asks no server of others."""
 PART = number(0.5, 0.0, 1.0)
@@ -362,6 +369,23 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "choices": rows(WORD, 0),
     },
     "records.reading.open": {"folder": OLD},
+    "outcomes.families.Family": {
+        "name": WORD,
+        "pairs": call(lambda s: lambda samples: []),
+        "paired": flag(False),
+    },
+    "outcomes.families.tests": {"experiment": choice("lifelong"), "samples": SAMPLES},
+    "outcomes.measures.accuracies": {"dataset": SEQUENCE},
+    "outcomes.measures.at_end": {"dataset": SEQUENCE},
+    "outcomes.measures.best": {"values": LABELLED, "over": choice("decay")},
+    "outcomes.measures.bits_per": {"dataset": SEQUENCE, "cost": choice("energy")},
+    "outcomes.measures.final": {"dataset": SEQUENCE},
+    "outcomes.measures.first": {"dataset": SEQUENCE},
+    "outcomes.measures.last": {"dataset": SEQUENCE},
+    "outcomes.measures.learned": {"dataset": SEQUENCE},
+    "outcomes.readers.of": {"experiment": choice("lifelong"), "dataset": SEQUENCE},
+    "outcomes.rows.as_made": {"rows": ROWS, "first": SEVERAL, "second": SEVERAL},
+    "outcomes.rows.from_rows": {"rows": ROWS},
     "report.claims.Value": {"published": PUBLISHED},
     "report.claims.Difference": {"published": PUBLISHED, "first": LINES, "second": LINES},
     "report.claims.Apart": {"first": LINES, "second": LINES, "published": WORD},

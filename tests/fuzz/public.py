@@ -29,6 +29,7 @@ RESULTS = (
     "importance.base.Step",
     "records.reading.Record",
     "records.folder.RunFolder",
+    "outcomes.families.Tests",
     "report.assess.Finding",
     "report.runs.Run",
     "spiking.network.Record",

@@ -36,7 +36,6 @@ RECEIVERS = {
     "importance.base.Importance.estimate": estimator,
     "networks.MaxPool": lambda s: synsim.networks.MaxPool(2),
     "networks.MultiHead": things.multi_head,
-    "papers.Published": lambda s: synsim.papers.Published(0.5, 0.1),
     "perceptron.Perceptron": things.perceptrons,
     "rules.plasticity.Plasticity": things.plasticity,
     "rules.network.Rule": things.rule,

@@ -292,3 +292,19 @@ def kind_of_consolidation(scene: Scene) -> type:
         name = "fuzz"
 
     return Mine
+
+
+def sequence(scene: Scene) -> xarray.Dataset:
+    """What a record of two methods on two tasks holds."""
+    accuracy = numbers(2, 3, 2, 2).double().numpy()
+    course = numbers(2, 3, 2, 1).double().numpy() + 0.1
+    axes = ("model", "replica", "task", "epoch")
+    return xarray.Dataset(
+        {
+            "accuracy": (("model", "replica", "after_task", "test_task"), accuracy),
+            "information": (axes, course),
+            "energy": (axes, course),
+            "failed": (("model", "replica"), [[False] * 3] * 2),
+        },
+        {"model": ["a", "b"], "after_task": ["0 1", "2 3"], "test_task": ["0 1", "2 3"]},
+    )
