@@ -187,6 +187,7 @@ class Tests(Mapping[Pair, Test]):
     def __len__(self) -> int:
         return len(self._made)
 
+    @typed
     def between(self, measurement: str, first: str | Key, second: str | Key) -> Test | None:
         """The test of one measurement between two models.
 

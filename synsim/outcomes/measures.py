@@ -147,7 +147,7 @@ def best(values: xarray.DataArray, over: str) -> Any:
     require(over in values.dims, f"over must be an axis of the values, {list(values.dims)}, got {over!r}.")
     mean = values.mean([name for name in values.dims if name != over])
     require(bool(mean.notnull().any()), f"expected a {over} at which a replica did not fail, got none.")
-    return mean.idxmax(over).item()
+    return values[over].values[int(mean.argmax(over))].item()
 
 
 def _require(dataset: xarray.Dataset, *names: str) -> None:

@@ -374,6 +374,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "pairs": call(lambda s: lambda samples: []),
         "paired": flag(False),
     },
+    "outcomes.families.Tests.between": {"measurement": WORD, "first": WORD, "second": WORD},
     "outcomes.families.tests": {"experiment": choice("lifelong"), "samples": SAMPLES},
     "outcomes.measures.accuracies": {"dataset": SEQUENCE},
     "outcomes.measures.at_end": {"dataset": SEQUENCE},

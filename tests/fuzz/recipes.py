@@ -41,6 +41,7 @@ RECEIVERS = {
     "rules.network.Rule": things.rule,
     "rules.presynaptic.PresynapticSGD": things.rule,
     "data.dataset.Dataset": things.data,
+    "outcomes.families.Tests": lambda s: synsim.outcomes.Tests({}),
     "papers.published.Published": lambda s: synsim.papers.Published(82.9, 0.01, 3, "Table 4.1"),
     "records.folder.RunFolder": things.run_folder,
     "spiking.encoding.Encoder": things.encoder,
