@@ -7,22 +7,21 @@ stated there; here 100, 10 and ½. MAS is read as that paper writes it, with squ
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import xarray
-from common import PresetConfig, Presets, finish, load, run
+from common import best, final, importance_of, load, nested, placed
 from torch import Tensor, nn
 
 import synsim
-from synsim import streams, tables, tasks
-from synsim.networks import initialised
+from synsim import Sweep, consolidation, streams, tables, tasks
+from synsim.experiment import Experiment, PresetConfig, Presets, option
 from synsim.papers.kolouri2020 import DIGIT_EPOCHS, ENCODER, EXPONENTS, HIDDEN, RATE, SLICES
-from synsim.training import History, Protection, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
+from synsim.training import Protection, Session
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "scp": ("sliced-cramer", {"slices": SLICES}),
@@ -53,44 +52,49 @@ class Config(PresetConfig):
     exponents: tuple[float, ...] = option((), "strengths as powers of ten (default: from the preset)")
     hidden: tuple[int, ...] = option((), "hidden layers of the classifier (default: from the preset)")
     encoder: tuple[int, ...] = option((), "layers of the encoder (default: from the preset)")
-    tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
-    digits: int | None = option(None, "number of digits of the auto-encoder (default: from the preset)")
-    digit_epochs: int | None = option(None, "passes over each digit (default: from the preset)")
-    rate: float | None = option(None, "rate of Adam (default: from the preset)")
+    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
+    digits: int = option(None, "number of digits of the auto-encoder (default: from the preset)")
+    digit_epochs: int = option(None, "passes over each digit (default: from the preset)")
+    rate: float = option(None, "rate of Adam (default: from the preset)")
     batch: int = option(100, "examples per step")
 
 
-def log_histogram(strengths: Tensor) -> Any:
-    """Measurement after a task: how log10(λ · importance) is spread, shares per bin, [R, bins]."""
+def sequence_of(config: Config, part: str, seed: int) -> list[tasks.Task]:
+    """Permuted images, or single digits in an order of the seed."""
+    data = load(config)
+    if part == "permuted":
+        return tasks.permuted(data, tasks=config.tasks, seeds=seed, pixels="unit", device=config.device)
+    order = streams.permutation(streams.keys("order", [seed], "digits"), data.classes)[0, : config.digits].tolist()
+    return tasks.by_class(data, order=order, device=config.device)
+
+
+def network(config: Config, part: str, task: tasks.Task, sweep: Sweep) -> nn.Sequential:
+    """The classifier, or the auto-encoder with its mirrored decoder; all strengths start alike."""
+    kind: dict[str, Any] = {"p": 1.0, "bias": True, "replicas": sweep, "device": config.device}
+    if part == "permuted":
+        return synsim.mlp([task.inputs, *config.hidden, task.classes], **kind)
+    mirrored = [task.inputs, *config.encoder, *config.encoder[-2::-1], task.inputs]
+    return synsim.mlp(mirrored, **kind).append(nn.Sigmoid())
+
+
+def protection(name: str, sequence: list[tasks.Task], strengths: Tensor) -> Protection:
+    """Importance and penalty of a method, one strength per replica; and how log10(λ · importance) is spread."""
     edges = torch.tensor(BINS[1:-1])
 
-    def measure(net: nn.Module, task: tasks.Task, found: dict[str, dict[str, Tensor]]) -> Tensor:
+    def spread(net: nn.Module, task: tasks.Task, found: Any) -> Tensor:
+        """Share of parameters per bin, [R, bins]."""
         flat = torch.cat([value.double().flatten(1) for value in found["importance"].values()], dim=1).cpu()
         logs = (flat * strengths.reshape(-1, 1)).clamp(min=10.0 ** BINS[0]).log10()
         index = torch.bucketize(logs.contiguous(), edges)
         counts = torch.zeros(flat.shape[0], len(BINS) - 1, dtype=torch.float64)
         return counts.scatter_add_(1, index, torch.ones_like(logs)) / flat.shape[1]
 
-    return measure
-
-
-def protection(name: str, strengths: Tensor, images: int) -> Protection:
-    """Importance and penalty of a method, one strength per replica."""
     kind, options = METHODS[name]
-    if "images" in options:
-        options = {**options, "images": min(options["images"], images)}
     return Protection(
-        synsim.importance.make(kind, **options),
-        synsim.consolidation.make("penalty", strength=strengths, accumulate="average", decay=AVERAGE),
-        after_task={"log_importance": log_histogram(strengths)},
+        importance_of(kind, sequence, **options),
+        consolidation.make("penalty", strength=strengths, accumulate="average", decay=AVERAGE),
+        after_task={"log_importance": spread},
     )
-
-
-def classifier(config: Config, name: str, seed: int, session: Session) -> xarray.Dataset:
-    """Permuted images: one method and seed over all strengths."""
-    data = load(config)
-    sequence = tasks.permuted(data, tasks=config.tasks, seeds=seed, pixels="unit", device=config.device)
-    return trained(config, f"permuted/{name}/{seed}", name, seed, sequence, [*config.hidden, data.classes], session)
 
 
 def reproduction(output: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -100,102 +104,78 @@ def reproduction(output: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return each.mean((-1, -2))
 
 
+@torch.no_grad()
 def pixel_error(net: nn.Module, task: tasks.Task) -> Tensor:
     """Mean ℓ1 error per pixel on the test images, [R]."""
-    with torch.no_grad():
-        x = task.test[0 : len(task.test)]
-        return (net(x) - x).abs().mean((-1, -2))
+    x = task.test[0 : len(task.test)]
+    error: Tensor = (net(x) - x).abs().mean((-1, -2))
+    return error
 
 
-def encoder(config: Config, name: str, seed: int, session: Session) -> xarray.Dataset:
-    """Single digits in an order of the seed: one method and seed over all strengths."""
-    data = load(config)
-    order = streams.permutation(streams.keys("order", [seed], "digits"), data.classes)[0, : config.digits].tolist()
-    sequence = tasks.by_class(data, order=order, device=config.device)
-    inputs = sequence[0].train[0:1].shape[-1]
-    layers = [*config.encoder, *config.encoder[-2::-1], inputs]
-    return trained(config, f"encoder/{name}/{seed}", name, seed, sequence, layers, session, reconstruct=True)
-
-
-def trained(
-    config: Config,
-    phase: str,
-    name: str,
-    seed: int,
-    sequence: list[tasks.Task],
-    layers: list[int],
-    session: Session,
-    reconstruct: bool = False,
-) -> xarray.Dataset:
-    """Train one replica per strength; the first has none."""
-    strengths = torch.tensor([0.0, *(10.0**e for e in config.exponents)], dtype=torch.float64)
-    inputs = sequence[0].train[0:1].shape[-1]
-    net = synsim.mlp([inputs, *layers], p=1.0, bias=True, replicas=len(strengths), device=config.device)
-    if reconstruct:
-        net = net.append(nn.Sigmoid())
-    initialised(net, (seed,) * len(strengths), sweep=True)
-
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            torch.optim.Adam(net.parameters(), lr=config.rate),
-            sequence,
-            seeds=(seed,) * len(strengths),
-            epochs=config.digit_epochs if reconstruct else config.epochs,
-            batch=config.batch,
-            samples=1,
-            protection=protection(name, strengths, min(len(task.train) for task in sequence)),
-            objective=reproduction if reconstruct else None,
-            tested_by=pixel_error if reconstruct else None,
-            store=store,
-            test_every_epoch=False,
-            progress=None if config.quiet else phase,
-        )
-
-    found = session.phase(phase, net, go, keep=False, sweep=True).dataset[["accuracy", "failed", "log_importance"]]
-    places = np.arange(len(sequence))
-    found = found.drop_vars(["seed", "replica"]).rename(replica="strength", log_importance_0="bin")
-    return found.assign_coords(
-        strength=strengths.numpy(), task=places, after_task=places, test_task=places, bin=(BINS[1:] + BINS[:-1]) / 2
+def trained(config: Config, session: Session, part: str, model: str, seed: int) -> xarray.Dataset:
+    """One method and seed over all strengths; the first has none."""
+    sequence = sequence_of(config, part, seed)
+    sweep = Sweep({"strength": [0.0, *(10.0**exponent for exponent in config.exponents)]}, (seed,))
+    net = network(config, part, sequence[0], sweep)
+    digits: dict[str, Any] = {"epochs": config.digit_epochs, "objective": reproduction, "tested_by": pixel_error}
+    phase = session.fit(
+        f"{part}/{model}/{seed}",
+        net,
+        torch.optim.Adam(net.parameters(), lr=config.rate),
+        sequence,
+        sweep=sweep,
+        keep=False,
+        batch=config.batch,
+        samples=1,
+        protection=protection(model, sequence, sweep.column("strength")),
+        test_every_epoch=False,
+        **(digits if part == "encoder" else {"epochs": config.epochs}),
     )
+    measured = placed(phase.dataset[["accuracy", "failed", "log_importance"]].isel(seed=0, drop=True))
+    return measured.rename(log_importance_0="bin").assign_coords(bin=(BINS[1:] + BINS[:-1]) / 2)
 
 
-def experiment(config: Config, session: Session) -> None:
-    """Run both parts, print and keep the results."""
-    make = {"permuted": classifier, "encoder": encoder}
-    parts, rows = {}, []
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Train both parts; each has tasks and methods of its own, and so axes of its own."""
+    parts = []
     for part in config.parts:
-        models = [
-            xarray.concat(
-                [make[part](config, name, seed, session) for seed in config.seeds],
-                dim=xarray.Variable("seed", list(config.seeds)),
-            )
-            for name in PARTS[part]
-        ]
-        found = xarray.concat(models, dim=xarray.Variable(f"{part}_model", list(PARTS[part])))
-        sizes = {"task": f"{part}_task", "after_task": f"{part}_after_task", "test_task": f"{part}_test_task"}
-        parts[part] = found.rename({**sizes, **{name: f"{part}_{name}" for name in found.data_vars}})
-        rows += rows_of(part, found.rename({f"{part}_model": "model"}))
-    finish(session, xarray.merge(parts.values()), rows)
-    print(
-        "The paper shows curves only; its order is SCP best on permuted images, and SCP slightly before MAS on digits."
-    )
-    if config.reduced():
-        print(f"reduced: {config.reduced()}; published: 10 repetitions")
+        measured = nested(partial(trained, config, session, part), model=PARTS[part], seed=config.seeds)
+        own = {"model", "task", "after_task", "test_task", *measured.data_vars}
+        parts.append(measured.rename({name: f"{part}_{name}" for name in own}))
+    return xarray.merge(parts)
 
 
-def rows_of(part: str, found: xarray.Dataset) -> list[tables.Row]:
+def curves(dataset: xarray.Dataset, part: str) -> xarray.DataArray:
+    """Accuracy over all tasks in per cent, or error in thousandths, [model, seed, strength]."""
+    names = {f"{part}_{name}": name for name in ("model", "after_task", "test_task", "accuracy", "failed")}
+    ended = final(dataset[[f"{part}_accuracy", f"{part}_failed"]].rename(names))
+    return ended if part == "permuted" else 10 * ended
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The best strength of every method, and no protection."""
-    scale, what = (100, "accuracy over all tasks, %") if part == "permuted" else (1000, "ℓ1 error per pixel, 10⁻³")
-    final = scale * found.accuracy.where(~found.failed).isel(after_task=-1).mean("test_task", skipna=False)
-    rows = [tables.row("none", f"{part}: {what}", final.isel(model=0).sel(strength=0.0).values)]
-    for name in found.model.values:
-        curve = final.sel(model=name).isel(strength=slice(1, None))
-        mean = curve.mean("seed", skipna=False)
-        best = float((mean.idxmax if part == "permuted" else mean.idxmin)("strength"))
-        rows.append(tables.row(str(name), f"{part}: {what}, best λ = {best:g}", curve.sel(strength=best).values))
-    return rows
+    made = []
+    for part in config.parts:
+        metric = f"{part}: {'accuracy over all tasks, %' if part == 'permuted' else 'ℓ1 error per pixel, 10⁻³'}"
+        each = curves(dataset, part)
+        made.append(tables.row("none", metric, each.isel(model=0).sel(strength=0.0).values))
+        for name in PARTS[part]:
+            values = best(each.sel(model=name, strength=each.strength > 0), most=part == "permuted")
+            setting = {"strength": float(values.strength)}
+            made.append(tables.row(name, f"{metric}, best λ", values.values, setting=setting))
+    return made
 
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """The best strengths, and what the paper shows."""
+    chosen = [f"{row['method']} {row['setting']['strength']:g}" for row in rows(config, dataset) if "setting" in row]
+    return [
+        f"best λ, in the order of the table: {', '.join(chosen)}",
+        "The paper shows curves only; its order is SCP best on permuted images, and SCP slightly before MAS on digits.",
+    ]
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()
