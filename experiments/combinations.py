@@ -10,26 +10,26 @@ masks, where all parameters tie and none stands out (three cells per network), a
 networks, where every p is 1, so that it is `uniform` again (four cells).
 """
 
+import collections
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import xarray
-from common import MEASURED, PresetConfig, Presets, finish, load, run
+from common import MEASURED, ChosenConfig, final, importance_of, load, nested
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import synsim
-from synsim import consolidation, importance, statistics, tables, tasks
+from synsim import Sweep, consolidation, forgetting, importance, tables, tasks
+from synsim.experiment import Experiment, Presets, option
 from synsim.importance import Importance, Step
-from synsim.networks import initialised, replicas_of
+from synsim.networks import replicas_of
 from synsim.papers.schug2021 import CONSTANTS, P_INITIAL
-from synsim.training import History, Protection, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
+from synsim.training import Protection, Session
 
 KINDS = ("plain", "stochastic")
 # The grid of each consolidation, and the name of its strength.
@@ -46,7 +46,7 @@ TINY = 1e-15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PresetConfig):
+class Config(ChosenConfig):
     """Options of this experiment."""
 
     CHOICES: ClassVar[tuple[str, ...]] = ("importances", "consolidations", "kinds")
@@ -62,18 +62,26 @@ class Config(PresetConfig):
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     batch: int = option(100, "examples per step")
     rate: float = option(RATE, "learning rate")
-    steps: int | None = option(None, "steps per task (default: from the preset)")
-    images: int | None = option(None, "images for importances measured after a task (default: from the preset)")
-    test_images: int | None = option(None, "test images per task (default: from the preset)")
+    steps: int = option(None, "steps per task (default: from the preset)")
+    images: int = option(None, "images for importances measured after a task (default: from the preset)")
+    test_images: int = option(None, "test images per task (default: from the preset)")
 
-    def __post_init__(self) -> None:
-        """Check what this experiment asks besides."""
-        super().__post_init__()
-        both = sorted(set(self.selection) & set(self.seeds))
-        if both:
-            raise ValueError(
-                f"seeds {both} are in --selection and in --seeds; a strength must be chosen on other seeds."
-            )
+
+def sequence_of(config: Config) -> list[tasks.Task]:
+    """Split tasks with a shared head, tested on the first test images of each."""
+    sequence = tasks.split(load(config), device=config.device)
+    shown = slice(config.test_images)
+    tests = [replace(task.test, images=task.test.images[shown], labels=task.test.labels[shown]) for task in sequence]
+    return [replace(task, test=test) for task, test in zip(sequence, tests, strict=True)]
+
+
+def network(config: Config, kind: str, task: tasks.Task, sweep: Sweep) -> tuple[nn.Module, Optimizer]:
+    """Network and optimiser of a kind."""
+    plain, sizes = kind == "plain", [task.inputs, *config.hidden, task.classes]
+    net = synsim.mlp(sizes, p=1.0 if plain else P_INITIAL, replicas=sweep, device=config.device)
+    if plain:
+        return net, torch.optim.SGD(net.parameters(), lr=config.rate)
+    return net, synsim.PresynapticSGD(net, config.rate, **STEPS)
 
 
 class Scaled(Importance):
@@ -84,16 +92,15 @@ class Scaled(Importance):
         self.accumulate = inner.accumulate
         self._mean: Tensor | None = None
 
-    def _scaled(self, net: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _scaled(self, net: nn.Module, importance: dict[str, Tensor]) -> dict[str, Tensor]:
         lead = replicas_of(net) or 1
         if self._mean is None:
-            flat = torch.cat([value.reshape(lead, -1) for value in found.values()], dim=1)
+            flat = torch.cat([value.reshape(lead, -1) for value in importance.values()], dim=1)
             mean = flat.double().mean(1)
             # Where a task left no importance at all there is no scale to take.
             self._mean = torch.where(mean > TINY, mean, torch.ones_like(mean))
-        return {
-            name: value / self._mean.to(value).reshape(-1, *[1] * (value.ndim - 1)) for name, value in found.items()
-        }
+        divisors = {name: self._mean.to(value) for name, value in importance.items()}
+        return {name: value / divisors[name].reshape(-1, *[1] * (value.ndim - 1)) for name, value in importance.items()}
 
     def wants(self, index: int) -> frozenset[str]:
         """As the importance inside."""
@@ -131,116 +138,63 @@ class Scaled(Importance):
             self.inner.load_state_dict(inside)
 
 
-def network(
-    config: Config, kind: str, seeds: tuple[int, ...], inputs: int, classes: int
-) -> tuple[nn.Module, Optimizer]:
-    """Network and optimiser of a kind."""
-    plain = kind == "plain"
-    net = synsim.mlp(
-        [inputs, *config.hidden, classes], p=1.0 if plain else P_INITIAL, replicas=len(seeds), device=config.device
-    )
-    initialised(net, seeds, sweep=True)
-    if plain:
-        return net, torch.optim.SGD(net.parameters(), lr=config.rate)
-    return net, synsim.PresynapticSGD(net, config.rate, **STEPS)
-
-
-def protection(config: Config, name: str, how: str, repeats: int, images: int) -> tuple[Protection, tuple[float, ...]]:
-    """Protection of a cell, one strength per replica, and the grid."""
-    argument, grid = GRIDS[how]
-    options: dict[str, Any] = {"images": min(config.images, images)} if name in MEASURED else {}
+def protection(config: Config, name: str, how: str, sequence: list[tasks.Task], strengths: Tensor) -> Protection:
+    """Protection of a cell, one strength per replica."""
+    options: dict[str, Any] = {"images": config.images} if name in MEASURED else {}
     if name == "path-integral":
         options["every"] = 20
-    inner = importance.make(name, **options)
-    each = torch.tensor(grid, dtype=torch.float64).repeat_interleave(repeats)
-    more: dict[str, Any] = {}
+    inner, more = importance_of(name, sequence, **options), {}
     if name == "release-probability":
         # Probabilities are on a scale of their own: (1 − p) is the factor of the paper, and the latest ones count. The
         # penalty adds them up as it does all others.
         last = {"accumulate": "last"}
         more = {"penalty": {"accumulate": "sum"}, "modulation": {**last, "scale": "none"}, "freeze": last}.get(how, {})
     scaled = inner if name == "release-probability" and how != "penalty" else Scaled(inner)
-    return Protection(scaled, consolidation.make(how, **{argument: each}, **more)), grid
+    return Protection(scaled, consolidation.make(how, **{GRIDS[how][0]: strengths}, **more))
 
 
-def sequence_of(config: Config) -> list[tasks.Task]:
-    """Split tasks with a shared head, tested on the first test images of each."""
-    data = load(config)
-    found = []
-    for task in tasks.split(data, device=config.device):
-        test = replace(
-            task.test, images=task.test.images[: config.test_images], labels=task.test.labels[: config.test_images]
-        )
-        found.append(replace(task, test=test))
-    return found
+def tested(net: nn.Module, task: tasks.Task) -> Tensor:
+    """Accuracy with expected strengths, [R]."""
+    with synsim.expected(net):
+        return synsim.meters.accuracy(net, task.test, task.test.y, samples=1)
 
 
-def train(config: Config, kind: str, name: str | None, how: str, session: Session) -> xarray.Dataset:
-    """One cell over the grid and all seeds; without a name, no protection."""
+def trained(config: Config, session: Session, kind: str, name: str | None, how: str) -> xarray.Dataset:
+    """One cell over its grid and all seeds; without a name, no protection."""
     sequence = sequence_of(config)
-    seeds = (*config.selection, *config.seeds)
-    guard, grid = None, (0.0,)
-    if name is not None:
-        guard, grid = protection(config, name, how, len(seeds), min(len(task.train) for task in sequence))
-    net, optimiser = network(config, kind, seeds * len(grid), sequence[0].train[0:1].shape[-1], sequence[0].classes)
-    phase = f"{kind}, {name}, {how}" if name else f"{kind}, none"
-
-    def tested(net: nn.Module, task: tasks.Task) -> Tensor:
-        with synsim.expected(net):
-            return synsim.meters.accuracy(net, task.test, task.test.y, samples=1)
-
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            optimiser,
-            sequence,
-            seeds=seeds * len(grid),
-            steps=config.steps,
-            batch=config.batch,
-            protection=guard,
-            tested_by=tested,
-            store=store,
-            test_every_epoch=False,
-            progress=None if config.quiet else phase,
-        )
-
-    found = session.phase(phase, net, go, keep=False, sweep=True).dataset
-    matrix = found.accuracy.where(~found.failed).values
-    matrix = matrix.reshape(len(grid), len(seeds), *matrix.shape[1:])
-    places = range(len(sequence))
-    return xarray.Dataset(
-        {"accuracy": (("strength", "seed", "after_task", "test_task"), matrix)},
-        coords={"strength": np.arange(len(grid)), "seed": list(seeds), "after_task": places, "test_task": places},
+    sweep = Sweep({"strength": GRIDS[how][1] if name else (0.0,)}, (*config.selection, *config.seeds))
+    net, optimiser = network(config, kind, sequence[0], sweep)
+    phase = session.fit(
+        f"{kind}, {name}, {how}" if name else f"{kind}, none",
+        net,
+        optimiser,
+        sequence,
+        sweep=sweep,
+        keep=False,
+        tolerant=True,
+        steps=config.steps,
+        batch=config.batch,
+        protection=protection(config, name, how, sequence, sweep.column("strength")) if name else None,
+        tested_by=tested,
+        test_every_epoch=False,
     )
+    return cell(config, phase.dataset)
 
 
-def cell(config: Config, found: xarray.Dataset) -> xarray.Dataset:
+def cell(config: Config, measured: xarray.Dataset) -> xarray.Dataset:
     """The chosen strength of a cell, and what it does on the reported seeds: accuracy, learning and forgetting."""
-    final = found.accuracy.isel(after_task=-1).mean("test_task", skipna=False)
-    score = final.sel(seed=list(config.selection)).mean("seed", skipna=False).fillna(-1.0)
-    best = int(score.argmax("strength"))
-    own = found.accuracy.isel(strength=best).sel(seed=list(config.seeds))
-    steps = own.after_task.values
-    learned = xarray.concat([own.sel(after_task=k, test_task=k, drop=True) for k in steps], dim="task").mean(
-        "task", skipna=False
-    )
-    kept = xarray.concat(
-        [
-            own.sel(after_task=k, test_task=k, drop=True) - own.isel(after_task=-1).sel(test_task=k, drop=True)
-            for k in steps[:-1]
-        ],
-        dim="task",
-    ).mean("task", skipna=False)
-    edge = best in (0, found.sizes["strength"] - 1) and found.sizes["strength"] > 1
-    return xarray.Dataset(
-        {
-            "final": 100 * own.isel(after_task=-1, drop=True).mean("test_task", skipna=False),
-            "learned": 100 * learned,
-            "forgotten": 100 * kept,
-            "chosen": best,
-            "edge": edge,
-        }
-    ).drop_vars(["strength", "after_task", "test_task"], errors="ignore")
+    chosen_on = final(measured).sel(seed=list(config.selection)).mean("seed", skipna=False)
+    best, count = int(chosen_on.fillna(-1.0).argmax("strength")), measured.sizes["strength"]
+    own = measured.isel(strength=best, drop=True).sel(seed=list(config.seeds))
+    accuracy = own.accuracy.where(~own.failed)
+    values = {
+        "final": final(own).values,
+        "learned": 100 * forgetting.learning_accuracy(accuracy),
+        "forgotten": -100 * forgetting.backward_transfer(accuracy),
+    }
+    variables: dict[str, Any] = {variable: ("seed", each) for variable, each in values.items()}
+    edge = count > 1 and best in (0, count - 1)
+    return xarray.Dataset({**variables, "chosen": float(best), "edge": float(edge)}, {"seed": list(config.seeds)})
 
 
 def left_out(kind: str, name: str, how: str) -> str | None:
@@ -252,63 +206,58 @@ def left_out(kind: str, name: str, how: str) -> str | None:
     return None
 
 
-def experiment(config: Config, session: Session) -> None:
-    """Run all cells, print and keep the results."""
-    grid: dict[tuple[str, str, str], xarray.Dataset] = {}
-    none = {kind: cell(config, train(config, kind, None, "", session)) for kind in config.kinds}
-    without: dict[str, int] = {}
-    for kind, name, how in itertools.product(config.kinds, config.importances, config.consolidations):
-        why = left_out(kind, name, how)
-        if why is None:
-            grid[kind, name, how] = cell(config, train(config, kind, name, how, session))
-        else:
-            without[why] = without.get(why, 0) + 1
-    rows = []
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """All cells that there are, [kind, importance, consolidation, seed], and both networks without protection."""
+    none = nested(partial(trained, config, session, name=None, how="penalty"), kind=config.kinds)
+
+    def made(kind: str, importance: str, consolidation: str) -> xarray.Dataset:
+        if left_out(kind, importance, consolidation):
+            return xarray.full_like(none.isel(kind=0, drop=True), torch.nan)
+        return trained(config, session, kind, importance, consolidation)
+
+    axes = {"kind": config.kinds, "importance": config.importances, "consolidation": config.consolidations}
+    alone = none[["final", "learned", "forgotten"]]
+    return nested(made, **axes).merge(alone.rename({name: f"none_{name}" for name in alone}))
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Accuracy of every cell at its strength, and what it forgets and learns beside no protection."""
+    made = []
     for kind in config.kinds:
-        rows.append(tables.row(f"{kind}, none", "accuracy over all tasks, %", none[kind].final.values))
-        for (k, name, how), found in grid.items():
-            if k == kind:
-                argument, values = GRIDS[how]
-                rows.append(
-                    tables.row(
-                        f"{kind}, {name}, {how}", describe(found, none[kind], argument, values), found.final.values
-                    )
-                )
-    axes = {
-        "kind": list(config.kinds),
-        "importance": list(config.importances),
-        "consolidation": list(config.consolidations),
-    }
-    template = next(iter(grid.values()))
-    variables = {}
-    for variable in template.data_vars:
-        full = np.full([*(len(v) for v in axes.values()), *template[variable].shape], np.nan)
-        for (kind, name, how), found in grid.items():
-            at = [list(axes[a]).index(v) for a, v in zip(axes, (kind, name, how), strict=True)]
-            full[tuple(at)] = found[variable].values
-        variables[variable] = ((*axes, *template[variable].dims), full)
-    for variable in ("final", "learned", "forgotten"):
-        variables[f"none_{variable}"] = (("kind", "seed"), np.stack([none[k][variable].values for k in config.kinds]))
-    finish(session, xarray.Dataset(variables, coords={**axes, "seed": list(config.seeds)}), rows)
-    if config.reduced():
-        print(f"reduced: {config.reduced()}")
-    print(
+        of_kind = dataset.sel(kind=kind)
+        none = {"kind": kind, "importance": None}
+        made.append(tables.row(f"{kind}, none", "accuracy over all tasks, %", of_kind.none_final.values, setting=none))
+        for name, how in itertools.product(config.importances, config.consolidations):
+            if left_out(kind, name, how):
+                continue
+            one = of_kind.sel(importance=name, consolidation=how)
+            argument, grid = GRIDS[how]
+            setting = {"kind": kind, "importance": name, "consolidation": how, argument: grid[int(one.chosen)]}
+            values = {
+                "accuracy over all tasks, %": one.final,
+                "forgets more than without protection, points": one.forgotten - one.none_forgotten,
+                "learns more than without protection, points": one.learned - one.none_learned,
+            }
+            setting["edge"] = bool(one.edge)
+            label = f"{kind}, {name}, {how}"
+            made += [tables.row(label, metric, each.values, setting=setting) for metric, each in values.items()]
+    return made
+
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """What was chosen how, and what is left out."""
+    cells = itertools.product(config.kinds, config.importances, config.consolidations)
+    without = collections.Counter(why for why in itertools.starmap(left_out, cells) if why is not None)
+    chosen, edges = int(dataset.chosen.notnull().sum()), int((dataset.edge == 1).sum())
+    return [
         f"{config.steps} steps per task at rate {config.rate:g}; strengths chosen on seeds {list(config.selection)} of "
-        f"{len(next(iter(GRIDS.values()))[1])} per consolidation; * marks a choice at the edge of the grid. "
-        "Nobody has published this table."
-    )
-    for why, count in without.items():
-        print(f"Left out ({count} cells): {why}.")
+        f"{len(GRIDS['penalty'][1])} per consolidation. Nobody has published this table.",
+        f"{edges} of {chosen} strengths are at an end of their grid.",
+        *(f"Left out ({count} cells): {why}." for why, count in without.items()),
+    ]
 
 
-def describe(found: xarray.Dataset, none: xarray.Dataset, argument: str, values: tuple[float, ...]) -> str:
-    """What a cell does beside no protection, with standard errors over seeds."""
-    parts = []
-    for variable, label in (("forgotten", "forgets"), ("learned", "learns")):
-        change = statistics.summary(found[variable].values - none[variable].values)
-        parts.append(f"{label} {change.mean:+.1f} ± {change.sem:.1f}")
-    return f"accuracy, %; {argument} {values[int(found.chosen)]:g}{'*' if found.edge else ''}; {', '.join(parts)}"
-
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()
