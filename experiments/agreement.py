@@ -36,7 +36,7 @@ def standardised(values: xarray.DataArray) -> xarray.DataArray:
     error = np.sqrt(values.var("repeat", ddof=1).sum("world") / n)
     difference = mean.sel(world="torch", drop=True) - mean.sel(world="Brian2", drop=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return xarray.where(abs(difference) <= ROUNDING, 0.0, difference / error)
+        return (difference / error).where(~(abs(difference) <= ROUNDING), 0.0)
 
 
 def hotelling(a: Array, b: Array) -> Array:
@@ -67,15 +67,15 @@ def share(values: xarray.DataArray) -> Array:
     return found
 
 
-def table(dataset: xarray.Dataset, y: Array) -> list[tables.Row]:
+def table(dataset: xarray.Dataset) -> list[tables.Row]:
     """What each of the two worlds finds, and how they agree."""
-    labels, first = xarray.DataArray(y, dims="image"), str(dataset.layer.values[0])
+    first = str(dataset.layer.values[0])
     rows = []
     for world in WORLDS:
         one = dataset.sel(world=world)
         found = {
-            "accuracy, expected strengths, %": share(one.mean_readout.argmax("class") == labels),
-            "accuracy, release per spike, %": share(one.readout.argmax("class") == labels),
+            "accuracy, expected strengths, %": share(one.mean_readout.argmax("class") == dataset.label),
+            "accuracy, release per spike, %": share(one.readout.argmax("class") == dataset.label),
         }
         for layer in dataset.layer.values:
             counts = one.releases.sel(layer=layer).mean(("repeat", "image"))

@@ -7,39 +7,43 @@ strengths, whose |z| exceeds 3 by chance in 0.3 % of the images; Hotelling's T²
 once. How many sites the first layer releases is known in closed form, and compared in both worlds.
 """
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import xarray
 from agreement import WORLDS, table, tested
-from common import PresetConfig, Presets, finish, load, run
+from common import PresetConfig, Presets, kept, load, probes
 from spiking_common import NETWORK
 from torch import Tensor
 from torch.func import functional_call
 
 import synsim
-from synsim import tasks
-from synsim.meters import energy
+from synsim import tables, tasks
+from synsim.experiment import Experiment, option
 from synsim.spiking import SpikingMLP, brian, spiking_mlp
-from synsim.synapses import BernoulliLinear, evaluation
-from synsim.training import History, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
-
-# The figure is that of the analysis script, which lies beside this folder.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from analysis import brian2_check as brian2_figures
+from synsim.synapses import StochasticLayer, evaluation
+from synsim.training import Session
 
 # Found by hand on the digits: a third of the release probabilities rise to 1, the others stay low.
-RULE = {"lr": 0.1, "p_up": 0.07, "p_down": 0.07, "g_lim": 3e-3}
+RULE: dict[str, Any] = {"lr": 0.1, "p_up": 0.07, "p_down": 0.07, "g_lim": 3e-3}
 AT_ONCE = 5
 """Repeats in one run of Brian2, whose releases in every step take memory."""
-Array = np.ndarray[Any, Any]
+BOTH = ("world", "replica")
+AXES = {
+    "readout": (*BOTH, "repeat", "image", "class"),
+    "releases": (*BOTH, "repeat", "layer", "image"),
+    "membrane": (*BOTH, "repeat", "time", "class"),
+    "raster": (*BOTH, "time", "neuron"),
+    "mean_readout": (*BOTH, "image", "class"),
+    "mean_spikes": (*BOTH, "image", "time", "neuron"),
+    "mean_membrane": (*BOTH, "image", "time", "class"),
+    "releases_mean": ("replica", "image"),
+    "releases_variance": ("replica", "image"),
+    "input_raster": ("replica", "time", "input"),
+}
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,23 +61,23 @@ class Config(PresetConfig):
     rate: float = option(200.0, "Poisson rate of a pixel of 1, Hz")
     sites: int = option(1, "release sites per synapse")
     images: int = option(360, "test images, the first ones")
-    repeats: int | None = option(None, "runs per image, at least 6 (default: from the preset)")
-    target: str | None = option(None, "of Brian2 (default: Cython where there is a compiler)", brian.TARGETS)
+    repeats: int = option(None, "runs per image, at least 6 (default: from the preset)")
+    target: str | None = option(
+        None, "of Brian2 (default: Cython where there is a compiler)", brian.TARGETS, neutral=True
+    )
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
         super().__post_init__()
-        if self.repeats is None or 2 * self.repeats - 10 - 1 < 1:
+        if 2 * self.repeats - 10 - 1 < 1:
             raise ValueError(f"repeats must be at least 6, for a test of ten classes, got {self.repeats}.")
 
 
 def trained(config: Config, task: tasks.Task, session: Session) -> tuple[SpikingMLP, xarray.Dataset]:
     """The network, one replica per seed, after learning; in float64, on the CPU."""
-    sizes = [task.train[0:1].shape[-1], *config.hidden, task.classes]
     net = spiking_mlp(
-        sizes,
-        replicas=len(config.seeds),
-        seed=config.seeds,
+        [task.inputs, *config.hidden, task.classes],
+        replicas=synsim.Sweep({}, config.seeds),
         window=config.window,
         sites=config.sites,
         scope="event",
@@ -81,125 +85,107 @@ def trained(config: Config, task: tasks.Task, session: Session) -> tuple[Spiking
         device=config.device,
         **NETWORK,
     )
-
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            synsim.PresynapticSGD(net, **RULE),
-            [task],
-            seeds=config.seeds,
-            epochs=config.epochs,
-            batch=config.batch,
-            test_every_epoch=False,
-            probes={"energy": lambda net, task: energy(net)},
-            store=store,
-            progress=None if config.quiet else "plastic",
-        )
-
-    phase = session.phase("plastic", net, go)
+    phase = session.fit(
+        "plastic",
+        net,
+        synsim.PresynapticSGD(net, **RULE),
+        [task],
+        seeds=config.seeds,
+        epochs=config.epochs,
+        batch=config.batch,
+        test_every_epoch=False,
+        probes=probes("energy"),
+    )
     return net.double().cpu(), phase.dataset
 
 
-def sites_released(layer: BernoulliLinear, spikes: Tensor) -> Tensor:
+def sites_released(layer: StochasticLayer, spikes: Tensor) -> Tensor:
     """Sites that a layer releases per image in the present draw, [R, B]: with w̄ = N p it transmits their number."""
     counting = {"weight": layer.p * layer.sites}
-    counts = functional_call(layer, counting, (spikes.flatten(-3, -2),), {"steps": spikes.shape[-3]})
-    return counts.unflatten(1, (spikes.shape[-3], -1)).sum((1, 3))
+    counts: Tensor = functional_call(layer, counting, (spikes.flatten(-3, -2),), {"steps": spikes.shape[-3]})
+    return counts.reshape(*spikes.shape[:-1], -1).sum((1, 3))
 
 
 @torch.no_grad()
-def in_torch(config: Config, net: SpikingMLP, x: Tensor) -> tuple[Tensor, dict[str, Array]]:
+def in_torch(config: Config, net: SpikingMLP, x: Tensor) -> tuple[Tensor, Arrays]:
     """The spikes shown, [R, T, B, I], and what torch makes of them."""
-    draws: dict[str, list[Array]] = {"readout": [], "releases": [], "membrane": [], "raster": []}
+    draws = []
     with evaluation(net) as passes:
         passes.at(0, 0, 0)
         spikes = net.encode(x).expand(len(config.seeds), -1, -1, -1)
-        for repeat in range(config.repeats or 0):
+        for repeat in range(config.repeats):
             passes.at(repeat, 0, 0)
             record = net.run(spikes)
-            draws["readout"].append(record.logits.numpy())
-            fired = list(record.spikes.values())
-            counts = [sites_released(layer, one) for layer, one in zip(net.layers, fired, strict=False)]
-            draws["releases"].append(torch.stack(counts, 1).numpy())
-            draws["membrane"].append(record.membranes["output"][:, :, 0].numpy())
-            if repeat == 0:
-                draws["raster"].append(record.spikes["hidden 1"][:, :, 0].bool().numpy())
+            fired = zip(synsim.synapses(net).values(), record.spikes.values(), strict=False)
+            draws.append(
+                {
+                    "readout": record.logits,
+                    "releases": torch.stack([sites_released(layer, one) for layer, one in fired], 1),
+                    "membrane": record.membranes["output"][:, :, 0],
+                    "raster": record.spikes["hidden 1"][:, :, 0].bool(),
+                }
+            )
         with synsim.expected(net):
             mean = net.run(spikes)
-    found = {name: np.stack(values, 1) for name, values in draws.items()}
-    found["raster"] = found["raster"][:, 0]
-    found["mean_readout"] = mean.logits.numpy()
-    found["mean_spikes"] = mean.spikes["hidden 1"].transpose(1, 2).bool().numpy()
-    found["mean_membrane"] = mean.membranes["output"].transpose(1, 2).numpy()
-    return spikes, found
+    shown = {name: torch.stack([draw[name] for draw in draws], 1).numpy() for name in draws[0]}
+    return spikes, {
+        **shown,
+        "raster": shown["raster"][:, 0],
+        "mean_readout": mean.logits.numpy(),
+        "mean_spikes": mean.spikes["hidden 1"].transpose(1, 2).bool().numpy(),
+        "mean_membrane": mean.membranes["output"].transpose(1, 2).numpy(),
+    }
 
 
-def in_brian2(config: Config, net: SpikingMLP, replica: int, spikes: Tensor) -> dict[str, Array]:
+def in_brian2(config: Config, net: SpikingMLP, replica: int, spikes: Tensor) -> Arrays:
     """What Brian2 makes of the same spikes, one replica."""
-    shown = {"progress": not config.quiet}
+    progress = not config.quiet
     with synsim.expected(net):
         there = brian.to_brian2(net, replica=replica, target=config.target)
-    mean = brian.run(there, spikes, **shown)
+    mean = brian.run(there, spikes, progress=progress)
     there = brian.to_brian2(net, replica=replica, target=config.target)
-    parts = []
-    for low in range(0, config.repeats or 0, AT_ONCE):
+    recorded: dict[str, Any] = {"record_spikes": ["hidden 1"], "record_membranes": ["output"], "progress": progress}
+    draws = []
+    for low in range(0, config.repeats, AT_ONCE):
         # Seeds of replicas and parts must not meet.
         seed = (config.seeds[replica] * 1_000 + low // AT_ONCE) % 2**32
-        repeats = min(AT_ONCE, (config.repeats or 0) - low)
-        one = brian.run(
-            there, spikes, repeats=repeats, seed=seed, record_spikes=["hidden 1"], record_membranes=["output"], **shown
-        )
-        counts = [one.releases[name].sum(("time", "neuron")).values for name in one.releases]
-        parts.append(
+        one = brian.run(there, spikes, repeats=min(AT_ONCE, config.repeats - low), seed=seed, **recorded)
+        draws.append(
             {
-                "readout": one.logits.values,
-                "releases": np.stack(counts, 1),
-                "membrane": one.membranes["output"].values[:, 0],
-                "raster": one.spikes["hidden 1"].values[:, 0],
+                "readout": one.logits,
+                "releases": np.stack([sites.sum(("time", "neuron")) for sites in one.releases.values()], 1),
+                "membrane": one.membranes["output"][:, 0],
+                "raster": one.spikes["hidden 1"][:, 0],
             }
         )
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    found["releases"] = found["releases"].astype(float)
-    found["raster"] = found["raster"][0]
-    found["mean_readout"] = mean.logits.values[0]
-    found["mean_spikes"] = mean.spikes["hidden 1"].values[0]
-    found["mean_membrane"] = mean.membranes["output"].values[0]
-    return found
+    shown = {name: np.concatenate([draw[name] for draw in draws]) for name in draws[0]}
+    return {
+        **shown,
+        "releases": shown["releases"].astype(float),
+        "raster": shown["raster"][0],
+        "mean_readout": mean.logits.values[0],
+        "mean_spikes": mean.spikes["hidden 1"].values[0],
+        "mean_membrane": mean.membranes["output"].values[0],
+    }
 
 
-def compared(config: Config, net: SpikingMLP, x: Tensor, session: Session) -> xarray.Dataset:
-    """Both worlds, over world and replica."""
-    store = session.open("both worlds")
-    saved = store.load()
-    if saved is None:
-        spikes, here = in_torch(config, net, x)
-        there = [in_brian2(config, net, r, spikes[r]) for r in range(len(config.seeds))]
-        both = {name: np.stack([values, np.stack([one[name] for one in there])]) for name, values in here.items()}
-        # Of the first layer, whose input is given, mean and variance of the releases are known.
-        sent, p = spikes.sum(1), net.layers[0].p
-        both["releases_mean"] = (config.sites * sent * p.sum(1).unsqueeze(1)).sum(-1).numpy()
-        both["releases_variance"] = (config.sites * sent * (p * (1 - p)).sum(1).unsqueeze(1)).sum(-1).numpy()
-        both["input_raster"] = spikes[:, :, 0].bool().numpy()
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in both.items()}
-        store.save(tensors, {})
-        saved = tensors, {}
-    axes = {
-        "readout": ("repeat", "image", "class"), "releases": ("repeat", "layer", "image"),
-        "membrane": ("repeat", "time", "class"), "raster": ("time", "neuron"), "mean_readout": ("image", "class"),
-        "mean_spikes": ("image", "time", "neuron"), "mean_membrane": ("image", "time", "class"),
-    }  # fmt: skip
-    variables: dict[str, Any] = {name: (("world", "replica", *axes[name]), saved[0][name].numpy()) for name in axes}
-    variables |= {name: (("replica", "image"), saved[0][name].numpy()) for name in saved[0] if "releases_" in name}
-    variables["input_raster"] = (("replica", "time", "input"), saved[0]["input_raster"].numpy())
-    layers = [f"layers.{k}" for k in range(len(net.layers))]
-    time = net.dt * np.arange(saved[0]["raster"].shape[2])
-    dataset = xarray.Dataset(variables, coords={"world": list(WORLDS), "layer": layers, "time": ("time", time)})
-    dataset.time.attrs["units"] = "ms"
-    return tested(dataset)
+def in_both(config: Config, net: SpikingMLP, x: Tensor) -> Arrays:
+    """Both worlds, torch first; and what is known of the first layer, whose input is given."""
+    spikes, here = in_torch(config, net, x)
+    there = [in_brian2(config, net, replica, spikes[replica]) for replica in range(len(config.seeds))]
+    both = {name: np.stack([values, np.stack([one[name] for one in there])]) for name, values in here.items()}
+    first, sent = next(iter(synsim.synapses(net).values())), spikes.sum(1)
+    p, sites = first.p, first.sites
+    return {
+        **both,
+        "releases_mean": (sites * sent * p.sum(1).unsqueeze(1)).sum(-1).numpy(),
+        "releases_variance": (sites * sent * (p * (1 - p)).sum(1).unsqueeze(1)).sum(-1).numpy(),
+        "input_raster": spikes[:, :, 0].bool().numpy(),
+    }
 
 
-def experiment(config: Config, session: Session) -> None:
-    """Train, run in both worlds, print and keep the results, draw the figure."""
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Train, run in both worlds, and hold one against the other."""
     try:
         brian.targets.brian2()
         brian.targets.chosen(config.target)
@@ -208,13 +194,24 @@ def experiment(config: Config, session: Session) -> None:
         raise ValueError(str(error)) from error
     (task,) = tasks.single(load(config), pixels="unit", device=config.device)
     net, learning = trained(config, task, session)
-    count = min(config.images, len(task.test))
-    found = compared(config, net, task.test[0:count].double().cpu(), session)
-    dataset = xarray.merge([learning, found], combine_attrs="drop_conflicts", compat="override")
-    finish(session, dataset, table(found, task.test.y[:count].cpu().numpy()))
-    files = brian2_figures.draw(dataset, Path(config.out) / "figures")
-    print("figure:", *[str(file) for file in files if file.suffix == ".png"])
+    test = task.test[0 : min(config.images, len(task.test))]
+    both = kept(session, "both worlds", lambda: in_both(config, net, test.double().cpu()))
+    dataset = xarray.Dataset({name: (AXES[name], values) for name, values in both.items()})
+    dataset = dataset.assign_coords(
+        world=list(WORLDS),
+        layer=list(synsim.synapses(net)),
+        time=("time", net.dt * np.arange(dataset.sizes["time"]), {"units": "ms"}),
+    )
+    dataset["label"] = "image", task.test.y[: len(test)].cpu().numpy()
+    return xarray.merge([learning, tested(dataset)], combine_attrs="drop_conflicts", compat="override")
 
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """What each of the two worlds finds, and how they agree."""
+    return table(dataset)
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()

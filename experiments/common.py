@@ -131,6 +131,18 @@ def study(
     return nested(measured, **{key: list(labels) for key, labels in axis.items()})
 
 
+def kept(
+    session: Session, phase: str, measure: Callable[[], Mapping[str, "np.ndarray[Any, Any]"]]
+) -> dict[str, "np.ndarray[Any, Any]"]:
+    """Arrays that are made once in a run, as a phase of it."""
+    store = session.open(phase)
+    if store.load() is None:
+        made = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in measure().items()}
+        store.save(made, {})
+    tensors, _ = store.load() or ({}, {})
+    return {name: values.numpy() for name, values in tensors.items()}
+
+
 class Learner(Protocol):
     """What learns, and whose state can be kept."""
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray
-from common import Presets, combine, load, mean_p, with_measured
+from common import Presets, combine, load, probes, with_measured
 from spiking_common import NETWORK, SpikingConfig, entrance, sliced
 from torch import Tensor, nn
 
@@ -150,7 +150,7 @@ def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[
         batch=config.batch,
         samples=config.samples,
         test_every_epoch=False,
-        probes={"energy": lambda net, task: energy(net), "mean_p": mean_p},
+        probes=probes("energy", "mean_p"),
     )
     return with_measured(phase, sweep, measured(net, task, seen.spikes)), net
 

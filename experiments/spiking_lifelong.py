@@ -12,13 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import xarray
-from common import Presets, combine, importance_of, load, mean_p, share_above
+from common import Presets, combine, importance_of, load, probes, share_above
 from spiking_common import NETWORK, SpikingConfig, entrance, shortened
 
 import synsim
 from synsim import consolidation, forgetting, statistics, tables, tasks
 from synsim.experiment import Experiment, option
-from synsim.meters import energy
 from synsim.papers.schug2021 import P_INITIAL
 from synsim.spiking import spiking_mlp
 from synsim.training import Phase, Protection, Session
@@ -93,11 +92,7 @@ def train(config: Config, phase: str, method: str, sweep: synsim.Sweep, session:
         samples=config.samples,
         test_every_epoch=False,
         test_ahead=False,
-        probes={
-            "mean_p": mean_p,
-            "frozen_share": share_above(CONSTANTS["p_freeze"]),
-            "energy": lambda net, task: energy(net),
-        },
+        probes=probes("mean_p", "energy", frozen_share=share_above(CONSTANTS["p_freeze"])),
         protection=ewc(learned, sweep) if method == "ewc" else None,
     )
 

@@ -20,6 +20,7 @@ import synsim
 from synsim.spiking import RegularRates, ShortTerm, brian, spiking_mlp
 from synsim.spiking.brian import targets
 from synsim.synapses import evaluation
+from synsim.training import Session
 
 pytest.importorskip("brian2")
 
@@ -371,7 +372,7 @@ def test_cpp_standalone_without_make_says_so(monkeypatch):
 @pytest.mark.parametrize("missing", ["brian2", "compiler"])
 def test_the_check_says_what_is_missing_before_it_trains(scripts, monkeypatch, tmp_path, capsys, missing):
     check = scripts("brian2_check")
-    monkeypatch.setattr(check, "fit", None)
+    monkeypatch.setattr(Session, "fit", None)
     if missing == "brian2":
         monkeypatch.delitem(sys.modules, "brian2", raising=False)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -401,7 +402,6 @@ def test_a_trained_network_agrees_with_itself_on_the_digits(scripts, tmp_path):
                  "20", "--sites", "2", "--seeds", "4", "--quiet", "--threads", "1", "--out", str(tmp_path / "run"),
                  "--target", "numpy"]  # fmt: skip
     launch(check, arguments)
-    assert {file.suffix for file in (tmp_path / "run" / "figures").iterdir()} == {".png", ".pdf", ".json"}
     rows = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
     found = {(row["method"], row["metric"]): row["mean"] for row in rows}
     means = {metric.removeprefix("expected strengths: "): mean for (_, metric), mean in found.items()}
