@@ -19,12 +19,12 @@ from typing import Any, ClassVar
 
 import torch
 import xarray
-from common import MEASURED, ChosenConfig, final, importance_of, load, nested
+from common import MEASURED, ChosenConfig, importance_of, load, nested
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import synsim
-from synsim import Sweep, consolidation, forgetting, importance, tables, tasks
+from synsim import Sweep, consolidation, forgetting, importance, outcomes, tables, tasks
 from synsim.experiment import Experiment, Presets, option
 from synsim.importance import Importance, Step
 from synsim.networks import replicas_of
@@ -183,12 +183,12 @@ def trained(config: Config, session: Session, kind: str, name: str | None, how: 
 
 def cell(config: Config, measured: xarray.Dataset) -> xarray.Dataset:
     """The chosen strength of a cell, and what it does on the reported seeds: accuracy, learning and forgetting."""
-    chosen_on = final(measured).sel(seed=list(config.selection)).mean("seed", skipna=False)
+    chosen_on = outcomes.final(measured).sel(seed=list(config.selection)).mean("seed", skipna=False)
     best, count = int(chosen_on.fillna(-1.0).argmax("strength")), measured.sizes["strength"]
-    own = measured.isel(strength=best, drop=True).sel(seed=list(config.seeds))
+    own = measured.isel(strength=best).sel(seed=list(config.seeds))
     accuracy = own.accuracy.where(~own.failed)
     values = {
-        "final": final(own).values,
+        "final": 100 * forgetting.average_accuracy(accuracy),
         "learned": 100 * forgetting.learning_accuracy(accuracy),
         "forgotten": -100 * forgetting.backward_transfer(accuracy),
     }

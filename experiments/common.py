@@ -240,13 +240,6 @@ def placed(dataset: xarray.Dataset) -> xarray.Dataset:
     return dataset.assign_coords({axis: range(dataset.sizes[axis]) for axis in axes})
 
 
-def final(dataset: xarray.Dataset) -> xarray.DataArray:
-    """Accuracy over all tasks at the end, in per cent; NaN for a replica that failed."""
-    ended = dataset.accuracy.where(~dataset.failed).isel(after_task=-1, drop=True)
-    accuracy: xarray.DataArray = 100 * ended.mean("test_task", skipna=False)
-    return accuracy
-
-
 def best(curves: xarray.DataArray, *, most: bool = True) -> xarray.DataArray:
     """The curve of each seed over strengths, at the strength with the best mean over seeds, which stays beside it."""
     mean = curves.mean("seed", skipna=False)

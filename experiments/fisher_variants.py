@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import torch
 import xarray
-from common import best, final, importance_of, load, nested, placed, total
+from common import best, importance_of, load, nested, placed, total
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, consolidation, streams, tables, tasks
+from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Presets, option
 from synsim.importance import Importance
 from synsim.networks import initialised
@@ -133,7 +133,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def at_best(dataset: xarray.Dataset, name: str) -> xarray.DataArray:
     """Accuracy of a variant per seed, at its best strength."""
-    return best(final(dataset).sel(model=name).dropna("strength", how="all"))
+    return best(outcomes.final(dataset).sel(model=name).dropna("strength", how="all"))
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import xarray
-from common import ChosenConfig, combine, final, importance_of, load
+from common import ChosenConfig, combine, importance_of, load
 from torch import nn
 
 import synsim
-from synsim import Sweep, consolidation, statistics, tables, tasks
+from synsim import Sweep, consolidation, outcomes, tables, tasks
 from synsim.experiment import Experiment, Presets, option
 from synsim.networks import redraw
+from synsim.outcomes.memories import NOTHING
 from synsim.papers.benzing2022 import ACCURACY, BATCHES, BIAS, SETTINGS, Setting
 from synsim.training import Phase, Protection, Session
 
@@ -58,14 +58,8 @@ METHODS = {
 # None are published for these.
 OURS = {name: Setting(0.01, False) for name in ("magnitude", "uniform")}
 OURS |= {"none": Setting(0.0, False), "onaf-2048": Setting(5e-4, True)}
-# Differences that the chapter rests on: minuends, subtrahends, and the name of what is measured.
-DIFFERENCES = (
-    (("si-unbiased",), ("si",), "points"),
-    (("si-bias",), ("si",), "points"),
-    (("sos",), ("si",), "points"),
-    (("si", "sos-2048"), ("si-2048", "sos"), "points, fall with the batch"),
-    (("si", "onaf-2048"), ("si-2048", "onaf"), "points, fall with the batch"),
-)
+# What is compared, of each pair of importances.
+POINTS = {"difference": "points", "fall": "points, fall with the batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +137,7 @@ def searches(config: Config, session: Session) -> xarray.Dataset:
     phases = [learned(config, session, f"{name}, search", name, exponents, config.selection) for name in names]
     if not phases:
         return xarray.Dataset()
-    found = xarray.concat([final(phase.dataset) for phase in phases], xarray.Variable("searched", names))
+    found = xarray.concat([outcomes.final(phase.dataset) for phase in phases], xarray.Variable("searched", names))
     return found.rename(seed="selection").to_dataset(name="search_percent")
 
 
@@ -172,19 +166,17 @@ def strengths(config: Config, dataset: xarray.Dataset) -> dict[str, tuple[float,
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracies, the differences that matter with their tests, and times."""
-    values = {name: final(dataset).sel(model=name).values for name in config.methods}
+    samples = outcomes.of("importances", dataset)
+    tests = outcomes.tests("importances", samples)
     made = []
     for name, (strength, edge) in strengths(config, dataset).items():
         setting = {"strength": strength, "edge": edge, "re-initialised": setting_of(config, name).fresh}
-        made.append(tables.row(name, "accuracy over all tasks, %", values[name], ACCURACY.get(name), setting=setting))
-    differences = {}
-    for plus, minus, metric in DIFFERENCES:
-        if {*plus, *minus} <= values.keys():
-            label = " + ".join(plus) + " − " + " − ".join(minus)
-            differences[label, metric] = sum(values[name] for name in plus) - sum(values[name] for name in minus)
-    pairs = {key: (each, np.zeros_like(each)) for key, each in differences.items()}
-    tests = statistics.family("differences between importances", pairs, paired=True)
-    made += [tables.row(*key, each, test=tests.get(key)) for key, each in differences.items()]
+        accuracy = samples["final", name].values
+        made.append(tables.row(name, "accuracy over all tasks, %", accuracy, ACCURACY.get(name), setting=setting))
+    for key, difference in samples.items():
+        if key[0] in POINTS and key != NOTHING:
+            test = tests.get((key, NOTHING))
+            made.append(tables.row(key[1], POINTS[key[0]], difference.values, test=test))
     for name in config.methods:
         seconds = float(dataset.seconds.sel(model=name).sum()) / len(config.seeds)
         made.append(tables.row(name, "training of one run, s", [seconds]))

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import xarray
-from common import best, final, importance_of, load, nested, placed
+from common import best, importance_of, load, nested, placed
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, consolidation, streams, tables, tasks
+from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Presets, option
 from synsim.papers.kolouri2020 import DIGIT_EPOCHS, ENCODER, EXPONENTS, HIDDEN, RATE, SLICES
 from synsim.training import Protection, Session
@@ -148,7 +148,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def curves(dataset: xarray.Dataset, part: str) -> xarray.DataArray:
     """Accuracy over all tasks in per cent, or error in thousandths, [model, seed, strength]."""
     names = {f"{part}_{name}": name for name in ("model", "after_task", "test_task", "accuracy", "failed")}
-    ended = final(dataset[[f"{part}_accuracy", f"{part}_failed"]].rename(names))
+    ended = outcomes.final(dataset[[f"{part}_accuracy", f"{part}_failed"]].rename(names))
     return ended if part == "permuted" else 10 * ended
 
 
