@@ -21,7 +21,7 @@ from spiking_common import NETWORK, SpikingConfig, entrance, sliced
 from torch import Tensor, nn
 
 import synsim
-from synsim import statistics, tables, tasks
+from synsim import outcomes, tables, tasks
 from synsim.data import Dataset
 from synsim.experiment import Experiment, option
 from synsim.meters import atp_of_events, energy, mutual_information, transmission
@@ -37,7 +37,7 @@ RULES = ("backprop", "local")
 SCOPES = ("batch", "sample", "event")
 RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
 TERMS = ("spikes", "release", "reversal")
-PERCENT, GIGA, MILLI = 100.0, 1e-9, 1000.0
+GIGA = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,27 +215,20 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
         phase, net = train(config, model, seen, session)
         phases.append(phase)
         if isinstance(net, SpikingMLP) and not shown:
-            best = config.decays.index(best_decay(phase.dataset.isel(epoch=-1, task=0)))
+            best = config.decays.index(outcomes.best(outcomes.bits_per(phase.dataset), "decay"))
             image = raster(config, net, seen.tasks["spiking"], best * len(config.seeds))
             shown = image.assign_attrs(raster_model=model.name)
     return xarray.merge([combine(phases), shown], combine_attrs="no_conflicts")
 
 
-def best_decay(end: xarray.Dataset) -> float:
-    """The decay at which a model gets most bits per energy, in the mean over seeds."""
-    return float((end.information / end.energy).mean("seed").idxmax("decay"))
-
-
 def quantities(dataset: xarray.Dataset) -> dict[str, xarray.DataArray]:
     """What the table shows, over model, decay and seed, by metric; NaN for replicas that failed."""
     # What the figure shows has other axes.
-    of_models = dataset.drop_dims(["time", "pixel"], errors="ignore")
-    last = of_models.isel(epoch=-1, task=0, after_task=0, test_task=0).where(~dataset.failed)
+    last = outcomes.at_end(dataset.drop_dims(["time", "pixel"], errors="ignore"))
     atp = {term: last[f"atp_{term}"] for term in TERMS}
     shown = {
-        "10⁻³ bits per energy": MILLI * last.information / last.energy,
         "bits per 10⁹ ATP": last.information / (GIGA * (atp["spikes"] + atp["release"] + atp["reversal"])),
-        "accuracy, %": PERCENT * last.accuracy,
+        "accuracy, %": outcomes.final(dataset),
         "information, bits": last.information,
         "synaptic energy Σ|w̄|": last.energy,
         "hidden spikes per image": last.hidden_spikes,
@@ -247,10 +240,9 @@ def quantities(dataset: xarray.Dataset) -> dict[str, xarray.DataArray]:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Bits per energy of every model and decay; everything else at each model's best decay, and tests."""
-    shown = quantities(dataset)
-    bits, accuracy = shown.pop("10⁻³ bits per energy"), shown["accuracy, %"]
-    names = [model.name for model in models(config)]
-    best = {name: float(bits.sel(model=name).mean("seed").idxmax("decay")) for name in names}
+    shown, bits = quantities(dataset), outcomes.bits_per(dataset.drop_dims(["time", "pixel"], errors="ignore"))
+    names = [str(name) for name in dataset.model.values]
+    best = {name: outcomes.best(bits.sel(model=name), "decay") for name in names}
     made = []
     for name, decay in itertools.product(names, config.decays):
         metric = f"10⁻³ bits per energy, decay {decay:g}" + (" (best)" if decay == best[name] else "")
@@ -258,29 +250,18 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     for name, (metric, values) in itertools.product(names, shown.items()):
         made.append(row(name, f"{metric}, decay {best[name]:g}", values, best[name]))
     for name in names:
-        decay = float(accuracy.sel(model=name).mean("seed").idxmax("decay"))
-        made.append(row(name, f"best accuracy, %, decay {decay:g}", accuracy, decay))
-    samples = {name: bits.sel(model=name, decay=best[name]).values for name in names}
-    return made + differences(config, samples)
+        decay = outcomes.best(shown["accuracy, %"].sel(model=name), "decay")
+        made.append(row(name, f"best accuracy, %, decay {decay:g}", shown["accuracy, %"], decay))
+    samples = outcomes.of("spiking_energy", dataset)
+    for (one, other), test in outcomes.tests("spiking_energy", samples).items():
+        difference = samples[one].values - samples[other].values
+        made.append(tables.row(f"{one[1]} − {other[1]}", "10⁻³ bits per energy", difference, test=test))
+    return made
 
 
 def row(name: str, metric: str, values: xarray.DataArray, decay: float) -> tables.Row:
     """A row about one model at one decay."""
     return tables.row(name, metric, values.sel(model=name, decay=decay).values, setting={"decay": decay})
-
-
-def differences(config: Config, bits: dict[str, np.ndarray]) -> list[tables.Row]:
-    """Two-sample t-tests of plastic release against the others of the same kind of network, in bits per energy."""
-    pairs = {}
-    for model in models(config):
-        plastic = replace(model, method="plastic").name
-        if model.name != plastic and plastic in bits:
-            pairs[f"{plastic} − {model.name}"] = bits[plastic], bits[model.name]
-    tests = statistics.family("bits per energy, plastic against other release", pairs)
-    return [
-        tables.row(name, "10⁻³ bits per energy", pairs[name][0] - pairs[name][1], test=test)
-        for name, test in tests.items()
-    ]
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__)

@@ -16,7 +16,7 @@ from common import Presets, combine, importance_of, load, probes, share_above
 from spiking_common import NETWORK, SpikingConfig, entrance, shortened
 
 import synsim
-from synsim import consolidation, forgetting, statistics, tables, tasks
+from synsim import consolidation, forgetting, outcomes, tables, tasks
 from synsim.experiment import Experiment, option
 from synsim.papers.schug2021 import P_INITIAL
 from synsim.spiking import spiking_mlp
@@ -104,12 +104,6 @@ def ewc(learned: list[tasks.Task], sweep: synsim.Sweep) -> Protection:
     return Protection(fisher, penalty)
 
 
-def percent(dataset: xarray.Dataset) -> np.ndarray:
-    """Accuracies [replica, after_task, test_task] in per cent, NaN for replicas that failed."""
-    accuracy = 100 * dataset.accuracy.where(~dataset.failed)
-    return np.asarray(accuracy.transpose("replica", "after_task", "test_task"))
-
-
 def chosen(config: Config, method: str, scores: np.ndarray) -> dict[str, float]:
     """The best setting by the scores of all, for each of them those of the selection seeds."""
     sweep = synsim.Sweep(grid(config, method), config.selection)
@@ -126,7 +120,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     for method in config.methods:
         settings = grid(config, method)
         search = train(config, f"selection {method}", method, synsim.Sweep(settings, config.selection), session)
-        scores = percent(search.dataset)[:, -1].mean(-1).reshape(len(settings), len(config.selection))
+        scores = outcomes.final(search.dataset).values.reshape(len(settings), len(config.selection))
         best = chosen(config, method, scores)
         phases.append(train(config, method, method, synsim.Sweep([best], config.seeds), session))
         axis = f"setting_{method}"
@@ -138,33 +132,26 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """What every method keeps, learns and forgets, and the tests of presynaptic consolidation against the others."""
-    made, final = [], {}
+    made = []
     for method in config.methods:
-        accuracy = percent(dataset.sel(model=method))
+        found = dataset.sel(model=method)
         setting = chosen(config, method, dataset[f"selection_{method}"].values)
-        final[method] = accuracy[:, -1].mean(-1)
         shown = ", ".join(f"{name} {value:g}" for name, value in setting.items())
-        found = {
-            f"accuracy over all tasks at the end, %; {shown}": final[method],
-            "accuracy on the first task at the end, %": accuracy[:, -1, 0],
-            "accuracy on each task when learned, %": np.diagonal(accuracy, axis1=1, axis2=2).mean(-1),
+        metrics: dict[str, Any] = {
+            f"accuracy over all tasks at the end, %; {shown}": outcomes.final(found),
+            "accuracy on the first task at the end, %": outcomes.first(found),
+            "accuracy on each task when learned, %": outcomes.learned(found).mean("test_task", skipna=False),
         }
-        if accuracy.shape[1] > 1:
-            found["forgetting, points"] = forgetting.forgetting(accuracy)
-        made += [tables.row(method, metric, values, setting=setting) for metric, values in found.items()]
-    return made + differences(final)
-
-
-def differences(final: dict[str, np.ndarray]) -> list[tables.Row]:
-    """Two-sample t-tests of presynaptic consolidation against every other method."""
-    pairs = {
-        f"presynaptic − {method}": (final["presynaptic"], values)
-        for method, values in final.items()
-        if "presynaptic" in final and method != "presynaptic"
-    }
-    tests = statistics.family("accuracy over all tasks, presynaptic against the others", pairs)
-    metric = "accuracy over all tasks at the end, points"
-    return [tables.row(name, metric, pairs[name][0] - pairs[name][1], test=test) for name, test in tests.items()]
+        if dataset.sizes["after_task"] > 1:
+            metrics["forgetting, points"] = forgetting.forgetting(outcomes.accuracies(found).values)
+        made += [tables.row(method, metric, values, setting=setting) for metric, values in metrics.items()]
+    samples = outcomes.of("spiking_lifelong", dataset)
+    for (one, other), test in outcomes.tests("spiking_lifelong", samples).items():
+        difference = samples[one].values - samples[other].values
+        made.append(
+            tables.row(f"{one[1]} − {other[1]}", "accuracy over all tasks at the end, points", difference, test=test)
+        )
+    return made
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
