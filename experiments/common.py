@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 import synsim
-from synsim import importance, statistics, tables, tasks
+from synsim import importance, tables, tasks
 from synsim._console import steady
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig as PresetConfig
@@ -23,6 +23,7 @@ from synsim.experiment import option
 from synsim.experiment.frame import EXPECTED, Run
 from synsim.importance import Importance
 from synsim.meters import energy, mutual_information
+from synsim.papers.schug2021 import IMPORTANT
 from synsim.sweep import Sweep
 from synsim.tasks import Task
 from synsim.training import Phase, Session
@@ -31,6 +32,7 @@ from synsim.training.stopping import Stop
 
 # A replica that was not run has no result; all else that is missing is NaN.
 FILL = {"failed": True}
+Probe = Callable[[nn.Module, Task], Tensor]
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
 
@@ -173,38 +175,17 @@ def steps(
             store.save({**learner.state_dict(), **results}, {unit: step + 1})
 
 
-Key = tuple[str, str]
-
-
-def along(
-    axis: str,
-    metrics: Mapping[str, xarray.DataArray],
-    *,
-    method: str = "{}",
-    published: Mapping[Key, Any] | None = None,
-    tests: Mapping[Key, statistics.Test] | None = None,
-) -> list[tables.Row]:
-    """Rows of a table: for every label of an axis, which is its method, each metric [axis, seed]; keys are both."""
-    labels = next(iter(metrics.values()))[axis].values.tolist()
-    return [
-        tables.row(
-            method.format(label),
-            metric,
-            values.sel({axis: label}).values,
-            (published or {}).get((label, metric)),
-            setting={axis: label},
-            test=(tests or {}).get((label, metric)),
-        )
-        for label in labels
-        for metric, values in metrics.items()
-    ]
-
-
 def scenario(config: ScenarioConfig, data: Dataset, seeds: Sequence[int]) -> list[Task]:
     """The tasks of a scenario; every seed has pixel orders of its own."""
     if config.scenario == "split":
         return tasks.split(data, device=config.device)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, device=config.device)
+
+
+def prefixed(dataset: xarray.Dataset, lead: str, *, but: Sequence[str] = ()) -> xarray.Dataset:
+    """The dataset with its variables and axes renamed, but for some, so that several can lie in one record."""
+    names = {str(name) for name in (*dataset.variables, *dataset.dims)} - set(but)
+    return dataset.rename({name: f"{lead}_{name}" for name in names})
 
 
 def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]) -> None:
@@ -318,8 +299,17 @@ def information(net: nn.Module, task: Task) -> Tensor:
     return mutual_information(net, task.test, task.test.y)
 
 
-Probe = Callable[[nn.Module, Task], Tensor]
-PROBES: dict[str, Probe] = {"energy": lambda net, task: energy(net), "information": information, "mean_p": mean_p}
+def share_above(limit: float) -> Probe:
+    """Probe: share of synapses whose release probability is at least `limit`."""
+    return lambda net, task: (flat_p(net) >= limit).double().mean(1)
+
+
+PROBES: dict[str, Probe] = {
+    "energy": lambda net, task: energy(net),
+    "information": information,
+    "mean_p": mean_p,
+    "important_share": share_above(IMPORTANT),
+}
 
 
 def probes(*names: str, **others: Probe) -> dict[str, Probe]:
@@ -334,11 +324,6 @@ def consolidated(limit: float, p: Callable[[nn.Module], Tensor] = flat_p) -> dic
         "frozen_share": lambda net, task: (p(net) >= limit).double().mean(1),
         "energy": lambda net, task: energy(net),
     }
-
-
-def share_above(limit: float) -> Probe:
-    """Probe: share of synapses whose release probability is at least `limit`."""
-    return lambda net, task: (flat_p(net) >= limit).double().mean(1)
 
 
 BINS = torch.linspace(0, 1, 51)

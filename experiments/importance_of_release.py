@@ -5,26 +5,27 @@ the mean field on the test set, as published; all other importances are measured
 those accumulated along the way (SI, SOS, …) in a second training, which they watch without any influence on it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import xarray
-from common import BINS, finish, flat_p, histogram, run
+from common import flat_p, histograms
+from lines import Line, differences, told
 from torch import Tensor, nn
-from trained import TrainedConfig, trained, untrained
+from trained import TrainedConfig, learning, remarks, trained, untrained
 
 import synsim
-from synsim import importance, statistics, tables, tasks
+from synsim import importance, outcomes, tables
+from synsim.experiment import Experiment, option
+from synsim.importance.plain import Magnitude, ReleaseProbability
 from synsim.meters import sparsity
-from synsim.papers.schug2021 import ENERGY_CONSTANTS, ENERGY_RATES, IMPORTANT
-from synsim.training import History, Protection, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
+from synsim.papers.schug2021 import IMPORTANT
+from synsim.tasks import Task
+from synsim.training import Protection, Session
 
-WATCHED = "watched"
+Importances = Mapping[str, Tensor]
 # Readings of an importance that has several, and how a figure calls them.
 READINGS: dict[str, dict[str, dict[str, Any]]] = {
     "fisher": {
@@ -39,8 +40,6 @@ READINGS: dict[str, dict[str, dict[str, Any]]] = {
 # They say nothing beside p: p itself, and the same number everywhere.
 LEFT_OUT = ("release-probability", "uniform")
 LEFT_OUT_ALONG = "importances accumulated along the way (--along trains once more and takes them in)"
-GROUPS = ("high", "low")
-MEASURED = {"energy": "mean |w̄|", "fisher": "mean Fisher"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +53,10 @@ class Config(TrainedConfig):
     )
 
 
-def flat(net: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
+def flat(net: nn.Module, values: Importances) -> dict[str, Tensor]:
     """An importance per weight matrix and over all synapses, each [R, n]."""
     parts = {
-        f"matrix {k}": found[f"{name}.weight"].detach().flatten(1)
+        f"matrix {k}": values[f"{name}.weight"].detach().flatten(1)
         for k, name in enumerate(synsim.synapses(net), start=1)
     }
     return {**parts, "all": torch.cat(list(parts.values()), 1)}
@@ -65,28 +64,28 @@ def flat(net: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def p_of(net: nn.Module) -> dict[str, Tensor]:
     """Release probabilities, laid out like an importance."""
-    return flat(net, importance.make("release-probability").estimate(net))
+    return flat(net, ReleaseProbability().estimate(net))
 
 
-def by_group(net: nn.Module, found: dict[str, Tensor]) -> np.ndarray:
+def by_group(net: nn.Module, values: Importances) -> Tensor:
     """Mean over the synapses with high and with low p, [group, layer, R]; NaN where there are none."""
-    p, values = p_of(net), flat(net, found)
-    high = [p[name] >= IMPORTANT for name in values]
-    means = [
-        [(value.double() * mask).sum(1) / mask.sum(1) for value, mask in zip(values.values(), masks, strict=True)]
+    each = list(flat(net, values).values())
+    high = [p >= IMPORTANT for p in p_of(net).values()]
+    groups = [
+        [(value.double() * mask).sum(1) / mask.sum(1) for value, mask in zip(each, masks, strict=True)]
         for masks in (high, [~mask for mask in high])
     ]
-    return torch.stack([torch.stack(group) for group in means]).cpu().numpy()
+    return torch.stack([torch.stack(group) for group in groups]).cpu()
 
 
-def correlations(net: nn.Module, found: dict[str, Tensor]) -> Tensor:
+def correlations(net: nn.Module, values: Importances) -> Tensor:
     """Correlation of an importance with p: Pearson's and Spearman's per layer, [R, layer, 2]."""
-    pairs = list(zip(p_of(net).values(), flat(net, found).values(), strict=True))
-    found_both = [[sparsity.correlation(*pair, ranks=ranks).cpu() for ranks in (False, True)] for pair in pairs]
-    return torch.stack([torch.stack(both, -1) for both in found_both], 1)
+    pairs = list(zip(p_of(net).values(), flat(net, values).values(), strict=True))
+    both = [[sparsity.correlation(*pair, ranks=ranks).cpu() for ranks in (False, True)] for pair in pairs]
+    return torch.stack([torch.stack(kinds, -1) for kinds in both], 1)
 
 
-def measured_after(config: Config, task: tasks.Task) -> Iterator[tuple[str, importance.Importance]]:
+def measured_after(config: Config, task: Task) -> Iterator[tuple[str, importance.Importance]]:
     """Every importance that is measured after training, in every reading."""
     images = min(config.images, len(task.train))
     for kind in importance.available():
@@ -97,121 +96,79 @@ def measured_after(config: Config, task: tasks.Task) -> Iterator[tuple[str, impo
             yield kind + label, importance.make(kind, **given)
 
 
-def watch_training(config: Config, task: tasks.Task, session: Session) -> xarray.DataArray:
+def watched(config: Config, task: Task, session: Session) -> dict[str, Tensor]:
     """Train once more, watched by every importance that is accumulated: their correlations with p."""
-    steps = len(task.train) // config.batch
-    options = {"path-integral": {"every": steps}}
+    net, options = untrained(config, task), {"path-integral": {"every": len(task.train) // config.batch}}
     kinds = [kind for kind in importance.available() if importance.make(kind).accumulated]
-    net = untrained(config, task)
 
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            synsim.PresynapticSGD(net, ENERGY_RATES["plastic"], weight_decay=config.decay, **ENERGY_CONSTANTS),
-            [task],
-            seeds=config.seeds,
-            epochs=config.epochs,
-            batch=config.batch,
-            test_every_epoch=False,
-            protection=Protection(
-                watch={kind: importance.make(kind, **options.get(kind, {})) for kind in kinds},
-                after_task={
-                    "r": lambda net, task, found: torch.stack([correlations(net, found[kind]) for kind in kinds], 1)
-                },
-            ),
-            store=store,
-            progress=None if config.quiet else WATCHED,
-        )
+    def r(net: nn.Module, task: Task, values: Mapping[str, Importances]) -> Tensor:
+        return torch.stack([correlations(net, values[kind]) for kind in kinds], 1)
 
-    found = session.phase(WATCHED, net, go, keep=False).dataset.r.isel(task=0, drop=True)
-    return found.rename(r_0="importance", r_1="layer", r_2="kind").assign_coords(importance=kinds).drop_vars("seed")
-
-
-def measure(config: Config, net: nn.Module, task: tasks.Task) -> xarray.Dataset:
-    """Everything that is measured in the trained network."""
-    names = list(p_of(net))
-    fisher = importance.make("fisher", labels="empirical").estimate(net, task.test, task.test.y)
-    size = importance.make("magnitude").estimate(net)
-    found = {"fisher, empirical, test set": correlations(net, fisher)}
-    for label, one in measured_after(config, task):
-        found[label] = correlations(net, one.estimate(net, task.train, task.train.y))
-    high = torch.stack([(p >= IMPORTANT).double().mean(1) for p in p_of(net).values()])
-    histograms = [histogram(flat_p(one)).numpy() for one in (untrained(config, task), net)]
-    return xarray.Dataset(
-        {
-            "p_histogram": (("when", "replica", "bin"), np.stack(histograms)),
-            "share": (("layer", "replica"), high.cpu().numpy()),
-            "energy_mean": (("group", "layer", "replica"), by_group(net, size)),
-            "fisher_mean": (("group", "layer", "replica"), by_group(net, fisher)),
-            "r": (("importance", "replica", "layer", "kind"), torch.stack(list(found.values())).numpy()),
-        },
-        coords={
-            "when": ["before", "after"],
-            "bin": ((BINS[1:] + BINS[:-1]) / 2).double().numpy(),
-            "group": list(GROUPS),
-            "layer": names,
-            "importance": list(found),
-            "kind": ["Pearson", "Spearman"],
-        },
+    watch = {kind: importance.make(kind, **options.get(kind, {})) for kind in kinds}
+    phase = session.fit(
+        "watched",
+        net,
+        learning(config, net),
+        [task],
+        keep=False,
+        epochs=config.epochs,
+        batch=config.batch,
+        test_every_epoch=False,
+        protection=Protection(watch=watch, after_task={"r": r}),
     )
+    each = phase.dataset.r.isel(task=0).transpose("r_0", "replica", "r_1", "r_2").values
+    return dict(zip(kinds, torch.from_numpy(each), strict=True))
 
 
-def tests(dataset: xarray.Dataset) -> dict[str, statistics.Comparison | None]:
-    """High against low p over seeds, pooled over the layers; None where too few seeds have both groups."""
-    found: dict[str, statistics.Comparison | None] = {}
-    for name in MEASURED:
-        groups = [dataset[f"{name}_mean"].sel(group=group, layer="all").values for group in GROUPS]
-        enough = min(np.isfinite(group).sum() for group in groups) > 1
-        found[name] = statistics.compare(*groups) if enough else None
-    return found
-
-
-def table(dataset: xarray.Dataset) -> list[tables.Row]:
-    """Both groups, their tests, and the correlations with p."""
-    sound, rows = dataset.where(~dataset.failed), []
-    share = sound.share.sel(layer="all")
-    rows.append(tables.row("p ≥ 0.9", "share of the synapses, %", 100 * share.values, "few"))
-    high, low = (sound.energy_mean.sel(layer="all", group=group) for group in GROUPS)
-    spent = 100 * share * high / (share * high + (1 - share) * low)
-    rows.append(tables.row("p ≥ 0.9", "share of the energy Σ|w̄|, %", spent.values))
-    compared = tests(sound)
-    corrected = statistics.holm([np.nan if one is None else one.p for one in compared.values()])
-    for (name, label), p in zip(MEASURED.items(), corrected, strict=True):
-        for layer in dataset.layer.values:
-            for group, method in zip(GROUPS, ("p ≥ 0.9", "p < 0.9"), strict=True):
-                values = sound[f"{name}_mean"].sel(layer=layer, group=group).values
-                larger = "larger" if group == "high" and layer == "all" else None
-                rows.append(tables.row(method, f"{label}, {layer}", values, larger))
-        one = compared[name]
-        if one is not None:
-            rows.append(tables.row("p ≥ 0.9 – p < 0.9", f"{label}, t test, p (Holm)", [p]))
-            rows.append(tables.row("p ≥ 0.9 – p < 0.9", f"{label}, Hedges g", [one.hedges_g]))
-    for kind in dataset.kind.values:
-        for name in dataset.importance.values:
-            values = sound.r.sel(importance=name, layer="all", kind=kind).values
-            rows.append(tables.row(name, f"correlation with p ({kind})", values))
-    return rows
-
-
-def experiment(config: Config, session: Session) -> None:
-    """Train, measure, print and keep the results."""
-    if not config.along:
-        session.notes["left_out"] = LEFT_OUT_ALONG
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Train, and measure everything in the trained network."""
     net, task, phase = trained(config, session)
-    found = measure(config, net, task)
+    fisher = importance.make("fisher", labels="empirical").estimate(net, task.test, task.test.y)
+    size = Magnitude().estimate(net)
+    r = {"fisher, empirical, test set": correlations(net, fisher)}
+    for label, one in measured_after(config, task):
+        r[label] = correlations(net, one.estimate(net, task.train, task.train.y))
     if config.along:
-        r = watch_training(config, task, session).assign_coords(layer=found.layer.values, kind=found.kind.values)
-        r = r.transpose(*found.r.dims).assign_coords(replica=np.arange(r.sizes["replica"]))
-        both = xarray.concat([found.r.assign_coords(replica=r.replica), r], dim="importance")
-        found = found.drop_vars(["r", "importance"]).assign(r=both)
-    dataset = xarray.merge([phase.dataset, found], combine_attrs="drop_conflicts")
-    finish(session, dataset, table(dataset))
-    if config.reduced():
-        print(f"reduced: {config.reduced()}")
-    print(f"weight decay {config.decay:g} (published: not stated for these figures)")
-    if not config.along:
-        print(f"left out: {LEFT_OUT_ALONG}")
+        r |= watched(config, task, session)
+    else:
+        session.notes["left_out"] = LEFT_OUT_ALONG
+    share = torch.stack([(p >= IMPORTANT).double().mean(1) for p in p_of(net).values()]).cpu()
+    return phase.dataset.assign(
+        p_histogram=histograms(flat_p(untrained(config, task)), flat_p(net)),
+        share=(("layer", "replica"), share),
+        energy_mean=(("group", "layer", "replica"), by_group(net, size)),
+        fisher_mean=(("group", "layer", "replica"), by_group(net, fisher)),
+        r=(("importance", "replica", "layer", "kind"), torch.stack(list(r.values()))),
+    ).assign_coords(group=["high", "low"], layer=list(p_of(net)), importance=list(r), kind=["Pearson", "Spearman"])
 
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Both groups, their tests, and the correlations with p."""
+    samples = outcomes.of("importance_of_release", dataset)
+    words, method = {"high": "p ≥ 0.9", "low": "p < 0.9"}, "p ≥ 0.9 – p < 0.9"
+    lines = {
+        "share": Line(("group",), "{group}", "share of the synapses, %", words),
+        "spent": Line(("group",), "{group}", "share of the energy Σ|w̄|, %", words),
+        "energy of a layer": Line(("layer", "group"), "{group}", "mean |w̄|, {layer}", words),
+        "fisher of a layer": Line(("layer", "group"), "{group}", "mean Fisher, {layer}", words),
+        "correlation": Line(("importance", "kind"), "{importance}", "correlation with p ({kind})"),
+    }
+    compared = {
+        "energy": Line(("one", "other"), method, "mean |w̄|, all, difference"),
+        "fisher": Line(("one", "other"), method, "mean Fisher, all, difference"),
+    }
+    published: dict[outcomes.Key, str] = {("share", "high"): "few"}
+    published |= {(f"{name} of a layer", "all", "high"): "larger" for name in compared}
+    tests = outcomes.tests("importance_of_release", samples)
+    return told(samples, lines, published) + differences(samples, tests, compared)
+
+
+def notes(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """What the paper leaves open, and what the run leaves out."""
+    return remarks(config, dataset) + ([] if config.along else [f"left out: {LEFT_OUT_ALONG}"])
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, notes)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()

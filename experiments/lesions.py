@@ -8,18 +8,18 @@ probabilities: all p set to their mean or to 1, or shuffled within each layer, w
 strength w̄, or its strength when released m = w̄ / p.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 import xarray
-from common import Presets, along, flat_p, study
+from common import flat_p, study
+from lines import Line, differences, told
 from torch import Tensor, nn
 from trained import TrainedConfig, trained
 
-from synsim import importance, lesions, statistics, tables
-from synsim.experiment import Experiment, option
+from synsim import importance, lesions, outcomes, tables
+from synsim.experiment import Experiment, Presets, option
 from synsim.meters import accuracy, energy, mutual_information
 from synsim.tasks import Task
 from synsim.training import Session
@@ -30,6 +30,8 @@ NO_ORDER = "uniform"
 MEASURED = tuple(k for k in importance.available() if k != NO_ORDER and not importance.make(k).accumulated)
 TRUE_LABELS = {kind: {"labels": "empirical"} for kind in (FISHER, "sqrt-fisher", "absolute-fisher")}
 SHOWN = (0.5, 0.9)
+KEPT = {"w̄ kept": "expected", "m kept": "strength"}
+VARIANTS = ("intact", *(f"{what}, {kept}" for what in ("mean p", "p = 1", "p shuffled") for kept in KEPT))
 CLAIM = "above 0: low p first hurts far less (curve not printed)"
 
 
@@ -66,27 +68,20 @@ def lesioned(config: Config, net: nn.Module, task: Task, order: str) -> dict[str
     return {"accuracy": curve}
 
 
-def at_mean(net: nn.Module, keep: str) -> nn.Module:
-    """The network with all p at their mean."""
-    mean = flat_p(net).double().mean(1)
-    return lesions.clamp_p(net, mean, mean, keep=keep)
-
-
-CHANGES: dict[str, Callable[..., nn.Module]] = {
-    "mean p": at_mean,
-    "p = 1": lambda net, keep: lesions.clamp_p(net, 1.0, 1.0, keep=keep),
-    "p shuffled": lambda net, keep: lesions.shuffle_p(net, keep=keep),
-}
-KEPT = {"w̄ kept": "expected", "m kept": "strength"}
-VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "intact": lambda net: net,
-    **{f"{what}, {kept}": partial(CHANGES[what], keep=KEPT[kept]) for what in CHANGES for kept in KEPT},
-}
+def with_other_p(net: nn.Module, variant: str) -> nn.Module:
+    """The network as it is, with all p at their mean or at 1, or shuffled."""
+    if variant == "intact":
+        return net
+    what, kept = variant.split(", ")
+    if what == "p shuffled":
+        return lesions.shuffle_p(net, keep=KEPT[kept])
+    p: Tensor | float = 1.0 if what == "p = 1" else flat_p(net).double().mean(1)
+    return lesions.clamp_p(net, p, p, keep=KEPT[kept])
 
 
 def changed(config: Config, net: nn.Module, task: Task, variant: str) -> dict[str, Tensor]:
     """Accuracy, energy and information of the network with other probabilities, [R] each."""
-    other, (x, y) = VARIANTS[variant](net), shown(config, task)
+    other, (x, y) = with_other_p(net, variant), shown(config, task)
     return {
         "accuracy": accuracy(other, x, y, samples=config.samples),
         "energy": energy(other),
@@ -108,39 +103,21 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy of the lesioned networks, every order against chance, and what other probabilities cost and yield."""
-    curves, at = 100 * dataset.lesion_accuracy, [share for share in SHOWN if share in config.fractions]
-    places = {f"with {100 * share:g} % of synapses silenced": curves.sel(fraction=share, drop=True) for share in at}
-    places["on average over all fractions"] = curves.mean("fraction", skipna=False)
-    made = [row for place, values in places.items() for row in along("order", {f"accuracy {place}, %": values})]
-    if "random" in config.orders:
-        made += against_chance(places)
-    made += along(
-        "variant",
-        {
-            "accuracy, %": 100 * dataset.accuracy,
-            "synaptic energy Σ|w̄|, strength": dataset.energy,
-            "10⁻³ bits per energy": 1000 * (dataset.information / dataset.energy),
-        },
-    )
-    sizes = [len(labels) for labels in (config.orders, config.fractions, config.seeds)]
-    copies = "{} orders × {} fractions × {} seeds".format(*sizes)
-    label = f"s: {copies} × {config.samples} passes over {dataset.attrs['images']} images"
-    return [*made, tables.row("lesion study", label, [dataset.seconds.sum()])]
-
-
-def against_chance(places: dict[str, xarray.DataArray]) -> list[tables.Row]:
-    """Every order against the random one, where the same replica is hit."""
-    chance = {f"points {place}": values.sel(order="random", drop=True) for place, values in places.items()}
-    given = {f"points {place}": values.drop_sel(order="random") for place, values in places.items()}
-    pairs = {
-        (order, metric): (values.sel(order=order).values, chance[metric].values)
-        for metric, values in given.items()
-        for order in values.order.values.tolist()
+    samples = outcomes.of("lesions", dataset)
+    places = {f"{100 * share:g} %": f"with {100 * share:g} % of synapses silenced" for share in SHOWN}
+    places["mean"] = "on average over all fractions"
+    order, variant, both = ("order",), ("variant",), ("order", "other")
+    lines = {
+        **{lead: Line(order, "{order}", f"accuracy {place}, %") for lead, place in places.items()},
+        "accuracy": Line(variant, "{variant}", "accuracy, %"),
+        "energy": Line(variant, "{variant}", "synaptic energy Σ|w̄|, strength"),
+        "bits": Line(variant, "{variant}", "10⁻³ bits per energy"),
     }
-    tests = statistics.family("accuracy of lesioned networks, against lesions at random", pairs, paired=True)
-    claims = {("p", metric): CLAIM for metric in given}
-    differences = {metric: values - chance[metric] for metric, values in given.items()}
-    return along("order", differences, method="{} − random", published=claims, tests=tests)
+    against_chance = {lead: Line(both, "{order} − {other}", f"points {place}") for lead, place in places.items()}
+    claims: dict[outcomes.Pair, str] = {((lead, "p"), (lead, "random")): CLAIM for lead in places}
+    compared = differences(samples, outcomes.tests("lesions", samples), against_chance, claims)
+    label = f"s: {samples['seconds', 'study'].note} × {config.samples} passes over {dataset.attrs['images']} images"
+    return [*told(samples, lines), *compared, tables.row("lesion study", label, samples["seconds", "study"].values)]
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__)

@@ -1,0 +1,62 @@
+"""Rows of a result table from the outcomes of a run: which samples a table tells, and how it calls them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from synsim import tables
+from synsim.outcomes import Key, Pair, Sample, Samples, Tests
+
+
+class Line(NamedTuple):
+    """How samples are told: what their names are names of, and method and metric, with these in braces.
+
+    What was chosen ("decay 0.05") counts as named; words are for names that a table calls otherwise.
+    """
+
+    names: tuple[str, ...]
+    method: str
+    metric: str
+    words: Mapping[str, str] = {}
+
+    def row(self, labels: Sequence[str], sample: Sample, **more: Any) -> tables.Row:
+        """The row of one sample."""
+        named = dict(zip(self.names, labels, strict=True))
+        if sample.note:
+            what, _, chosen = sample.note.partition(" ")
+            named[what] = chosen
+        called = {name: self.words.get(label, label) for name, label in named.items()}
+        method, metric = (text.format(**called) for text in (self.method, self.metric))
+        setting = {name: plain(label) for name, label in named.items()}
+        return tables.row(method, metric, sample.values, setting=setting, **more)
+
+
+def plain(label: str) -> float | str:
+    """The number that a label is, or the label."""
+    try:
+        return float(label)
+    except ValueError:
+        return label
+
+
+def told(samples: Samples, lines: Mapping[str, Line], published: Mapping[Key, Any] | None = None) -> list[tables.Row]:
+    """A row for every sample whose first name has a line."""
+    given = published or {}
+    return [
+        line.row(key[1:], sample, published=given.get(key))
+        for lead, line in lines.items()
+        for key, sample in samples.items()
+        if key[0] == lead
+    ]
+
+
+def differences(
+    samples: Samples, tests: Tests, lines: Mapping[str, Line], published: Mapping[Pair, Any] | None = None
+) -> list[tables.Row]:
+    """A row for every test whose first name has a line, over the differences of its samples."""
+    made, given = [], published or {}
+    for (first, second), test in tests.items():
+        if first[0] in lines:
+            difference = Sample(samples[first].values - samples[second].values)
+            labels, claim = [*first[1:], *second[1:]], given.get((first, second))
+            made.append(lines[first[0]].row(labels, difference, published=claim, test=test))
+    return made
