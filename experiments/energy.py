@@ -149,7 +149,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     both = ("one", "other")
     compared = {
         "best": Line(both, "{one} − {other}", "10⁻³ bits per energy at the best decays, difference"),
-        "cost": Line(both, "{one} − {other}", f"synaptic energy Σ|w̄| at decay {config.decay:g}, difference"),
+        "cost": Line(both, "{one} − {other}", "synaptic energy Σ|w̄| at decay {decay}, difference"),
         "robust": Line(both, "{one} − {other}", "10⁻³ bits per energy, difference"),
     }
     return [*told(samples, lines), *differences(samples, outcomes.tests("energy", samples), compared)]

@@ -56,7 +56,8 @@ def differences(
     made, given = [], published or {}
     for (first, second), test in tests.items():
         if first[0] in lines:
-            difference = Sample(samples[first].values - samples[second].values)
+            one, other = samples[first], samples[second]
+            difference = Sample(one.values - other.values, one.note if one.note == other.note else "")
             labels, claim = [*first[1:], *second[1:]], given.get((first, second))
             made.append(lines[first[0]].row(labels, difference, published=claim, test=test))
     return made

@@ -230,8 +230,8 @@ def test_important_synapses_gather_on_few_neurons(neurons):
             assert true["mean"] - 3 * true["sem"] > shuffled["mean"] + 3 * shuffled["sem"]
     for hidden in ("hidden 1", "hidden 2"):
         assert rows[hidden, "r of important inputs and outputs"]["mean"] > 0.8
-    assert rows["hidden 1", "r of important inputs and outputs"]["published"] == 0.939
-    assert rows["hidden 2 inputs", "Kolmogorov-Smirnov D"]["published"] == 0.505
+    assert rows["hidden 1", "r of important inputs and outputs"]["reference"]["mean"] == 0.939
+    assert rows["hidden 2 inputs", "Kolmogorov-Smirnov D"]["reference"]["mean"] == 0.505
     assert dataset["count"].sel(side="output inputs").notnull().sum("neuron").values.tolist() == [10] * 3
 
 
@@ -242,8 +242,9 @@ def test_reliable_synapses_cost_more_and_know_more(scripts, neurons, tmp_path):
         high, low = (dataset[f"{name}_mean"].sel(group=group) for group in ("high", "low"))
         assert bool((high > 1.5 * low).all())
     for label in ("mean |w̄|", "mean Fisher"):
-        assert rows["p ≥ 0.9 – p < 0.9", f"{label}, t test, p (Holm)"]["mean"] < 0.01
-        assert rows["p ≥ 0.9 – p < 0.9", f"{label}, Hedges g"]["mean"] > 2
+        test = rows["p ≥ 0.9 – p < 0.9", f"{label}, all, difference"]["test"]
+        assert test["p_holm"] < 0.01
+        assert test["g"] > 2
     assert dataset.p_histogram.sel(when="before").sum("bin").values.tolist() == [1.0] * 3
     assert dataset.p_histogram.sel(when="before").isel(bin=12).values.tolist() == [1.0] * 3
     pooled = dataset.r.sel(layer="all", kind="Spearman").mean("replica")
@@ -283,7 +284,7 @@ def close(found, wanted):
 def test_figures_of_neurons(scripts, tmp_path):
     script = importlib.import_module("neurons")
     net = synsim.networks.initialised(network((30, 20, 10, 5), replicas=3), SEEDS)
-    dataset = script.measure(net, 4).assign(failed=("replica", [False, True, False]))
+    dataset = script.spread(net, 4).assign(failed=("replica", [False, True, False]))
     dataset = dataset.assign_coords(seed=("replica", list(SEEDS)))
     figures_of("neurons").draw(dataset.transpose(*reversed(list(dataset.sizes))), tmp_path)
     found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("neurons", "neurons_sides")}

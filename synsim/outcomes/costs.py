@@ -42,13 +42,17 @@ def energy(dataset: xarray.Dataset) -> Samples:
     """
     found: Samples = {}
     if "model" in dataset.dims:
-        bits, activity, cost = bits_per(dataset), bits_per(dataset, "activity"), at_end(dataset).energy
+        end, bits, activity = at_end(dataset), bits_per(dataset), bits_per(dataset, "activity")
         default = dataset.decay.sel(decay=DECAY, method="nearest").item()
         for name in map(str, dataset.model.values):
             one = bits.sel(model=name)
             decay = best(one, "decay")
             found["best", name] = sample(one.sel(decay=decay), f"decay {decay:g}")
-            found["cost", name] = sample(cost.sel(model=name, decay=default), f"decay {default:g}")
+            found["best per activity", name] = sample(activity.sel(model=name, decay=decay), f"decay {decay:g}")
+            if "accuracy" in dataset:
+                correct = end.accuracy.sel(model=name, decay=decay).isel(after_task=0, test_task=0)
+                found["best accuracy", name] = sample(100 * correct, f"decay {decay:g}")
+            found["cost", name] = sample(end.energy.sel(model=name, decay=default), f"decay {default:g}")
             for decay in dataset.decay.values:
                 found["per energy", f"{decay:g}", name] = sample(one.sel(decay=decay))
                 found["per activity", f"{decay:g}", name] = sample(activity.sel(model=name, decay=decay))
@@ -74,6 +78,7 @@ def _start(dataset: xarray.Dataset) -> Samples:
         for name in own.start.values:
             found["start mean p", str(name)] = sample(end.mean_p.sel(start=name))
             found["start share", str(name)] = sample(100 * end.important_share.sel(start=name))
+            found["start bits", str(name)] = sample(bits_per(own).sel(start=name))
     return found
 
 
@@ -137,6 +142,10 @@ def lesions(dataset: xarray.Dataset) -> Samples:
         for share in PARTS:
             if share in dataset.fraction.values:
                 found[f"{100 * share:g} %", name] = sample(one.sel(fraction=share))
+    for name in map(str, dataset.variant.values) if "variant" in dataset.dims else ():
+        one = dataset.sel(variant=name)
+        found["accuracy", name], found["energy", name] = sample(100 * one.accuracy), sample(one.energy)
+        found["bits", name] = sample(1000 * (one.information / one.energy))
     if "seconds" in dataset:
         parts = (("order", "orders"), ("fraction", "fractions"), ("replica", "seeds"))
         size = " × ".join(f"{dataset.sizes[dim]} {name}" for dim, name in parts)
@@ -154,10 +163,15 @@ def importance_of_release(dataset: xarray.Dataset) -> Samples:
         Samples; shares in per cent.
     """
     sound = dataset.where(~dataset.failed)
-    found: Samples = {("share", "high"): sample(100 * sound.share.sel(layer="all"))}
-    for group in map(str, dataset.group.values):
-        for name in ("energy", "fisher"):
-            found[name, group] = sample(sound[f"{name}_mean"].sel(layer="all", group=group))
+    share = sound.share.sel(layer="all")
+    high, low = (sound.energy_mean.sel(layer="all", group=group) for group in ("high", "low"))
+    spent = 100 * share * high / (share * high + (1 - share) * low)
+    found: Samples = {("share", "high"): sample(100 * share), ("spent", "high"): sample(spent)}
+    for name, group in product(("energy", "fisher"), map(str, dataset.group.values)):
+        mean = sound[f"{name}_mean"].sel(group=group)
+        found[name, group] = sample(mean.sel(layer="all"))
+        for layer in map(str, dataset.layer.values):
+            found[f"{name} of a layer", layer, group] = sample(mean.sel(layer=layer))
     fisher = [str(name) for name in dataset.importance.values if str(name).endswith("test set")]
     if fisher:
         found["r", "fisher"] = sample(sound.r.sel(importance=fisher[0], layer="all", kind="Pearson"))
@@ -191,6 +205,8 @@ def neurons(dataset: xarray.Dataset) -> Samples:
         r = sound.pearson.sel(hidden=name)
         count = int(dataset.neuron_class.isel(replica=0, kind=0).sel(side=f"{name} inputs").notnull().sum())
         found["r", name] = sample(r)
+        if "spearman" in sound:
+            found["rho", name] = sample(sound.spearman.sel(hidden=name))
         # What scipy.stats.pearsonr gives for so many pairs.
         t = abs(r) * ((count - 2) / (1 - r**2)) ** 0.5
         found["p of r", name] = sample(xarray.apply_ufunc(stats.t.sf, t, count - 2) * 2)
