@@ -6,16 +6,14 @@ network releases with a fixed probability of 0.5 and learns, freezes and modulat
 in the published code, so that its mean is 0.5 w̄ / p̃. The published difference is that of the code.
 """
 
-import itertools
 from dataclasses import dataclass
 
-import numpy as np
 import xarray
 from common import ScenarioConfig, combine, consolidated, load, matrix, scenario
 from torch import nn
 
 import synsim
-from synsim import controls, statistics, tables, tasks
+from synsim import controls, outcomes, tables, tasks
 from synsim.experiment import Experiment, option
 from synsim.papers.schug2021 import ABLATION_CONSTANTS, CONSTANTS, GHOST, P_INITIAL, RATES
 from synsim.training import Phase, Session
@@ -96,32 +94,14 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return combine([train(config, name, sequence, session) for name in config.variants])
 
 
-Pair = tuple[str, str]
-
-
-def tested(values: dict[str, np.ndarray]) -> dict[Pair, statistics.Test]:
-    """T-tests as published: of every variant against the full model, and of neighbours in the order of the means."""
-    against = [(name, FIRST) for name in values if name != FIRST and FIRST in values]
-    means = {name: float(statistics.summary(each).mean) for name, each in values.items()}
-    order = sorted((name for name in means if np.isfinite(means[name])), key=lambda name: -means[name])
-    neighbours = [pair for pair in itertools.pairwise(order) if FIRST not in pair]
-    families = {"variants against the full model": against, "neighbours in the order of the means": neighbours}
-    found: dict[Pair, statistics.Test] = {}
-    for family, pairs in families.items():
-        found |= statistics.family(family, {(one, other): (values[one], values[other]) for one, other in pairs})
-    return found
-
-
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy of every variant, and the differences; as in the paper, their signs are those of t."""
     values = {name: matrix(dataset, name)[:, -1].mean(-1) for name in config.variants}
     made = [tables.row(name, "accuracy over all tasks at the end, %", values[name]) for name in values]
-    for (one, other), test in tested(values).items():
-        metric = "points" if other == FIRST else "neighbours in the order, points"
-        published = (
-            GHOST[config.scenario] if (one, config.data) == ("ghost (code)", "mnist") and other == FIRST else None
-        )
-        made.append(tables.row(f"{one} − {other}", metric, values[one] - values[other], published, test=test))
+    ghost = ("ghost (code)", FIRST, "mnist")
+    for (_, one), (_, other), gap, test in outcomes.differences("ablation", dataset):
+        published = GHOST[config.scenario] if (one, other, config.data) == ghost else None
+        made.append(tables.row(f"{one} − {other}", "points", gap, published, test=test))
     return made
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import synsim
-from synsim import consolidation, forgetting, importance, statistics, tables, tasks
+from synsim import consolidation, forgetting, importance, outcomes, statistics, tables, tasks
 from synsim.experiment import Experiment, option
 from synsim.papers import Published
 from synsim.papers.schug2021 import CODE_4_1, CONSTANTS, JOINT_RATE, P_INITIAL, RATES, TABLE_4_1, UNPROTECTED
@@ -211,18 +211,10 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
                 tables.row(label, metric, values, setting=setting)
                 for metric, values in changes(accuracy[label], accuracy.get("joint")).items()
             ]
-    pairs = {label: (final["presynaptic"], final[label]) for label in tried if "presynaptic" in tried.keys() - {label}}
-    for label, test in statistics.family("presynaptic consolidation against the others", pairs).items():
+    for _, (_, label), gap, test in outcomes.differences("lifelong", dataset, "final"):
         name, setting = tried[label]
-        gap = tables.row(
-            f"presynaptic − {label}",
-            "points",
-            np.subtract(*pairs[label]),
-            rebuilt(config, name),
-            setting=setting,
-            test=test,
-        )
-        made.append(gap)
+        published_gap = rebuilt(config, name)
+        made.append(tables.row(f"presynaptic − {label}", "points", gap, published_gap, setting=setting, test=test))
     return made
 
 

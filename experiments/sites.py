@@ -13,7 +13,7 @@ from common import end, load, mean_p, nested
 from torch import nn
 
 import synsim
-from synsim import statistics, tables, tasks
+from synsim import outcomes, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Presets, option
 from synsim.meters import energy, mutual_information
 from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
@@ -81,19 +81,19 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Bits per energy, accuracy and mean p of every network, each against the first network of its model."""
     good = dataset.where(~dataset.failed)
-    bits = 1000 * good.information / good.energy
+    bits = outcomes.bits_per(dataset)
     first = {"scope": config.scopes[0], "sites": config.sites[0]}
     settings = [
         {"model": model, "scope": scope, "sites": sites}
         for model, scope, sites in itertools.product(config.models, config.scopes, config.sites)
     ]
-    pairs = {label(one): (bits.sel(one).values, bits.sel(one | first).values) for one in settings if one != one | first}
-    tests = statistics.family("bits per energy against the first network of the model", pairs, paired=True)
+    tests = outcomes.tests("sites", outcomes.of("sites", dataset))
     made = []
     for one in settings:
         name, net = label(one), good.sel(one)
+        test = tests.between("bits", *(tuple(map(str, setting.values())) for setting in (one, one | first)))
         made += [
-            tables.row(name, "10⁻³ bits per energy", bits.sel(one).values, setting=one, test=tests.get(name)),
+            tables.row(name, "10⁻³ bits per energy", bits.sel(one).values, setting=one, test=test),
             tables.row(name, "accuracy, one pass, %", 100 * net.accuracy.values, setting=one),
             tables.row(name, "mean release probability", net.mean_p.values, setting=one),
         ]

@@ -186,6 +186,23 @@ def test_too_few_replicas_make_no_test(rng):
     assert not outcomes.tests("unheard of", samples)
 
 
+def test_the_differences_of_a_run_are_its_pairs_with_their_tests(rng):
+    dataset = sequence(rng)
+    final = outcomes.final(dataset)
+    found = outcomes.differences("lifelong", dataset, "final")
+    assert [one.second[1] for one in found] == ["none", "joint", "ewc 10"]  # the published methods first
+    for one in found:
+        assert one.first == ("final", "presynaptic")
+        gap = final.sel(model="presynaptic").values - final.sel(model=one.second[1]).values
+        np.testing.assert_array_equal(one.values, gap)
+        assert one.test == outcomes.tests("lifelong", outcomes.of("lifelong", dataset)).get((one.first, one.second))
+        assert one.test.difference == pytest.approx(final.sel(model="presynaptic").mean() - final.sel(
+            model=one.second[1]).mean())  # fmt: skip
+    assert {one.first[0] for one in outcomes.differences("lifelong", dataset)} == {"final", "first"}
+    alone = outcomes.differences("lifelong", dataset.isel(replica=[0]), "final")
+    assert [one.test for one in alone] == [None] * 3
+
+
 # Rows.
 
 

@@ -7,11 +7,12 @@
     samples = outcomes.of("lifelong", dataset)  # everything: ("final", "presynaptic") -> Sample
     tests = outcomes.tests("lifelong", samples)
     tests.between("final", "presynaptic", "none")  # t, df, p, corrected p, Hedges' g; None if it could not be made
+    outcomes.differences("lifelong", dataset)  # all tested pairs of a run: what, minus what, values, test
 
 Which tests an experiment makes, and which of them are corrected together, is declared in `FAMILIES`, and nowhere else.
 """
 
-from synsim.outcomes.families import FAMILIES, Family, Tests, tests
+from synsim.outcomes.families import FAMILIES, Difference, Family, Tests, differences, tests
 from synsim.outcomes.measures import accuracies, at_end, best, bits_per, final, first, last, learned
 from synsim.outcomes.readers import READERS, of
 from synsim.outcomes.rows import as_made, from_rows
@@ -21,6 +22,7 @@ __all__ = [
     "FAMILIES",
     "READERS",
     "Array",
+    "Difference",
     "Family",
     "Key",
     "Pair",
@@ -32,6 +34,7 @@ __all__ = [
     "at_end",
     "best",
     "bits_per",
+    "differences",
     "final",
     "first",
     "from_rows",

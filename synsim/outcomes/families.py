@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import xarray
 
 from synsim import statistics
 from synsim._doors import check_fields, typed
 from synsim.outcomes.memories import NOTHING
-from synsim.outcomes.sample import Key, Pair, Samples
+from synsim.outcomes.readers import of
+from synsim.outcomes.sample import Array, Key, Pair, Samples
 from synsim.statistics import Test
 
 Pairs = Callable[[Samples], Sequence[Pair]]
@@ -152,8 +156,8 @@ FAMILIES: Mapping[str, tuple[Family, ...]] = {
         for name in ("highly", "lowly")
     ),
     "perceptron": (
-        Family("accuracy over five tasks: presynaptic against standard",
-               among((("average", "presynaptic"), ("average", "standard")))),
+        Family("accuracy over five tasks: standard against presynaptic",
+               among((("average", "standard"), ("average", "presynaptic")))),
         Family("gap at a quarter of the capacity against that at all of it", among((("gap", "25%"), ("gap", "100%")))),
     ),
     "sites": (Family("bits per energy against the first network of the model", _first_network, paired=True),),
@@ -219,3 +223,44 @@ def tests(experiment: str, samples: Samples) -> Tests:
         pairs = {pair: (samples[pair[0]].values, samples[pair[1]].values) for pair in family.pairs(samples)}
         made |= statistics.family(family.name, pairs, paired=family.paired)
     return Tests(made)
+
+
+class Difference(NamedTuple):
+    """A pair of one run that is tested.
+
+    Attributes:
+        first: what it is.
+        second: what is subtracted.
+        values: first minus second, [R], the same seed in both.
+        test: with the signs of the difference; None with fewer than two replicas.
+    """
+
+    first: Key
+    second: Key
+    values: Array
+    test: Test | None
+
+
+@typed
+def differences(experiment: str, dataset: xarray.Dataset, measurement: str | None = None) -> list[Difference]:
+    """All pairs that an experiment tests, as rows of its table.
+
+    Args:
+        experiment: name of its script, without suffix.
+        dataset: record of one run.
+        measurement: only pairs of this one, such as "final"; None: all.
+
+    Returns:
+        The differences, in the order in which they are declared.
+
+    Raises:
+        ValueError: if nothing is known of the experiment.
+    """
+    samples = of(experiment, dataset)
+    made, found = tests(experiment, samples), []
+    for family in FAMILIES.get(experiment, ()):
+        for first, second in family.pairs(samples):
+            if measurement in (None, first[0]):
+                values = samples[first].values - samples[second].values
+                found.append(Difference(first, second, values, made.get((first, second))))
+    return found

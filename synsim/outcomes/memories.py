@@ -111,8 +111,8 @@ def importances(dataset: xarray.Dataset) -> Samples:
         dataset: record of an importances run.
 
     Returns:
-        Samples, in per cent and points: ("final", method), ("difference", "a − b"), ("fall", "a − b") for how much more
-        a falls with the batch size than b, and ("difference", "none"), which is zero everywhere.
+        Samples, in per cent and points: ("final", method); ("difference", "a − b"); ("fall", "a + b-2048 − a-2048 −
+        b"), how much more a falls with the batch size than b; and ("difference", "none"), which is zero everywhere.
     """
     values = {str(name): sample(final(dataset).sel(model=name)).values for name in dataset.model.values}
     found: Samples = {("final", name): Sample(each) for name, each in values.items()}
@@ -121,8 +121,9 @@ def importances(dataset: xarray.Dataset) -> Samples:
             found["difference", f"{one} − {other}"] = Sample(values[one] - values[other])
     for one, other in FALLS:
         if {one, other, one + LARGE, other + LARGE} <= values.keys():
-            fall = values[one] + values[other + LARGE] - (values[one + LARGE] + values[other])
-            found["fall", f"{one} − {other}"] = Sample(fall)
+            plus, minus = (one, other + LARGE), (one + LARGE, other)
+            fall = np.sum([values[name] for name in plus], axis=0) - np.sum([values[name] for name in minus], axis=0)
+            found["fall", f"{' + '.join(plus)} − {' − '.join(minus)}"] = Sample(fall)
     if values:
         found[NOTHING] = Sample(np.zeros_like(next(iter(values.values()))))
     return found

@@ -375,6 +375,11 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "paired": flag(False),
     },
     "outcomes.families.Tests.between": {"measurement": WORD, "first": WORD, "second": WORD},
+    "outcomes.families.differences": {
+        "experiment": choice("lifelong"),
+        "dataset": SEQUENCE,
+        "measurement": optional(WORD),
+    },
     "outcomes.families.tests": {"experiment": choice("lifelong"), "samples": SAMPLES},
     "outcomes.measures.accuracies": {"dataset": SEQUENCE},
     "outcomes.measures.at_end": {"dataset": SEQUENCE},
