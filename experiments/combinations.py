@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 
 import torch
 import xarray
-from common import MEASURED, ChosenConfig, importance_of, load, nested
+from common import MEASURED, importance_of, load, nested
+from importance_common import ChosenConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -59,7 +60,6 @@ class Config(ChosenConfig):
     consolidations: tuple[str, ...] = option(tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True)
     kinds: tuple[str, ...] = option(KINDS, "networks", KINDS, neutral=True)
     selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen; they are not reported")
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     batch: int = option(100, "examples per step")
     rate: float = option(RATE, "learning rate")
     steps: int = option(None, "steps per task (default: from the preset)")

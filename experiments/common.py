@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -35,22 +35,6 @@ FILL = {"failed": True}
 Probe = Callable[[nn.Module, Task], Tensor]
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChosenConfig(PresetConfig):
-    """Options of an experiment that chooses the strengths of its protection, on seeds that it does not report."""
-
-    selection: tuple[int, ...] = option((), "seeds on which strengths are chosen; they are not reported")
-
-    def __post_init__(self) -> None:
-        """Check that no seed chooses and is reported."""
-        super().__post_init__()
-        both = sorted(set(self.selection) & set(self.seeds))
-        if both:
-            raise ValueError(
-                f"seeds {both} are in --selection and in --seeds; a strength must be chosen on other seeds."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,18 +199,6 @@ def models(datasets: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
     )
 
 
-def placed(dataset: xarray.Dataset) -> xarray.Dataset:
-    """The same with places along the axes of tasks: where each seed has tasks of its own, their names say nothing."""
-    axes = [axis for axis in ("task", "after_task", "test_task") if axis in dataset.dims]
-    return dataset.assign_coords({axis: range(dataset.sizes[axis]) for axis in axes})
-
-
-def best(curves: xarray.DataArray, *, most: bool = True) -> xarray.DataArray:
-    """The curve of each seed over strengths, at the strength with the best mean over seeds, which stays beside it."""
-    mean = curves.mean("seed", skipna=False)
-    return curves.sel(strength=float((mean.idxmax if most else mean.idxmin)("strength")))
-
-
 def with_measured(phase: Phase, sweep: synsim.Sweep, values: dict[str, Tensor]) -> Phase:
     """A phase with what was measured of its trained network, [R] each, over the axes of its sweep."""
     found = {name: ("replica", value.cpu().double().numpy()) for name, value in values.items()}
@@ -276,11 +248,6 @@ def importance_of(name: str, sequence: Sequence[Task], **options: Any) -> Import
     if "images" in options:
         options["images"] = min(options["images"], *(len(task.train) for task in sequence))
     return importance.make(name, **options)
-
-
-def total(values: Mapping[str, Tensor]) -> Tensor:
-    """Sum over all parameters, [R]."""
-    return reduce(torch.add, (value.double().flatten(1).sum(1) for value in values.values()))
 
 
 def flat_p(net: nn.Module) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import torch
 import xarray
-from common import best, importance_of, load, nested, placed, total
+from common import importance_of, load, nested
+from importance_common import best, placed, total
 from torch import Tensor, nn
 
 import synsim
@@ -131,18 +132,13 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return nested(partial(trained, config, session), model=config.variants, seed=config.seeds)
 
 
-def at_best(dataset: xarray.Dataset, name: str) -> xarray.DataArray:
-    """Accuracy of a variant per seed, at its best strength."""
-    return best(outcomes.final(dataset).sel(model=name).dropna("strength", how="all"))
-
-
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The best strength of every variant, its accuracy and time, and how the variants scale."""
     made = []
     for name in config.variants:
-        accuracy = at_best(dataset, name)
+        accuracy = best(outcomes.final(dataset).sel(model=name).dropna("strength", how="all"))
         metric = "accuracy over all tasks, %" if name == "none" else "accuracy at the best λ, %"
-        setting = {"strength": float(accuracy.strength)}
+        setting = {"λ": float(accuracy.strength)}
         made.append(tables.row(name, metric, accuracy.values, ACCURACY[name], setting=setting))
     for name in config.variants:
         each = dataset.sel(model=name)
@@ -157,13 +153,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     return made
 
 
-def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
-    """Which strengths were the best ones."""
-    chosen = [f"{name} {float(at_best(dataset, name).strength):.3g}" for name in config.variants if name != "none"]
-    return [f"best λ: {', '.join(chosen)}"]
-
-
-EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
+EXPERIMENT = Experiment(Config, measure, rows, __doc__)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -11,14 +11,14 @@ from typing import ClassVar
 
 import torch
 import xarray
-from common import importance_of, load
+from common import importance_of
+from importance_common import LayeredConfig, begin, permuted
 from torch import Tensor, nn
 
 import synsim
 from synsim import consolidation, importance, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, option
-from synsim.networks import redraw
-from synsim.papers.benzing2022 import BATCHES, BIAS, CORRELATIONS, SETTINGS, SI_OVER_SIU
+from synsim.experiment import Experiment, Presets, option
+from synsim.papers.benzing2022 import BATCHES, CORRELATIONS, SETTINGS, SI_OVER_SIU
 from synsim.training import Protection, Session
 
 # Name in the figures -> (from which importance, function of it).
@@ -40,7 +40,7 @@ Importances = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PresetConfig):
+class Config(LayeredConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
@@ -48,17 +48,10 @@ class Config(PresetConfig):
         "paper": {"hidden": (2000, 2000), "tasks": 10, "epochs": 20},
     }
     out: str = option("runs/importance_relations", "folder of the run")
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     tasks: int = option(None, "number of permuted tasks (default: from the preset)")
-    batch: int = option(BATCHES[False][0], "examples per step")
     images: int = option(1000, "images for the measures taken after a task")
     strength: float = option(SETTINGS["si"].strength, "strength c of SI")
     lr: float = option(BATCHES[False][1], "rate of Adam")
-
-
-def draw(net: nn.Module, task: int) -> None:
-    """Fresh parameters for a task."""
-    redraw(net, scheme="glorot", bias=BIAS, draw=task)
 
 
 def watched(config: Config, sequence: list[tasks.Task]) -> dict[str, importance.Importance]:
@@ -98,18 +91,14 @@ def points(net: nn.Module, task: tasks.Task, importances: Importances) -> Tensor
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train under SI, and compare all measures at the end of each task."""
-    data = load(config)
-    sequence = tasks.permuted(data, tasks=config.tasks, seeds=config.seeds, pixels="unit", device=config.device)
-    sizes, seeds = [sequence[0].inputs, *config.hidden, sequence[0].classes], synsim.Sweep({}, config.seeds)
-    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=seeds, device=config.device)
-    draw(net, 0)
+    sequence, net = permuted(config, config.tasks, synsim.Sweep({}, config.seeds))
     protection = Protection(
         importance.make("si", xi=0.1),
         consolidation.make("penalty", strength=config.strength),
         watch=watched(config, sequence),
         after_task={"correlation": correlations, "sum": sums, "points": points},
         reset_optimiser=True,
-        reinitialise=draw,
+        reinitialise=begin,
     )
     phase = session.fit(
         "si",

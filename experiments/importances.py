@@ -13,15 +13,13 @@ from typing import Any, ClassVar
 
 import torch
 import xarray
-from common import ChosenConfig, combine, importance_of, load
-from torch import nn
+from common import combine, importance_of
+from importance_common import ChosenConfig, begin, permuted
 
-import synsim
-from synsim import Sweep, consolidation, outcomes, tables, tasks
+from synsim import Sweep, consolidation, outcomes, tables
 from synsim.experiment import Experiment, Presets, option
-from synsim.networks import redraw
 from synsim.outcomes.memories import NOTHING
-from synsim.papers.benzing2022 import ACCURACY, BATCHES, BIAS, SETTINGS, Setting
+from synsim.papers.benzing2022 import ACCURACY, BATCHES, SETTINGS, Setting
 from synsim.training import Phase, Protection, Session
 
 
@@ -75,9 +73,8 @@ class Config(ChosenConfig):
     }  # fmt: skip
     out: str = option("runs/importances", "folder of the run")
     methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS), neutral=True)
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     tasks: int = option(None, "number of permuted tasks (default: from the preset)")
-    batch: int | None = option(None, "examples per step, also for the methods with large batches")
+    batch: int = option(None, "examples per step, also for the methods with large batches")
     exponents: tuple[int, ...] = option((), "c is chosen among 10^k times that of the method")
     reinitialise: str | None = option(None, "never, or as published (SI and its relatives)", ("never", "published"))
 
@@ -98,22 +95,15 @@ def learned(
     config: Config, session: Session, phase: str, name: str, exponents: Sequence[int], seeds: tuple[int, ...]
 ) -> Phase:
     """A method trained with 10^k times its c; every seed has pixel orders of its own."""
-    method, setting, data = METHODS[name], setting_of(config, name), load(config)
+    method, setting = METHODS[name], setting_of(config, name)
     sweep = Sweep({"exponent": exponents}, seeds)
-    sequence = tasks.permuted(data, tasks=config.tasks, seeds=sweep.seeds, pixels="unit", device=config.device)
-    sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
-    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=sweep, device=config.device)
+    sequence, net = permuted(config, config.tasks, sweep)
     batch, rate = BATCHES[method.large]
-
-    def draw(net: nn.Module, task: int) -> None:
-        redraw(net, scheme="glorot", bias=BIAS, draw=task)
-
-    draw(net, 0)
     protection = Protection(
         importance_of(method.name, sequence, **method.options),
         consolidation.make("penalty", strength=sweep.column(lambda one: setting.strength * 10.0 ** one["exponent"])),
         reset_optimiser=True,
-        reinitialise=draw if setting.fresh else None,
+        reinitialise=begin if setting.fresh else None,
     )
     return session.fit(
         phase,
@@ -158,19 +148,14 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return combine(phases).merge(searched, combine_attrs="override")
 
 
-def strengths(config: Config, dataset: xarray.Dataset) -> dict[str, tuple[float, bool]]:
-    """The strength of every method, and whether it is an end of its grid."""
-    best = {name: chosen(config, name, dataset) for name in config.methods}
-    return {name: (setting_of(config, name).strength * 10.0**k, edge) for name, (k, edge) in best.items()}
-
-
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracies, the differences that matter with their tests, and times."""
     samples = outcomes.of("importances", dataset)
     tests = outcomes.tests("importances", samples)
     made = []
-    for name, (strength, edge) in strengths(config, dataset).items():
-        setting = {"strength": strength, "edge": edge, "re-initialised": setting_of(config, name).fresh}
+    for name in config.methods:
+        (strength, fresh), (exponent, edge) = setting_of(config, name), chosen(config, name, dataset)
+        setting = {"c": strength * 10.0**exponent, "edge": edge, "re-initialised": fresh}
         accuracy = samples["final", name].values
         made.append(tables.row(name, "accuracy over all tasks, %", accuracy, ACCURACY.get(name), setting=setting))
     for key, difference in samples.items():
@@ -184,10 +169,9 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
-    """The strengths, and how they were chosen."""
-    shown = [f"{name} {c:g}{'*' if edge else ''}" for name, (c, edge) in strengths(config, dataset).items()]
-    how = f"; chosen on seeds {list(config.selection)}, not reported; * marks a choice at the end of its grid"
-    return [f"c: {', '.join(shown)}{how if 'search_percent' in dataset else ''}"]
+    """How strengths were chosen."""
+    how = f"c chosen on seeds {list(config.selection)}, not reported; edge: at the end of its grid"
+    return [how] if "search_percent" in dataset else []
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)

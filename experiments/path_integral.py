@@ -11,31 +11,30 @@ from typing import Any, ClassVar
 
 import torch
 import xarray
-from common import load, total
+from importance_common import LayeredConfig, permuted, total
 from torch import Tensor
 from tqdm.auto import tqdm
 
 import synsim
-from synsim import importance, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim import importance, tables
+from synsim.experiment import Experiment, Presets, option
 from synsim.importance import Step
 from synsim.importance.path import Accumulated
 from synsim.losses import replica_cross_entropy
-from synsim.networks import redraw
-from synsim.papers.benzing2022 import BATCHES, BIAS, NOISE, SI_OVER_SIU, SIU_OVER_FULL, SIU_OVER_LOSS
-from synsim.tasks import Task, batches, epoch_order, independent_order
+from synsim.papers.benzing2022 import BATCHES, NOISE, SI_OVER_SIU, SIU_OVER_FULL, SIU_OVER_LOSS
+from synsim.tasks import batches, epoch_order, independent_order
 from synsim.training import Session
 from synsim.training.gradients import full_gradient, gradients_at_hand
 from synsim.training.state import pack, unpack
 from synsim.training.step import forward_backward
 
 INTEGRALS = {"SI": "si", "SIU": "si-unbiased", "full gradient": "path-integral"}
-BATCH, RATE = BATCHES[False]
+RATE = BATCHES[False][1]
 Gradients = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PresetConfig):
+class Config(LayeredConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
@@ -43,23 +42,19 @@ class Config(PresetConfig):
         "paper": {"hidden": (2000, 2000), "epochs": 20, "every": 20},
     }
     out: str = option("runs/path_integral", "folder of the run")
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
     epochs: int = option(None, "passes over the task (default: from the preset)")
     every: int = option(None, "steps between full gradients (default: from the preset)")
-    batch: int = option(BATCH, "examples per step")
 
 
 class Path:
     """The run: network, optimiser, the three integrals, and what was measured."""
 
-    def __init__(self, config: Config, task: Task) -> None:
-        self.config, self.task, self.step = config, task, 0
-        sizes, seeds = [task.inputs, *config.hidden, task.classes], synsim.Sweep({}, config.seeds)
-        self.net = synsim.mlp(sizes, p=1.0, bias=True, replicas=seeds, device=config.device)
-        redraw(self.net, scheme="glorot", bias=BIAS)
+    def __init__(self, config: Config) -> None:
+        self.config, self.step = config, 0
+        (self.task,), self.net = permuted(config, 1, synsim.Sweep({}, config.seeds))
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=RATE)
         self.integrals = {label: self.integral(kind) for label, kind in INTEGRALS.items()}
-        self.per_epoch = len(task.train) // config.batch
+        self.per_epoch = len(self.task.train) // config.batch
         self.total = config.epochs * self.per_epoch
         shape = (len(config.seeds), -(-self.total // config.every))
         names = (*INTEGRALS, "drop of the loss", "noise", "signal")
@@ -148,8 +143,7 @@ def squares(values: Gradients) -> Tensor:
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train on one task, and follow the integrals."""
-    (task,) = tasks.permuted(load(config), tasks=1, seeds=config.seeds, pixels="unit", device=config.device)
-    path, store = Path(config, task), session.open("path")
+    path, store = Path(config), session.open("path")
     saved = store.load()
     if saved is not None:
         path.load(*saved)

@@ -1,6 +1,7 @@
 """Result tables: rows of a summary, and how they are printed."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -74,7 +75,8 @@ def text(rows: Sequence[Row]) -> str:
         rows: from `row`.
 
     Returns:
-        Lines of aligned columns: mean ± standard error, n, published, and the test where a row has one.
+        Lines of aligned columns: mean ± standard error, n, published, and, where rows have them, settings that neither
+        method nor metric tell, and tests.
 
     Raises:
         ValueError: if a row lacks something, or holds something else.
@@ -83,6 +85,10 @@ def text(rows: Sequence[Row]) -> str:
         _check(one, index)
     head = ["method", "metric", "mean ± s.e.", "n", "published"]
     body = [_cells(one) for one in rows]
+    told = [_untold(one) for one in rows]
+    if any(told):
+        head.insert(2, "setting")
+        body = [[*cells[:2], setting, *cells[2:]] for cells, setting in zip(body, told, strict=True)]
     if any(one.get("test") for one in rows):
         head.append("test")
         body = [[*cells, _tested(one.get("test"))] for cells, one in zip(body, rows, strict=True)]
@@ -96,6 +102,19 @@ def text(rows: Sequence[Row]) -> str:
 def _cells(one: Row) -> list[str]:
     published = "–" if one["published"] is None else str(one["published"])
     return [one["method"], one["metric"], _number(one["mean"], one["sem"]), str(one["n"]), published]
+
+
+def _untold(one: Row) -> str:
+    # Where the names of a row tell a setting already, the column would say it again.
+    names, parts = f"{one['method']} {one['metric']}", []
+    for name, value in (one.get("setting") or {}).items():
+        if value is True:
+            parts.append(str(name))
+        elif value is not None and value is not False:
+            shown = f"{value:g}" if isinstance(value, Real) else str(value)
+            known = re.search(rf"(?<![\w.]){re.escape(shown)}(?![\w.])", names)
+            parts += [] if known else [f"{name} {shown}"]
+    return ", ".join(parts)
 
 
 def _tested(test: Mapping[str, Any] | None) -> str:
@@ -125,13 +144,14 @@ def _check(one: Row, index: int) -> None:
         "mean": _is_number(one["mean"]),
         "sem": _is_number(one["sem"]) and not (one["sem"] is not None and one["sem"] < 0),
         "n": is_whole(one["n"]) and one["n"] >= 0,
+        "setting": one.get("setting") is None or isinstance(one["setting"], Mapping),
         "test": one.get("test") is None or isinstance(one["test"], Mapping),
     }
     wrong = [f"{key}={shown(one[key])}" for key, fits in kinds.items() if not fits]
     require(
         not wrong,
         f"rows[{index}] must hold texts for method and metric, numbers or None for mean and sem, a number of replicas "
-        f"for n, and a mapping, if anything, for test, got {', '.join(wrong)}.",
+        f"for n, and a mapping, if anything, for setting and test, got {', '.join(wrong)}.",
     )
 
 

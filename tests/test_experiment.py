@@ -218,3 +218,15 @@ def test_rows_without_finite_numbers_are_kept_and_shown(tmp_path):
     assert read["values"] == [1.0, None]
     assert read["test"]["t"] is None
     assert "none possible" in tables.text([read])
+
+
+def test_a_table_shows_the_settings_that_no_name_tells():
+    settings = {"strength": 2.0, "decay": 0.01, "edge": True, "fresh": False, "share": None, "network": "plain"}
+    rows = [tables.row("plain-2048, decay 0.01", "a", [1.0], setting=settings), tables.row("none", "a", [1.0])]
+    head, _, first, second = tables.text(rows).splitlines()
+    assert head.split()[:3] == ["method", "metric", "setting"]
+    assert "a       strength 2, edge  " in first
+    assert second.split() == ["none", "a", "1", "1", "–"]
+    assert "setting" not in tables.text([{**rows[0], "method": "plain 2 0.01", "setting": {"strength": 2}}])
+    with pytest.raises(ValueError, match=r"a mapping, if anything, for setting and test, got setting"):
+        tables.text([{**rows[0], "setting": ["edge"]}])

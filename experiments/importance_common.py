@@ -1,0 +1,72 @@
+"""What the experiments on importances share: the protocol of Benzing 2022, choices of strengths, sums and places."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+import xarray
+from common import load
+from torch import Tensor, nn
+
+import synsim
+from synsim import Sweep, tasks
+from synsim.experiment import PresetConfig, option
+from synsim.networks import redraw
+from synsim.papers.benzing2022 import BATCHES, BIAS
+from synsim.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayeredConfig(PresetConfig):
+    """Options of an experiment whose network comes from the preset."""
+
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    batch: int = option(BATCHES[False][0], "examples per step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenConfig(LayeredConfig):
+    """Options of an experiment that chooses the strengths of its protection, on seeds that it does not report."""
+
+    selection: tuple[int, ...] = option((), "seeds on which strengths are chosen; they are not reported")
+
+    def __post_init__(self) -> None:
+        """Check that no seed chooses and is reported."""
+        super().__post_init__()
+        both = sorted(set(self.selection) & set(self.seeds))
+        if both:
+            raise ValueError(
+                f"seeds {both} are in --selection and in --seeds; a strength must be chosen on other seeds."
+            )
+
+
+def permuted(config: LayeredConfig, count: int, replicas: Sweep) -> tuple[list[Task], nn.Module]:
+    """Permuted tasks with pixels in [0, 1] and orders of each seed's own; a network with Glorot weights for them."""
+    sequence = tasks.permuted(load(config), tasks=count, seeds=replicas.seeds, pixels="unit", device=config.device)
+    sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
+    net = synsim.mlp(sizes, p=1.0, bias=True, replicas=replicas, device=config.device)
+    begin(net, 0)
+    return sequence, net
+
+
+def begin(net: nn.Module, task: int) -> None:
+    """Give a network fresh parameters for a task."""
+    redraw(net, scheme="glorot", bias=BIAS, draw=task)
+
+
+def total(values: Mapping[str, Tensor]) -> Tensor:
+    """Sum over all parameters, [R]."""
+    return reduce(torch.add, (value.double().flatten(1).sum(1) for value in values.values()))
+
+
+def placed(dataset: xarray.Dataset) -> xarray.Dataset:
+    """The same with places along the axes of tasks: where each seed has tasks of its own, their names say nothing."""
+    axes = [axis for axis in ("task", "after_task", "test_task") if axis in dataset.dims]
+    return dataset.assign_coords({axis: range(dataset.sizes[axis]) for axis in axes})
+
+
+def best(curves: xarray.DataArray, *, most: bool = True) -> xarray.DataArray:
+    """The curve of each seed over strengths, at the strength with the best mean over seeds, which stays beside it."""
+    mean = curves.mean("seed", skipna=False)
+    return curves.sel(strength=float((mean.idxmax if most else mean.idxmin)("strength")))
