@@ -11,11 +11,11 @@ import numpy as np
 import torch
 import xarray
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 import synsim
 from synsim import importance, tables, tasks
 from synsim._console import steady
+from synsim._progress import bar
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig as PresetConfig
 from synsim.experiment import Presets as Presets
@@ -153,7 +153,7 @@ def steps(
         for name, values in results.items():
             values.copy_(state[name])
     todo = range(done[unit], count)
-    for step in tqdm(todo, initial=todo.start, total=count, disable=session.quiet, desc=phase, unit=unit):
+    for step in bar(todo, initial=todo.start, total=count, desc=phase, unit=unit, shown=not session.quiet):
         yield step
         if store.due() or step == count - 1:
             store.save({**learner.state_dict(), **results}, {unit: step + 1})

@@ -13,10 +13,10 @@ import torch
 import xarray
 from importance_common import LayeredConfig, permuted, total
 from torch import Tensor
-from tqdm.auto import tqdm
 
 import synsim
 from synsim import importance, tables
+from synsim._progress import bar
 from synsim.experiment import Experiment, Presets, option
 from synsim.importance import Step
 from synsim.importance.path import Accumulated
@@ -148,7 +148,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     if saved is not None:
         path.load(*saved)
     pairs = zip(path.orders(epoch_order), path.orders(independent_order), strict=True)
-    for rows, other in tqdm(pairs, initial=path.step, total=path.total, disable=config.quiet, unit="step"):
+    for rows, other in bar(pairs, initial=path.step, total=path.total, shown=not config.quiet):
         path.advance(rows, other)
         if store.due():
             store.save(*path.save())

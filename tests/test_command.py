@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,29 @@ def test_help_names_the_common_options(name, script):
     assert done.returncode == 0, done.stderr
     for name in ("data", "data-dir", "seeds", "device", "threads", "out", "resume", "epochs"):
         assert f"--{name}" in done.stdout
+    assert not {"<", "lambda", "null"} & set(re.findall(r"<|lambda|null", done.stdout))
+
+
+def test_help_says_types_choices_and_defaults_in_plain_words(capsys):
+    @dataclass(frozen=True, kw_only=True)
+    class Asked(RunConfig):
+        rates: tuple[float, ...] = option((0.5, 1.0), "learning rates")
+        order: str = option("up", "which way", ("up", "down"))
+        kinds: tuple[str, ...] = option((), "what is run (default: from the preset)", ("one", "two"))
+        share: float | None = option(None, "50 % or so")
+
+    with pytest.raises(SystemExit):
+        parse(Asked, "", ["--help"])
+    lines = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for words in (
+        "--rates NUMBER [NUMBER ...] learning rates (default: 0.5 1.0) --",
+        "--order {up,down} which way (default: up) --",
+        "--kinds NAME [NAME ...] what is run (default: from the preset); any of one, two --",
+        "--share NUMBER 50 % or so",
+        "--seeds INT [INT ...] one replica per seed (default: 2019 2020 2021) --",
+        "--resume go on with the run that the folder holds --",
+    ):
+        assert words in lines
 
 
 def test_missing_data_says_where_and_how(script, tmp_path):

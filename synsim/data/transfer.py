@@ -125,11 +125,12 @@ def _take(url: str, target: Path, name: str, wrong: Callable[[Path], str | None]
 def _receive(url: str, part: Path, name: str, progress: bool) -> None:
     # Imported here: slow, and most users read what is there already.
     import requests
-    from tqdm.auto import tqdm
 
-    with part.open("wb") as file, tqdm(desc=name, unit="B", unit_scale=True, disable=not progress) as bar:
+    from synsim._progress import bar
+
+    with part.open("wb") as file, bar(desc=name, unit="B", unit_scale=True, shown=progress) as shown:
         try:
-            _Transfer(url, file, bar).watch()
+            _Transfer(url, file, shown).watch()
         except (requests.RequestException, ValueError) as error:  # a full disk is neither, and no mirror's fault
             raise _RefusedError(_reason(error)) from error
 

@@ -6,8 +6,7 @@ from types import TracebackType
 
 from tqdm.auto import tqdm
 
-EVERY = 30.0
-"""Seconds between lines, where there is no terminal to draw a bar on."""
+from synsim._progress import EVERY, drawable
 
 
 class Progress:
@@ -21,8 +20,7 @@ class Progress:
 
     def __init__(self, total: int, done: int = 0, quiet: bool = False) -> None:
         self._total, self._done, self._errors = total, done, 0
-        # In a notebook the bar is a widget, and stderr no terminal either.
-        shown = not quiet and ((sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules)
+        shown = not quiet and drawable()
         self._bar = tqdm(total=total, initial=done, unit="cell", desc="sweep", disable=not shown)
         self._lines = not quiet and not shown and sys.stderr is not None
         self._begin = self._last = time.monotonic()

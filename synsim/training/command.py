@@ -11,13 +11,15 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 import yaml  # type: ignore[import-untyped,unused-ignore]
-from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined,unused-ignore]
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter  # type: ignore[attr-defined,unused-ignore]
 
 from synsim import _console
 from synsim._checks import available_device, require, whole
 
 THREADS = 1024
 """More threads than this are a slip of the hand, and end the process."""
+WORDS = {int: "INT", float: "NUMBER", str: "TEXT"}
+"""What `--help` calls the types of values."""
 
 
 def option(default: Any, text: str, choices: Sequence[Any] | None = None, *, neutral: bool = False) -> Any:
@@ -124,10 +126,12 @@ def options(kind: type[RunConfig], description: str, arguments: Sequence[str] | 
 def _read(
     kind: type[RunConfig], description: str, arguments: Sequence[str] | None
 ) -> tuple[ArgumentParser, dict[str, Any]]:
-    parser = ArgumentParser(description=description, exit_on_error=True)
+    parser = ArgumentParser(description=description, exit_on_error=True, formatter_class=_Help)
     hints = typing.get_type_hints(kind)
     many = {name for name, hint in hints.items() if typing.get_origin(hint) is tuple}
-    parser.add_argument("--config", action=_config_file(many), help="YAML file with any of these options")
+    parser.add_argument(
+        "--config", action=_config_file(many), metavar="FILE", help="YAML file with any of these options"
+    )
     for field in dataclasses.fields(kind):
         _add(parser, field, hints[field.name])
     values = parser.parse_args(arguments)
@@ -186,7 +190,7 @@ def _is_single(value: object) -> bool:
 
 
 def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
-    flag, text = f"--{field.name.replace('_', '-')}", field.metadata.get("help", "")
+    flag, text = f"--{field.name.replace('_', '-')}", _help(field)
     if hint is bool:
         parser.add_argument(flag, action="store_true", default=field.default, help=text)
         return
@@ -202,7 +206,27 @@ def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> 
         options["nargs"] = "+"
     if field.metadata.get("choices"):
         options["choices"] = list(field.metadata["choices"])
+    # Many choices stand in the text, as names would else be written out twice.
+    if many or not field.metadata.get("choices"):
+        options["metavar"] = "NAME" if field.metadata.get("choices") else WORDS.get(inner, "TEXT")
     parser.add_argument(flag, help=text, **options)
+
+
+class _Help(DefaultHelpFormatter):  # type: ignore[misc,unused-ignore]
+    # The texts are complete; jsonargparse would add types as Python writes them.
+    def _get_help_string(self, action: Any) -> str:
+        return str(action.help or "")
+
+
+def _help(field: "dataclasses.Field[Any]") -> str:
+    text, default = str(field.metadata.get("help", "")), field.default
+    choices, many = field.metadata.get("choices"), isinstance(default, tuple)
+    if many and choices:
+        text += f"; any of {', '.join(map(str, choices))}"
+    if default in (None, ()) or isinstance(default, bool) or "default:" in text:
+        return text
+    shown = " ".join(map(str, typing.cast("tuple[Any, ...]", default))) if many else default
+    return f"{text} (default: {shown})"
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:

@@ -6,14 +6,13 @@ Who listens to the events, and how to add another, is said in `synsim.training.m
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from synsim._checks import require, times, warn, whole
 from synsim._doors import typed
+from synsim._progress import Lines, bar
 from synsim.importance.selection import seeds_of
 from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
@@ -147,9 +146,9 @@ def fit(
     if seeds is None:
         history.seeds = seeds_of(net, 0)  # of the run that is resumed
 
-    with _bar(progress, todo, position) as bar:
-        if not bar.disable:
-            observers.insert(0, Progress(bar))
+    with _bar(progress, todo, position) as shown:
+        if not shown.disable:
+            observers.insert(0, Progress(shown))
         if not checkpoints.idle:
             observers.append(checkpoints)
         run = _Run(net, optimiser, todo, history, replicas, tally, penalty, protection, objective, observers)
@@ -244,15 +243,9 @@ def _present(*observers: Observer | None) -> list[Observer]:
     return [each for each in observers if each is not None]
 
 
-def _bar(progress: str | None, todo: Plan, position: Position) -> "tqdm[Any]":
-    return tqdm(
-        total=sum(todo.counts),
-        initial=todo.done(position),
-        desc=progress,
-        disable=progress is None,
-        unit="step",
-        mininterval=0.5,
-    )
+def _bar(progress: str | None, todo: Plan, position: Position) -> Lines:
+    total, done = sum(todo.counts), todo.done(position)
+    return bar(total=total, initial=done, desc=progress or "", shown=progress is not None)
 
 
 def _check(

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from synsim._progress import Lines
 from synsim.meters import accuracy
 from synsim.networks import replicas_of
 from synsim.tasks import Task
@@ -143,10 +144,10 @@ class Progress(Observer):
     """A bar of the steps, with the task and its loss.
 
     Args:
-        bar: of tqdm.
+        bar: of `synsim._progress`.
     """
 
-    def __init__(self, bar: Any) -> None:
+    def __init__(self, bar: Lines) -> None:
         self._bar = bar
 
     def step_ends(self, moment: Moment) -> None:

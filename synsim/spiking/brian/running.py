@@ -15,10 +15,10 @@ import torch
 import xarray
 from numpy.typing import ArrayLike
 from torch import Tensor
-from tqdm import tqdm
 
 from synsim._checks import array, require, whole
 from synsim._doors import typed
+from synsim._progress import bar
 from synsim.spiking.brian import equations
 from synsim.spiking.brian.network import BrianNetwork, build, identifier
 from synsim.spiking.brian.plan import Array, Plan
@@ -224,10 +224,10 @@ def _run(engine: Any, made: BrianNetwork, duration: float, target: str, progress
     if target == "cpp_standalone":
         made.network.run(duration * engine.ms, report="text" if progress else None)
         return
-    with tqdm(total=100, desc="Brian2", unit="%", disable=not progress, leave=False) as bar:
+    with bar(total=100, desc="Brian2", unit="%", shown=progress, leave=False) as shown:
 
         def report(elapsed: Any, completed: float, start: Any, whole: Any) -> None:
-            bar.update(round(100 * completed, 1) - bar.n)
+            shown.update(round(100 * completed, 1) - shown.n)
 
         made.network.run(duration * engine.ms, report=report if progress else None, report_period=engine.second)
 
