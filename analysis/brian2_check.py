@@ -18,7 +18,7 @@ Numbers = dict[str, Any]
 def raster(ax: Axes, dataset: xarray.Dataset, image: int = 0) -> Numbers:
     """Hidden spikes of one image with expected strengths: those of Brian2 as rings around the dots of torch."""
     counts = {}
-    looks = {"torch": {"s": 2.5, "color": plots.COLOURS[0], "zorder": 2},
+    looks: dict[str, dict[str, Any]] = {"torch": {"s": 2.5, "color": plots.COLOURS[0], "zorder": 2},
              "Brian2": {"s": 11, "facecolors": "none", "edgecolors": plots.COLOURS[1], "linewidths": 0.5}}  # fmt: skip
     for world in WORLDS:
         step, neuron = np.nonzero(dataset.mean_spikes.sel(world=world).values[image])

@@ -32,7 +32,7 @@ def was_run(dataset: xarray.Dataset, kind: str) -> np.ndarray[Any, Any]:
 def texts(dataset: xarray.Dataset, kind: str) -> list[list[str]]:
     """What stands in the cells."""
     found, edge, there = differences(dataset, kind), at_edge(dataset, kind), was_run(dataset, kind)
-    made = []
+    made: list[list[str]] = []
     for row in range(found.mean.shape[0]):
         made.append([])
         for column in range(found.mean.shape[1]):

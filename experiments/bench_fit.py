@@ -142,7 +142,8 @@ def convolutions(replicas: int, steps: int = 8) -> tuple[Run, Run]:
         pool = synsim.networks.MaxPool
         return nn.Sequential(first, nn.ReLU(), pool(2), second, nn.ReLU(), pool(2), nn.Flatten(-3), last)
 
-    conv, kind = synsim.BernoulliConv2d, {"replicas": replicas}
+    conv = synsim.BernoulliConv2d
+    kind: dict[str, Any] = {"replicas": replicas}
     plastic = built(
         conv(3, 32, 3, padding=1, **kind),
         conv(32, 64, 3, padding=1, **kind),
@@ -214,7 +215,7 @@ def processes(count: int, seeds: int, workers: int = 2) -> float:
     running = [context.Process(target=_process, args=(count, seeds // workers, start, taken)) for _ in range(workers)]
     for process in running:
         process.start()
-    seconds = [taken.get() for _ in running]
+    seconds: list[float] = [taken.get() for _ in running]
     for process in running:
         process.join()
     return max(seconds)

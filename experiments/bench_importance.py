@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -107,7 +108,7 @@ def stepper(kind: Importance | None) -> Callable[[], None]:
             optimiser.step()
             return
         parameters = dict(net.named_parameters())
-        gradient = {name: p.grad for name, p in parameters.items()}
+        gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         before = {name: p.detach().clone() for name, p in parameters.items()}
         optimiser.step()
         delta = {name: p.detach() - before[name] for name, p in parameters.items()}
@@ -116,13 +117,19 @@ def stepper(kind: Importance | None) -> Callable[[], None]:
     return step
 
 
+def often(step: Callable[[], object], count: int) -> None:
+    """The same step so many times."""
+    for _ in range(count):
+        step()
+
+
 def online(turns: int) -> dict[str, float]:
     """Cost of a step with each accumulated importance, as a ratio to the plain step."""
     steps = {"plain": stepper(None), **{name: stepper(importance.make(name)) for name in ONLINE}}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(turns + 1):
         for name, step in steps.items():
-            one, _ = clocked(lambda step=step: [step() for _ in range(20)])
+            one, _ = clocked(partial(often, step, 20))
             if turn:
                 seconds[name].append(one / 20)
     plain = statistics.median(seconds["plain"])

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,6 +44,8 @@ class Plain(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images."""
         net = self.net[0]
+        assert net.encoder is not None
+        assert net.output is not None
         spikes = net.encoder(x)
         for index, layer in enumerate(self.layers):
             current = layer(spikes.flatten(0, 1)).unflatten(0, (STEPS, -1))
@@ -69,12 +72,13 @@ def images() -> tuple[Tensor, Tensor]:
 def stepper(kind: str) -> Callable[[], None]:
     """A training step: "plain" layers and SGD, or plastic synapses of a scope."""
     x, y = images()
-    net: nn.Module = network("batch") if kind == "plain" else network(kind)
+    net: nn.Module
     rule: torch.optim.Optimizer
     if kind == "plain":
-        net = Plain(net)
+        net = Plain(network("batch"))
         rule = torch.optim.SGD(net.parameters(), lr=0.05)
     else:
+        net = network(kind)
         rule = synsim.PresynapticSGD(net, lr=0.05, p_up=0.07, p_down=0.07, g_lim=0.001)
 
     def step() -> None:
@@ -142,13 +146,19 @@ def norse(current: Tensor) -> Callable[[], Tensor] | None:
     return run
 
 
+def often(run: Callable[[], object], count: int) -> None:
+    """The same so many times."""
+    for _ in range(count):
+        run()
+
+
 def compare(variants: dict[str, Callable[[], object]], turns: int, count: int) -> tuple[dict[str, float], float]:
     """Median seconds of every variant, and how far wall time ran ahead of processor time."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     waits = []
     for turn in range(turns + 1):
         for name, run in variants.items():
-            one, wait = clocked(lambda run=run: [run() for _ in range(count)])
+            one, wait = clocked(partial(often, run, count))
             if turn:
                 seconds[name].append(one / count)
                 waits.append(wait)
