@@ -59,7 +59,7 @@ def summary(out):
 def test_the_command_line_prints_the_table_and_what_is_said_below_it(tmp_path, capsys):
     EXPERIMENT.main(["--out", str(tmp_path / "run"), "--quiet", "--watched"])
     printed = capsys.readouterr().out
-    assert "90.50 ± 0.20" in printed
+    assert "90.5 ± 0.2" in printed
     assert "Hedges g" in printed
     assert "said below" in printed
     assert "reduced: epochs 1 (published: 3)" in printed
