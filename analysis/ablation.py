@@ -1,6 +1,5 @@
 """Figure of an ablation run: accuracy of every variant, and its difference from the full model (cf. Fig. 4.5a)."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
+from synsim.papers.schug2021 import GHOST
 
 FIRST, CODE = "full", "ghost (code)"
 LABELS = {
@@ -23,31 +23,31 @@ LABELS = {
 
 def final(dataset: xarray.Dataset) -> dict[str, np.ndarray[Any, Any]]:
     """Mean test accuracy over all tasks after the last, in per cent, per variant and seed."""
-    accuracy = 100 * dataset.accuracy.where(~dataset.failed).isel(after_task=-1)
-    mean = accuracy.mean("test_task", skipna=False)
+    mean = outcomes.final(dataset)
     return {str(name): mean.sel(model=name).values for name in dataset.model.values}
 
 
-def tests(samples: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, dict[str, float]]:
+def tests(dataset: xarray.Dataset) -> dict[str, dict[str, float]]:
     """Two-sample t-test of every variant against the full model, with Holm's correction, and Hedges' g."""
-    enough = {name for name, values in samples.items() if np.isfinite(values).sum() > 1}
-    if FIRST not in enough:
-        return {}
-    found = {name: statistics.compare(samples[name], samples[FIRST]) for name in samples if name in enough - {FIRST}}
-    corrected = statistics.holm([test.p for test in found.values()])
+    made = outcomes.tests("ablation", outcomes.of("ablation", dataset))
+    found = {str(name): made.between("final", str(name), FIRST) for name in dataset.model.values}
     return {
-        name: {"t": test.t, "p": test.p, "p_holm": float(p), "hedges_g": test.hedges_g, "difference": test.difference}
-        for (name, test), p in zip(found.items(), corrected, strict=True)
+        name: {
+            "t": test.t,
+            "p": test.p,
+            "p_holm": test.p_holm,
+            "hedges_g": test.hedges_g,
+            "difference": test.difference,
+        }
+        for name, test in found.items()
+        if test is not None
     }
 
 
 def published_difference(summary: Sequence[Mapping[str, Any]]) -> float | None:
-    """The published difference of ghost and full, in points, from the result table of a run."""
-    for row in summary:
-        match = re.match(r"[−-]\s*([\d.]+)", str(row.get("published") or ""))
-        if match and str(row["method"]) == f"{CODE} − {FIRST}":
-            return -float(match[1])
-    return None
+    """The published difference of ghost and full, in points, if the result table of the run has one."""
+    told = {row.get("published") for row in summary if str(row["method"]) == f"{CODE} − {FIRST}"}
+    return next((one.mean for one in GHOST.values() if str(one) in told), None)
 
 
 def accuracies(ax: Axes, samples: Mapping[str, np.ndarray[Any, Any]], found: Mapping[str, Mapping[str, float]]) -> Axes:
@@ -95,7 +95,7 @@ def differences(
 def draw(dataset: xarray.Dataset, folder: Path, summary: Sequence[Mapping[str, Any]] = ()) -> list[Path]:
     """All figures of a run; the published difference comes from its result table."""
     samples = final(dataset)
-    found, published = tests(samples), published_difference(summary)
+    found, published = tests(dataset), published_difference(summary)
     both = FIRST in samples and len(samples) > 1
     with plots.style():
         made, axes = plots.panels(1, 1 + both, width=7.0, height=2.9, ratios=(1.45, 1)[: 1 + both])

@@ -7,20 +7,15 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 UNITS = {"lifelong": "accuracy over all tasks (%)", "energy": "10⁻³ bits per unit of energy"}
 
 
 def tests(dataset: xarray.Dataset) -> dict[tuple[str, str], float]:
     """P values of soft against hard bounds, paired, per part and constants; corrected for one another (Holm)."""
-    made = {}
-    for part in (part for part in UNITS if f"{part}_score" in dataset):
-        for constants in ("published", "own"):
-            pair = dataset[f"{part}_score"].sel(constants=constants).transpose("rule", "replica").values
-            if np.isfinite(pair[0] - pair[1]).sum() > 1:
-                made[part, constants] = statistics.compare(*pair, paired=True).p
-    return dict(zip(made, map(float, statistics.holm(list(made.values()))), strict=True))
+    made = outcomes.tests("bounds", outcomes.of("bounds", dataset))
+    return {(soft[0], soft[1]): test.p_holm for (soft, _), test in made.items()}
 
 
 def scores(ax: Axes, dataset: xarray.Dataset, part: str) -> dict[str, list[float]]:

@@ -8,14 +8,13 @@ import xarray
 from matplotlib.axes import Axes
 
 from analysis import lifelong
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 
 def seen(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     """Mean test accuracy on the tasks met so far, after each phase; returns the final one of every replica."""
     count = dataset.sizes["test_task"]
-    accuracy = 100 * dataset.accuracy.where(~dataset.failed)
-    found = {}
+    accuracy, found = outcomes.accuracies(dataset), {}
     for number, name in enumerate(dataset.model.values):
         matrix = accuracy.sel(model=name).transpose("replica", "after_task", "test_task").values
         values = np.stack([matrix[:, k, : k + 1].mean(1) for k in range(count)], axis=1)
@@ -30,7 +29,7 @@ def seen(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
 
 def each_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
     """Test accuracy on every task at the end of the stream."""
-    accuracy = 100 * dataset.accuracy.where(~dataset.failed).isel(after_task=-1)
+    accuracy = outcomes.last(dataset)
     for number, name in enumerate(dataset.model.values):
         values = accuracy.sel(model=name).transpose("replica", "test_task").values
         label = lifelong.LABELS.get(name, str(name)).replace("\n", " ")

@@ -6,27 +6,21 @@ from typing import Any
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 SHORT = {"deterministic": "determin.", "fixed": "fixed"}
 LABELS = {"plastic": "plastic", "deterministic": "deterministic", "fixed": "fixed release"}
 
 
-def last(dataset: xarray.Dataset) -> xarray.Dataset:
-    """The measurements at the end, without replicas that failed."""
-    return dataset.isel(task=0, epoch=-1).where(~dataset.failed)
-
-
 def best_decays(dataset: xarray.Dataset) -> dict[str, float]:
     """The decay at which each model gets most bits per energy."""
-    end = last(dataset)
-    ratio = (end.information / end.energy).mean("seed")
-    return {str(name): float(ratio.sel(model=name).idxmax("decay")) for name in dataset.model.values}
+    ratio = outcomes.bits_per(dataset)
+    return {str(name): outcomes.best(ratio.sel(model=name), "decay") for name in dataset.model.values}
 
 
 def information_against_energy(ax: Axes, dataset: xarray.Dataset) -> Axes:
     """Mutual information against synaptic energy, one point per decay."""
-    end = last(dataset)
+    end = outcomes.at_end(dataset)
     for number, name in enumerate(dataset.model.values):
         part = end.sel(model=name).transpose("seed", "decay", ...)
         bits, cost = statistics.summary(part.information.values), statistics.summary(part.energy.values)
@@ -39,21 +33,25 @@ def information_against_energy(ax: Axes, dataset: xarray.Dataset) -> Axes:
 
 
 def best_ratio(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
-    """Bits per energy at each model's best decay, with tests against the plastic one; returns the numbers."""
-    end, best = last(dataset), best_decays(dataset)
-    ratio = 1000 * end.information / end.energy
+    """Bits per energy at each model's best decay, with tests of the published order; returns the numbers."""
+    ratio, best = outcomes.bits_per(dataset), best_decays(dataset)
     samples = {name: ratio.sel(model=name, decay=decay).values for name, decay in best.items()}
     plots.bars(ax, [f"{SHORT.get(n, n)}\n{best[n]:g}" for n in samples], list(samples.values()))
     ax.set(xlabel="model, and its best weight decay", ylabel="10⁻³ bits per unit of energy")
     names = list(samples)
     top = max(float(values.max()) for values in samples.values())
     ax.set_ylim(0, top * (1.1 + 0.11 * len(names)))
-    others = [k for k in range(1, len(names)) if min(len(samples[names[0]]), len(samples[names[k]])) > 1]
-    tests = [statistics.compare(samples[names[0]], samples[names[k]]).p for k in others]
-    for rank, (k, p) in enumerate(zip(others, statistics.holm(tests), strict=True)):
+    for rank, (pair, p) in enumerate(corrected(dataset).items()):
+        ends = sorted(names.index(name) for name in pair)
         text = f"{statistics.stars(p)} p = {p:.2g}".strip()
-        plots.bracket(ax, 0, k, top * (1.08 + 0.11 * rank), text)
+        plots.bracket(ax, ends[0], ends[1], top * (1.08 + 0.11 * rank), text)
     return {name: values.tolist() for name, values in samples.items()}
+
+
+def corrected(dataset: xarray.Dataset) -> dict[tuple[str, str], float]:
+    """P values of the models' differences in bits per energy, corrected within their family (Holm)."""
+    tests = outcomes.tests("energy", outcomes.of("energy", dataset))
+    return {(first[1], second[1]): test.p_holm for (first, second), test in tests.items() if first[0] == "best"}
 
 
 def probabilities(ax: Axes, dataset: xarray.Dataset, model: str = "plastic") -> Axes:
@@ -72,8 +70,7 @@ def probabilities(ax: Axes, dataset: xarray.Dataset, model: str = "plastic") -> 
 
 def sweep(ax: Axes, dataset: xarray.Dataset, cost: str, label: str) -> dict[str, list[float]]:
     """Bits per unit of a cost against the weight decay (Fig. 4.6a, b); returns the means."""
-    end, found = last(dataset), {}
-    ratio = 1000 * end.information / end[cost]
+    ratio, found = outcomes.bits_per(dataset, cost), {}
     at = range(dataset.sizes["decay"])
     for number, name in enumerate(dataset.model.values):
         values = ratio.sel(model=name).transpose("seed", "decay").values
@@ -86,22 +83,24 @@ def sweep(ax: Axes, dataset: xarray.Dataset, cost: str, label: str) -> dict[str,
 
 def part(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     """The measurements of a part of the run under their usual names."""
-    lead = f"{name}_"
-    own = [v for v in dataset.data_vars if str(v).startswith(lead)]
-    found = dataset[own]
-    names = [*found.variables, *found.dims]
-    return found.rename({v: str(v)[len(lead) :] for v in names if str(v).startswith(lead)})
+    found = outcomes.part(dataset, name)
+    if found is None:
+        raise ValueError(f"no part {name!r} in it")
+    return found
 
 
 def fixed_release(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     """Most bits per energy of fixed release over the learning rates, per release probability (Fig. 4.6c)."""
-    end = last(part(dataset, "fixed"))
-    ratio = 1000 * end.information / end.energy
+    ratio = outcomes.bits_per(part(dataset, "fixed"))
     best = ratio.mean("seed").idxmax("rate")
     values = ratio.sel(rate=best).transpose("seed", "probability").values
-    plots.curve(ax, end.probability.values, values, "fixed release", 2)
+    plots.curve(ax, ratio.probability.values, values, "fixed release", 2)
     ax.set(xlabel="release probability", ylabel="10⁻³ bits per unit of energy", ylim=(0, None), xlim=(0, 1.03))
-    return {"probability": end.probability.values.tolist(), "best_rate": best.values.tolist(), "ratio": values.tolist()}
+    return {
+        "probability": ratio.probability.values.tolist(),
+        "best_rate": best.values.tolist(),
+        "ratio": values.tolist(),
+    }
 
 
 def starts(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
@@ -121,9 +120,8 @@ def starts(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
 
 def robustness(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     """Bits per energy with the steps of the release probability changed by a quarter."""
-    end = last(part(dataset, "robust"))
-    ratio = 1000 * end.information / end.energy
-    names = [str(name) for name in end.steps.values]
+    ratio = outcomes.bits_per(part(dataset, "robust"))
+    names = [str(name) for name in ratio.steps.values]
     samples = {name: ratio.sel(steps=name).values for name in names[::-1]}
     labels = [name.replace("p_up", "up").replace("p_down", "down").replace("-", "−") for name in samples]
     plots.dots(ax, labels, list(samples.values()), [1 if name == "deterministic" else 0 for name in samples])
@@ -168,13 +166,14 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         made, axes = plots.figure(3, width=7.0, height=2.5)
         information_against_energy(axes[0], dataset)
         data: dict[str, Any] = {"bits_per_energy_1e-3": best_ratio(axes[1], dataset)}
+        data["p_holm"] = {" − ".join(pair): p for pair, p in corrected(dataset).items()}
         if "plastic" in dataset.model.values:
             probabilities(axes[2], dataset)
         else:
             axes[2].set_axis_off()
         for letter, ax in zip("abc", axes, strict=True):
             plots.letter(ax, letter)
-        end = last(dataset)
+        end = outcomes.at_end(dataset)
         for name in ("information", "energy", "mean_p"):
             data[name] = end[name].transpose("model", "decay", "seed", ...).values
         data["models"], data["decays"] = dataset.model.values, dataset.decay.values

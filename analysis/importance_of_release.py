@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 LABELS = {"high": "p ≥ 0.9", "low": "p < 0.9"}
 NAMES = {
@@ -42,15 +42,10 @@ def groups(dataset: xarray.Dataset, name: str, layer: str = "all") -> dict[str, 
 
 def tests(dataset: xarray.Dataset) -> dict[str, dict[str, float] | None]:
     """High against low p over seeds, with Holm's correction for the two tests; None where there are too few seeds."""
-    pairs = {name: list(groups(dataset, name).values()) for name in NAMES}
-    enough = [name for name, pair in pairs.items() if min(np.isfinite(values).sum() for values in pair) > 1]
-    made = {name: statistics.compare(*pairs[name]) for name in enough}
-    corrected = dict(zip(enough, statistics.holm([one.p for one in made.values()]), strict=True)) if enough else {}
-    return {
-        name: {"t": made[name].t, "df": made[name].df, "p": made[name].p, "p_holm": float(corrected[name]),
-               "hedges_g": made[name].hedges_g} if name in made else None
-        for name in NAMES
-    }  # fmt: skip
+    made = outcomes.tests("importance_of_release", outcomes.of("importance_of_release", dataset))
+    found = {name: made.between(name, "high", "low") for name in NAMES}
+    keys = ("t", "df", "p", "p_holm", "hedges_g")
+    return {name: {key: getattr(test, key) for key in keys} if test else None for name, test in found.items()}
 
 
 def compared(ax: Axes, dataset: xarray.Dataset, name: str) -> Axes:

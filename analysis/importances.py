@@ -1,7 +1,7 @@
 """Figure of a run of importances: every importance under one penalty, and larger batches (cf. Tables 3.1, C.1)."""
 
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, papers, plots, statistics
+from synsim.papers.benzing2022 import ACCURACY, BELOW
 
 LABELS = {
     "si": "SI",
@@ -41,20 +42,19 @@ def label(name: str) -> str:
 
 def final(dataset: xarray.Dataset) -> dict[str, np.ndarray[Any, Any]]:
     """Accuracy over all tasks after the last one, in per cent, per method and replica."""
-    accuracy = 100 * dataset.accuracy.where(~dataset.failed).isel(after_task=-1)
-    mean = accuracy.mean("test_task", skipna=False)
+    mean = outcomes.final(dataset)
     return {str(name): mean.sel(model=name).values for name in dataset.model.values}
 
 
-def published_of(summary: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, bool]]:
-    """Published mean, standard error and whether it is only an upper bound, per method, from a result table."""
+def published_of(names: Iterable[str]) -> dict[str, tuple[float, float, bool]]:
+    """Published mean, standard error and whether it is only an upper bound, of the methods that have one."""
     found = {}
-    for row in summary:
-        if not str(row["metric"]).startswith("accuracy") or row.get("published") is None:
-            continue
-        match = re.fullmatch(r"(<?)\s*([\d.]+)(?:\s*±\s*([\d.]+))?", str(row["published"]).strip())
-        if match:
-            found[str(row["method"])] = (float(match[2]), float(match[3] or "nan"), match[1] == "<")
+    for name in names:
+        one = ACCURACY.get(name)
+        if name in BELOW:
+            found[name] = BELOW[name], math.nan, True
+        elif isinstance(one, papers.Published):
+            found[name] = one.mean, math.nan if one.sem is None else one.sem, False
     return found
 
 
@@ -111,9 +111,9 @@ def falls(ax: Axes, dataset: xarray.Dataset, published: Published) -> dict[str, 
     return found
 
 
-def draw(dataset: xarray.Dataset, folder: Path, summary: Sequence[Mapping[str, Any]] = ()) -> list[Path]:
-    """All figures of a run; published values come from its result table."""
-    published = published_of(summary)
+def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
+    """All figures of a run, with the published values beside it."""
+    published = published_of(map(str, dataset.model.values))
     with plots.style():
         both = bool(pairs(dataset))
         height = 1.2 + 0.165 * dataset.sizes["model"]
@@ -130,9 +130,7 @@ def draw(dataset: xarray.Dataset, folder: Path, summary: Sequence[Mapping[str, A
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    figures.command(
-        __doc__, "importances", lambda record, folder: draw(record.dataset, folder, record.summary), arguments
-    )
+    figures.command(__doc__, "importances", lambda record, folder: draw(record.dataset, folder), arguments)
 
 
 if __name__ == "__main__":

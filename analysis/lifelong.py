@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 LABELS = {"presynaptic": "presynaptic\nconsolidation", "ewc": "EWC", "bgd": "BGD"}
 FEW = 3
@@ -37,37 +37,37 @@ def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
 
 def final(dataset: xarray.Dataset) -> dict[str, np.ndarray[Any, Any]]:
     """Mean test accuracy over all tasks after the last, in per cent, per model and replica."""
-    accuracy = 100 * dataset.accuracy.where(~dataset.failed)
-    found = {}
-    for name in dataset.model.values:
-        after = "joint" if name == "joint" else steps(dataset)[-1]
-        end = accuracy.sel(model=name, after_task=after).transpose("replica", "test_task")
-        found[str(name)] = end.mean("test_task", skipna=False).values
-    return found
+    found = outcomes.final(dataset)
+    return {str(name): found.sel(model=name).values for name in dataset.model.values}
 
 
 def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
-    """Bars of the final mean accuracy, with tests against the first model; returns the numbers."""
-    samples = final(dataset)
+    """Bars of the final mean accuracy, with tests against presynaptic consolidation; returns the numbers."""
+    samples, tested = final(dataset), corrected(dataset)
     names = list(samples)
     plots.bars(ax, [LABELS.get(name, name) for name in names], [samples[name] for name in names])
     lowest = min(float(np.nanmin(values)) for values in samples.values())
     floor = max(0.0, 10 * np.floor((lowest - 10) / 10))
-    pairs = [k for k in range(1, len(names)) if min(_count(samples[names[0]]), _count(samples[names[k]])) > 1]
-    tests = [statistics.compare(samples[names[0]], samples[names[k]]).p for k in pairs]
-    corrected = dict(zip(pairs, statistics.holm(tests), strict=True))
     top = max(float(np.nanmax(values)) for values in samples.values())
     gap = 0.13 * (top - floor)
     if len(names) <= FEW:
-        ax.set_ylim(floor, top + gap * (len(pairs) + 1))
-        for rank, (k, p) in enumerate(corrected.items()):
-            plots.bracket(ax, 0, k, top + gap * (rank + 0.4), f"{statistics.stars(p)} p = {p:.2g}".strip())
+        ax.set_ylim(floor, top + gap * (len(tested) + 1))
+        for rank, (name, p) in enumerate(tested.items()):
+            ends = sorted(names.index(one) for one in ("presynaptic", name))
+            plots.bracket(ax, ends[0], ends[1], top + gap * (rank + 0.4), marked(p))
     else:
-        # Brackets of many tests would hide the bars: a sign above each, compared with the first.
+        # Brackets of many tests would hide the bars: a sign above each, compared with presynaptic consolidation.
         ax.set_ylim(floor, top + 2 * gap)
-        for k, p in corrected.items():
-            height = float(np.nanmax(samples[names[k]]))
-            ax.text(k, height + 0.4 * gap, statistics.stars(p) or "n.s.", ha="center", va="bottom", fontsize=7)
+        for name, p in tested.items():
+            height = float(np.nanmax(samples[name]))
+            ax.text(
+                names.index(name),
+                height + 0.4 * gap,
+                statistics.stars(p) or "n.s.",
+                ha="center",
+                va="bottom",
+                fontsize=7,
+            )
         ax.set_xticks(range(len(names)), [LABELS.get(name, name).split("\n")[0] for name in names])
         ax.tick_params(axis="x", rotation=40)
     low, high = ax.get_ylim()
@@ -77,8 +77,16 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in samples.items()}
 
 
-def _count(values: np.ndarray[Any, Any]) -> int:
-    return int((~np.isnan(values)).sum())
+def marked(p: float) -> str:
+    """A p value in a figure."""
+    return f"{statistics.stars(p)} p = {p:.2g}".strip()
+
+
+def corrected(dataset: xarray.Dataset) -> dict[str, float]:
+    """P values of presynaptic consolidation against every other method, corrected within their family (Holm)."""
+    tests = outcomes.tests("lifelong", outcomes.of("lifelong", dataset))
+    made = {str(name): tests.between("final", "presynaptic", str(name)) for name in dataset.model.values}
+    return {name: test.p_holm for name, test in made.items() if test is not None}
 
 
 def consolidation(ax: Axes, dataset: xarray.Dataset) -> Axes:
@@ -105,7 +113,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         made, axes = plots.figure(shown, width=7.0, height=2.4)
         if sequential(dataset):
             first_task(axes[0], dataset)
-        data: dict[str, Any] = {"final_accuracy_percent": all_tasks(axes[1], dataset)}
+        data: dict[str, Any] = {"final_accuracy_percent": all_tasks(axes[1], dataset), "p_holm": corrected(dataset)}
         if shown == 3:
             consolidation(axes[2], dataset)
         for letter, ax in zip("abc", axes, strict=False):

@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 NUMBERS = {"standard": 1, "presynaptic": 0}
 
@@ -40,14 +40,16 @@ def average(ax: Axes, dataset: xarray.Dataset) -> dict[str, Any]:
     room = max(high - low, 1.0)
     ax.set(ylabel=f"accuracy over {last} tasks (%)", ylim=(low - 0.3 * room, high + 0.4 * room))
     data: dict[str, Any] = {"percent": samples}
-    if dataset.sizes["replica"] > 1:
-        test = statistics.compare(*samples.values())
-        text = f"{statistics.stars(test.p)} p = {test.p:.2g}, g = {abs(test.hedges_g):.2g}".strip()
+    tests = outcomes.tests("perceptron", outcomes.of("perceptron", dataset))
+    test = tests.between("average", "standard", "presynaptic")
+    if test is not None:
+        text = f"{statistics.stars(test.p_holm)} p = {test.p_holm:.2g}, g = {abs(test.hedges_g):.2g}".strip()
         plots.bracket(ax, 0, 1, high + 0.12 * room, text)
         data["test"] = {
             "t": test.t,
             "df": test.df,
             "p": test.p,
+            "p_holm": test.p_holm,
             "hedges_g": test.hedges_g,
             "difference_first": "standard",
         }

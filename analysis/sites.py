@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots
+from synsim import figures, outcomes, plots
 
 LABELS = {"batch": "one mask per batch", "sample": "one mask per image"}
 QUANTITIES = {
@@ -20,7 +20,7 @@ QUANTITIES = {
 def panel(ax: Axes, dataset: xarray.Dataset, model: str, quantity: str) -> dict[str, Any]:
     """One quantity of one model over the number of sites; returns the numbers [seed, sites] per scope."""
     good = dataset.sel(model=model).where(~dataset.failed.sel(model=model))
-    values = 1000 * good.information / good.energy if quantity == "ratio" else good[quantity]
+    values = outcomes.bits_per(dataset).sel(model=model) if quantity == "ratio" else good[quantity]
     at, found = np.arange(dataset.sizes["sites"]), {}
     for number, scope in enumerate(dataset.scope.values):
         each = values.sel(scope=scope).transpose("replica", "sites").values

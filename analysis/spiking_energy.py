@@ -8,7 +8,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 TERMS = {"spikes": "action potentials", "release": "transmitter release", "reversal": "ion reversal"}
 GROUPS = {"plastic": 0, "deterministic": 1, "fixed": 2}
@@ -19,15 +19,14 @@ TRACES = 4
 def last(dataset: xarray.Dataset) -> xarray.Dataset:
     """The measurements at the end, without replicas that failed."""
     names = [str(name) for name in dataset.data_vars if "model" in dataset[name].dims]
-    return dataset[names].isel(task=0, epoch=-1).where(~dataset.failed)
+    return outcomes.at_end(dataset[names])
 
 
 def best_decays(dataset: xarray.Dataset) -> dict[str, float]:
     """The decay at which each model gets most bits per synaptic energy."""
-    end = last(dataset)
-    ratio = (end.information / end.energy).mean("seed")
+    ratio = outcomes.bits_per(last(dataset).assign(failed=dataset.failed))
     # Panels are filled from below, so that the first model comes on top.
-    return {str(name): float(ratio.sel(model=name).idxmax("decay")) for name in dataset.model.values[::-1]}
+    return {str(name): outcomes.best(ratio.sel(model=name), "decay") for name in dataset.model.values[::-1]}
 
 
 def atp(end: xarray.Dataset) -> xarray.DataArray:

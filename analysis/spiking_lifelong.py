@@ -7,15 +7,14 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 LABELS = {"presynaptic": "presynaptic", "none": "none", "ewc": "EWC"}
 
 
 def accuracy(dataset: xarray.Dataset, name: str) -> Any:
     """Test accuracy of a model in per cent, [replica, after_task, test_task]."""
-    found = 100 * dataset.accuracy.where(~dataset.failed).sel(model=name)
-    return found.transpose("replica", "after_task", "test_task").values
+    return outcomes.accuracies(dataset).sel(model=name).values
 
 
 def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
@@ -30,22 +29,29 @@ def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
 
 
 def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
-    """Bars of the accuracy over all tasks at the end, with tests against the first model; returns the numbers."""
-    samples = {str(name): accuracy(dataset, name)[:, -1].mean(-1) for name in dataset.model.values}
+    """Bars of the accuracy over all tasks at the end, with tests of presynaptic consolidation; returns the numbers."""
+    final, tested = outcomes.final(dataset), corrected(dataset)
+    samples = {str(name): final.sel(model=name).values for name in dataset.model.values}
     names = list(samples)
     plots.bars(ax, [LABELS.get(name, name) for name in names], list(samples.values()))
     top = max(float(np.nanmax(values)) for values in samples.values())
     floor = max(0.0, 10 * np.floor((min(float(np.nanmin(values)) for values in samples.values()) - 10) / 10))
-    many = [k for k in range(1, len(names)) if min(np.isfinite(samples[names[j]]).sum() for j in (0, k)) > 1]
     gap = 0.13 * (top - floor)
-    ax.set_ylim(floor, top + gap * (len(many) + 1))
-    found = [statistics.compare(samples[names[0]], samples[names[k]]).p for k in many]
-    for rank, (k, p) in enumerate(zip(many, statistics.holm(found), strict=True)):
-        plots.bracket(ax, 0, k, top + gap * (rank + 0.4), f"{statistics.stars(p)} p = {p:.2g}".strip())
+    ax.set_ylim(floor, top + gap * (len(tested) + 1))
+    for rank, (name, p) in enumerate(tested.items()):
+        ends = sorted(names.index(one) for one in ("presynaptic", name))
+        text = f"{statistics.stars(p)} p = {p:.2g}".strip()
+        plots.bracket(ax, ends[0], ends[1], top + gap * (rank + 0.4), text)
     ax.set_yticks([tick for tick in ax.get_yticks() if floor <= tick <= 100])
-    ax.set_ylim(floor, top + gap * (len(many) + 1))
+    ax.set_ylim(floor, top + gap * (len(tested) + 1))
     ax.set_ylabel("accuracy over all tasks (%)")
     return {name: values.tolist() for name, values in samples.items()}
+
+
+def corrected(dataset: xarray.Dataset) -> dict[str, float]:
+    """P values of presynaptic consolidation against every other method, corrected for one another (Holm)."""
+    tests = outcomes.tests("spiking_lifelong", outcomes.of("spiking_lifelong", dataset))
+    return {second[1]: test.p_holm for (_, second), test in tests.items()}
 
 
 def selection(ax: Axes, dataset: xarray.Dataset) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         made, axes = plots.figure(3, width=7.0, height=2.4)
         data: dict[str, Any] = {}
         first_task(axes[0], dataset)
-        data["final_accuracy_percent"] = all_tasks(axes[1], dataset)
+        data["final_accuracy_percent"], data["p_holm"] = all_tasks(axes[1], dataset), corrected(dataset)
         data["selection"] = selection(axes[2], dataset)
         for letter, ax in zip("abc", axes, strict=True):
             plots.letter(ax, letter)

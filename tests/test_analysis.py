@@ -86,14 +86,7 @@ def test_importances(rng, tmp_path):
         },
         coords={"model": names, "replica": range(3), "seed": ("replica", SEEDS)},
     )
-    rows = [
-        {"method": "si", "metric": "accuracy over all tasks, %, c = 1", "published": "97.2 ± 0.1"},
-        {"method": "si-2048", "metric": "accuracy over all tasks, %, c = 1", "published": "96.2 ± 0.1"},
-        {"method": "magnitude", "metric": "accuracy over all tasks, %, c = 1", "published": "< 95"},
-        {"method": "uniform", "metric": "accuracy over all tasks, %, c = 1", "published": "88"},
-        {"method": "si", "metric": "training of one run, s", "published": None},
-    ]
-    (found,) = drawn("importances", dataset, tmp_path, rows)
+    (found,) = drawn("importances", dataset, tmp_path)
     final = {name: [100 * accuracy[k, r, -1].mean() for r in range(3)] for k, name in enumerate(names)}
     final["uniform"][1] = np.nan
     assert set(found["accuracy_percent"]) == set(names)
@@ -101,10 +94,11 @@ def test_importances(rng, tmp_path):
         close(found["accuracy_percent"][name], final[name])
     order = sorted(names, key=lambda name: -np.nanmean(final[name]))
     assert list(found["accuracy_percent"]) == order
-    assert found["published_percent"] == {"si": 97.2, "si-2048": 96.2, "magnitude": 95.0, "uniform": 88.0}
+    published = {"si": 97.2, "sos": 97.3, "si-2048": 96.2, "sos-2048": 97.1, "magnitude": 95.0, "uniform": 88.0}
+    assert found["published_percent"] == published
     for name in ("si", "sos"):
         close(found["fall_points"][name], np.array(final[name]) - np.array(final[f"{name}-2048"]))
-    found = script("importances").published_of(rows)
+    found = script("importances").published_of(names)
     assert found["magnitude"][2]
     assert not found["si"][2]
 

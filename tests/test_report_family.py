@@ -1,5 +1,8 @@
 """A t test has one corrected p value, wherever on a page it stands."""
 
+import importlib
+import json
+
 import numpy as np
 import pytest
 import test_report
@@ -63,3 +66,20 @@ def test_it_is_that_of_all_tests_of_the_measurement(runs):
         *(accuracy.sel(model=name, after_task=tasks[-1], test_task=tasks[0]).values for name in ("presynaptic", "none"))
     )
     assert f"Holm {alone.pvalue:.1g}".replace("-", "−") in first.test  # a family of one
+
+
+def test_table_figure_and_page_tell_one_corrected_p(runs, tmp_path, monkeypatch):
+    dataset = runs[0].record.dataset
+    monkeypatch.syspath_prepend(str(test_report.ROOT / "experiments"))
+    lifelong = importlib.import_module("lifelong")
+    rows = lifelong.EXPERIMENT.rows(lifelong.Config(methods=METHODS, data="digits"), dataset)
+    table = {row["method"].removeprefix("presynaptic − "): row["test"]["p_holm"] for row in rows if row.get("test")}
+    monkeypatch.syspath_prepend(str(test_report.ROOT))
+    importlib.import_module("analysis.lifelong").draw(dataset, tmp_path)
+    figure = json.loads((tmp_path / "lifelong.json").read_text(encoding="utf-8"))["p_holm"]
+    assert set(table) == set(METHODS[1:])
+    assert figure == pytest.approx(table, rel=1e-12)
+    for item in (test_report.item("Fig. 4.4b,c"), test_report.item(test_report.COLUMN_1)):
+        said = [line.test for line in report.assess(item, runs).lines if line.label.startswith("accuracy: ")]
+        wanted = [f"Holm {table[name]:.1g}".replace("-", "−") for name in METHODS[1:]]
+        assert all(text in line for text, line in zip(wanted, said, strict=True))

@@ -12,6 +12,7 @@
 Which tests an experiment makes, and which of them are corrected together, is declared in `FAMILIES`, and nowhere else.
 """
 
+from synsim.outcomes.costs import part
 from synsim.outcomes.families import FAMILIES, Difference, Family, Tests, differences, tests
 from synsim.outcomes.measures import accuracies, at_end, best, bits_per, final, first, last, learned
 from synsim.outcomes.readers import READERS, of
@@ -41,5 +42,6 @@ __all__ = [
     "last",
     "learned",
     "of",
+    "part",
     "tests",
 ]

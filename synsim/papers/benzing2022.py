@@ -51,6 +51,8 @@ def _accuracy(mean: float, sem: float) -> Published:
     return Published(mean, sem, 3, "Table 3.1")
 
 
+BELOW: Mapping[str, float] = {"magnitude": 95.0}
+"""Method -> what its accuracy stays below, in per cent."""
 ACCURACY: Mapping[str, Published | str] = {
     "si": _accuracy(97.2, 0.1),
     "si-unbiased": _accuracy(96.3, 0.1),
@@ -65,7 +67,7 @@ ACCURACY: Mapping[str, Published | str] = {
     "ewc": _accuracy(97.1, 0.2),
     "empirical": _accuracy(97.1, 0.1),
     "batch-ef": _accuracy(97.1, 0.1),
-    "magnitude": "< 95",
+    "magnitude": f"< {BELOW['magnitude']:g}",
     "uniform": Published(88.0),
     "si-2048": _accuracy(96.2, 0.1),
     "sos-2048": _accuracy(97.1, 0.1),
