@@ -19,6 +19,7 @@ from synsim import losses as losses
 from synsim import meters as meters
 from synsim import networks as networks
 from synsim import rules as rules
+from synsim import sparse as sparse
 from synsim import streams as streams
 from synsim import tasks as tasks
 from synsim.conversion import convert as convert
@@ -26,6 +27,7 @@ from synsim.importance import Step as Step
 from synsim.lesions import clamp_p as clamp_p
 from synsim.lesions import lesion_curve as lesion_curve
 from synsim.lesions import lesion_curves as lesion_curves
+from synsim.lesions import pruning_curve as pruning_curve
 from synsim.lesions import shuffle_p as shuffle_p
 from synsim.losses import cross_entropy as cross_entropy
 from synsim.networks import MultiHead as MultiHead
@@ -35,6 +37,8 @@ from synsim.rules import PresynapticSGD as PresynapticSGD
 from synsim.rules import plastic as plastic
 from synsim.rules import probability_step as probability_step
 from synsim.rules import suggest_g_lim as suggest_g_lim
+from synsim.sparse import Powerpropagation as Powerpropagation
+from synsim.sparse import masked as masked
 from synsim.synapses import BernoulliConv2d as BernoulliConv2d
 from synsim.synapses import BernoulliLinear as BernoulliLinear
 from synsim.synapses import expected as expected

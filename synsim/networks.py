@@ -35,6 +35,7 @@ class Seeded(Protocol):
         """One for each; a seed may stand for several settings."""
 
 
+@typed
 def spelled(replicas: int | Seeded | None, seed: int | Sequence[int]) -> tuple[int | None, int | Sequence[int], bool]:
     """Replicas by their number, or by a sweep.
 

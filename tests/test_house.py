@@ -32,6 +32,7 @@ ALLOWED = {
     "synapses": {"_philox", "kernels", "streams", "_checks", "_kept", "_names"},
     "networks": {"dropout", "streams", "synapses", "_checks"},
     "rules": {"inputs", "kernels", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
+    "sparse": {"kernels", "lesions", "networks", "rules", "synapses", "_checks", "_names"},
     "conversion": {"synapses", "_checks"},
     "controls": {"networks", "synapses", "_checks"},
     "perceptron": {"kernels", "streams", "_checks"},
@@ -121,7 +122,9 @@ def test_the_arrows_have_no_circle():
 
 
 # Rooms that may touch the parameters of a layer, and the neuron that has a weight of its own.
-PARAMETERS = {"consolidation", "conversion", "curvature", "kernels", "networks", "perceptron", "rules", "synapses"}
+PARAMETERS = {
+    "consolidation", "conversion", "curvature", "kernels", "networks", "perceptron", "rules", "sparse", "synapses",
+}  # fmt: skip
 # Functions elsewhere that read a `weight`, and what it is there.
 OTHER_WEIGHTS = {
     "importance/plain.py: ReleaseProbability.estimate": "the key of the parameter",
@@ -177,6 +180,7 @@ COMPILED = {"kernels", "spiking/cpu.py"}
 # Builders and what the contract names take what a user may set, each by its name; autograd's functions what they save.
 MANY = {
     "data/dataset.py: from_arrays", "lesions/curves.py: lesion_curve", "lesions/curves.py: lesion_curves",
+    "lesions/pruning.py: pruning_curve",
     "meters/information.py: mutual_information", "meters/uncertainty.py: information_interval", "networks.py: cnn",
     "networks.py: mlp", "perceptron.py: presynaptic_step", "rules/plasticity.py: plastic",
     "rules/steps.py: probability_step", "rules/suggest.py: suggest_g_lim", "spiking/brian/running.py: run",

@@ -1,7 +1,8 @@
 """Accuracy as synapses are silenced, for all fractions, orders and replicas in one batched pass."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,6 +34,8 @@ def lesion_curves(
     seed: int = 0,
     head: int | None = None,
     memory: int = 64,
+    scope: str = "network",
+    output: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Accuracy as synapses are silenced in several orders, each time from the intact network.
 
@@ -52,6 +55,8 @@ def lesion_curves(
         seed: of masks and random order.
         head: index of the head of a network with several, or None.
         memory: MiB that the copies of one pass may take.
+        scope: "network": the shares are of all synapses, pooled over the layers; "layer": of each layer's.
+        output: factor of the share that stays in the last layer, which keeps all at most; for scope="layer".
 
     Returns:
         Fractions [F], and per order accuracies [F] or [R, F], in [0, 1].
@@ -63,28 +68,77 @@ def lesion_curves(
         Schug, Benzing & Steger 2021, Fig. 4.2b.
     """
     shares = _shares(fractions)
+
+    def stays(ranks: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+        return staying(ranks, share, replicas_of(net), scope, output)
+
+    seen = Passes(samples, block, seed, head, memory)
+    return shares, curves_of(
+        net, x, y, {name: (order, scope) for name, order in _named(orders).items()}, shares.tolist(), stays, seen
+    )
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How lesioned copies are measured; see `lesion_curves`."""
+
+    samples: int
+    block: int | None
+    seed: int
+    head: int | None
+    memory: int
+
+
+def curves_of(
+    net: nn.Module,
+    x: Any,
+    y: Any,
+    orders: Mapping[str, tuple[Order, str]],
+    shares: Sequence[float],
+    stays: Callable[[dict[str, Tensor], float], dict[str, Tensor]],
+    seen: Passes,
+) -> dict[str, Tensor]:
+    """Accuracy under the masks that `stays` makes of the ranks of an order, for several orders and shares.
+
+    Args:
+        net: the network; it is not changed.
+        x: images.
+        y: labels or None.
+        orders: label -> order, and the scope of its ranks.
+        shares: F shares.
+        stays: (ranks, share) -> masks of the synapses that stay.
+        seen: how copies are measured.
+
+    Returns:
+        Label -> accuracies [F] or [R, F].
+    """
     replicas = replicas_of(net)
     images, y = labelled(net, x, y)
     wide = can_widen(net)
     own = _own_labels(y, replicas, wide)
-    room = whole(memory, "memory") * 2**20
-    ranks = {name: lesion_ranks(lesion_scores(net, order, seed), replicas) for name, order in _named(orders).items()}
-    wanted = [(name, share) for name in ranks for share in shares.tolist()]
+    room = whole(seen.memory, "memory") * 2**20
+    ranks = {
+        name: lesion_ranks(lesion_scores(net, order, seen.seed), replicas, scope)
+        for name, (order, scope) in orders.items()
+    }
+    wanted = [(name, share) for name in ranks for share in shares]
     most = max(1, room // bytes_per_copy(net)) if wide else 1
     say_reliable(net, "lesions silence the synapses of stochastic layers, and all else stays.")
     say_shared(net, "a lesion silences it in one of them.")
     source, found = copied(net), []
     for part in _parts(wanted, most):
-        masks = [staying(ranks[name], share, replicas) for name, share in part]
+        masks = [stays(ranks[name], share) for name, share in part]
         copies = Copies(source, {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]})
         labels = y if own is None else own.repeat(len(part), 1)
-        measured = accuracy(copies, images, labels, samples=samples, block=block, seed=seed, head=head)
+        measured = accuracy(
+            copies, images, labels, samples=seen.samples, block=seen.block, seed=seen.seed, head=seen.head
+        )
         found.append(measured.reshape(len(part), -1))
-    look_for_bypassed(net, images, seed, head)
+    look_for_bypassed(net, images, seen.seed, seen.head)
     # [orders · F, R] -> one curve per order.
     curves = torch.cat(found).reshape(len(ranks), len(shares), -1).transpose(1, 2)
     each = curves.unbind() if replicas is not None else curves[:, 0].unbind()
-    return shares, dict(zip(ranks, each, strict=True))
+    return dict(zip(ranks, each, strict=True))
 
 
 def _parts(wanted: list[tuple[str, float]], most: int) -> Iterator[list[tuple[str, float]]]:
@@ -140,6 +194,8 @@ def lesion_curve(
     seed: int = 0,
     head: int | None = None,
     memory: int = 64,
+    scope: str = "network",
+    output: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Accuracy as synapses are silenced in one order; see `lesion_curves`.
 
@@ -155,6 +211,8 @@ def lesion_curve(
         seed: of masks and random order.
         head: index of the head of a network with several, or None.
         memory: MiB that the copies of one pass may take.
+        scope: "network" or "layer".
+        output: factor of the share that stays in the last layer; for scope="layer".
 
     Returns:
         Fractions [F] and accuracies [F] or [R, F], in [0, 1].
@@ -163,6 +221,7 @@ def lesion_curve(
         Schug, Benzing & Steger 2021, Fig. 4.2b.
     """
     shares, curves = lesion_curves(
-        net, x, y, {"one": order}, fractions, samples, block=block, seed=seed, head=head, memory=memory
-    )
+        net, x, y, {"one": order}, fractions, samples, block=block, seed=seed, head=head, memory=memory, scope=scope,
+        output=output,
+    )  # fmt: skip
     return shares, curves["one"]

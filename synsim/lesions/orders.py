@@ -1,17 +1,20 @@
 """Which synapses go first: scores, ranks over all layers, and the masks of the synapses that stay."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import dense, require, tensor, whole, within
+from synsim._checks import choice, dense, require, tensor, whole, within
 from synsim._doors import typed
 from synsim._names import by_own_name
 from synsim.synapses import StochasticLayer, synapses
 
 ORDERS = ("p", "weight", "p*weight", "random")
+SCOPES = ("network", "layer")
+"""Among which synapses shares and ranks are counted: all of them together, or those of each layer."""
 Order = str | Mapping[str, Tensor]
 
 
@@ -64,8 +67,8 @@ def _random(layer: StochasticLayer, label: str) -> Tensor:
 
 
 @typed
-def lesion_ranks(scores: Mapping[str, Tensor], replicas: int | None) -> dict[str, Tensor]:
-    """Rank of every synapse among those of all layers; rank 0 goes first.
+def lesion_ranks(scores: Mapping[str, Tensor], replicas: int | None, scope: str = "network") -> dict[str, Tensor]:
+    """Rank of every synapse among those of all layers, or of its own; rank 0 goes first.
 
     Ties are broken by position, spread over the layers and rows by a fixed shuffle, so that the scale of the scores
     doesn't matter.
@@ -73,13 +76,17 @@ def lesion_ranks(scores: Mapping[str, Tensor], replicas: int | None) -> dict[str
     Args:
         scores: from `lesion_scores`.
         replicas: R or None.
+        scope: "network": among all layers; "layer": within each.
 
     Returns:
-        Name of the layer -> int64, shaped like its weight; a permutation of 0, 1, … per replica.
+        Name of the layer -> int64, shaped like its weight; a permutation of 0, 1, … per replica (and layer).
 
     Raises:
-        ValueError: if scores are NaN, or not of so many replicas.
+        ValueError: if scores are NaN, or not of so many replicas, or the scope is unknown.
     """
+    if choice(scope, "scope", SCOPES) == "layer":
+        require(bool(scores), "expected scores of at least one layer, got none.")
+        return {name: lesion_ranks({name: score}, replicas)[name] for name, score in scores.items()}
     lead = 1 if replicas is None else whole(replicas, "replicas")
     require(bool(scores), "expected scores of at least one layer, got none.")
     for name, score in scores.items():
@@ -98,35 +105,90 @@ def lesion_ranks(scores: Mapping[str, Tensor], replicas: int | None) -> dict[str
 
 
 @typed
-def staying(ranks: Mapping[str, Tensor], fraction: float, replicas: int | None) -> dict[str, Tensor]:
+def staying(
+    ranks: Mapping[str, Tensor], fraction: float, replicas: int | None, scope: str = "network", output: float = 1.0
+) -> dict[str, Tensor]:
     """Which synapses stay when those of the lowest ranks are silenced.
 
     Args:
-        ranks: from `lesion_ranks`.
-        fraction: share to silence, from 0 to 1, pooled over the layers.
+        ranks: from `lesion_ranks`, of the same scope.
+        fraction: share to silence, from 0 to 1: of all synapses, or of each layer's.
         replicas: R or None.
+        scope: "network" or "layer".
+        output: factor of the share that stays in the last layer, which keeps all at most; for scope="layer".
 
     Returns:
         Name of the layer -> bool mask, shaped like its weight.
 
     Raises:
-        ValueError: if the fraction does not lie between 0 and 1.
+        ValueError: if the fraction does not lie between 0 and 1, or the scope or factor does not fit.
     """
     fraction = within(fraction, "fraction", "[0, 1]")
-    gone = round(fraction * (sum(rank.numel() for rank in ranks.values()) // (replicas or 1)))
-    return {name: rank >= gone for name, rank in ranks.items()}
+    return _staying(ranks, replicas, scope, output, lambda count, factor: count - _gone(count, fraction, factor))
 
 
 @typed
-def lesion_masks(scores: Mapping[str, Tensor], fraction: float, replicas: int | None) -> dict[str, Tensor]:
-    """Which synapses stay when a share of all, pooled over the layers, is silenced.
+def kept(
+    ranks: Mapping[str, Tensor], keep: float, replicas: int | None, scope: str = "network", output: float = 1.0
+) -> dict[str, Tensor]:
+    """Which synapses stay when a share of them is kept, those of the highest ranks; exactly floor(keep · n).
+
+    Args:
+        ranks: from `lesion_ranks`, of the same scope.
+        keep: share that stays, above 0 and at most 1: of all synapses, or of each layer's.
+        replicas: R or None.
+        scope: "network" or "layer".
+        output: factor of the share in the last layer, which keeps all at most; for scope="layer".
+
+    Returns:
+        Name of the layer -> bool mask, shaped like its weight.
+
+    Raises:
+        ValueError: if the share does not lie above 0 and up to 1, or the scope or factor does not fit.
+    """
+    keep = within(keep, "keep", "(0, 1]")
+    return _staying(ranks, replicas, scope, output, lambda count, factor: math.floor(min(1.0, factor * keep) * count))
+
+
+def _gone(count: int, fraction: float, factor: float) -> int:
+    return round((1 - min(1.0, factor * (1 - fraction))) * count) if factor != 1 else round(fraction * count)
+
+
+def _staying(
+    ranks: Mapping[str, Tensor],
+    replicas: int | None,
+    scope: str,
+    output: float,
+    stay: Callable[[int, float], int],
+) -> dict[str, Tensor]:
+    # `stay` says how many of so many synapses stay, with a factor of the share.
+    output = within(output, "output", "(0, inf)")
+    lead = replicas or 1
+    if choice(scope, "scope", SCOPES) == "network":
+        require(output == 1, f'output={output:g} is for scope="layer"; over the whole network there are no shares.')
+        count = sum(rank.numel() for rank in ranks.values()) // lead
+        gone = count - stay(count, 1.0)
+        return {name: rank >= gone for name, rank in ranks.items()}
+    last = list(ranks)[-1] if ranks else None
+    counts = {name: rank.numel() // lead for name, rank in ranks.items()}
+    stays = {name: stay(count, output if name == last else 1.0) for name, count in counts.items()}
+    return {name: rank >= counts[name] - stays[name] for name, rank in ranks.items()}
+
+
+@typed
+def lesion_masks(
+    scores: Mapping[str, Tensor], fraction: float, replicas: int | None, scope: str = "network", output: float = 1.0
+) -> dict[str, Tensor]:
+    """Which synapses stay when a share is silenced: of all of them, or of each layer's.
 
     Args:
         scores: from `lesion_scores`.
         fraction: share to silence, from 0 to 1.
         replicas: R or None.
+        scope: "network" or "layer".
+        output: factor of the share that stays in the last layer; for scope="layer".
 
     Returns:
         Name of the layer -> bool mask of the synapses that stay. Exactly the share goes; ties as in `lesion_ranks`.
     """
-    return staying(lesion_ranks(scores, replicas), fraction, replicas)
+    return staying(lesion_ranks(scores, replicas, scope), fraction, replicas, scope, output)

@@ -15,6 +15,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter 
 
 from synsim import _console
 from synsim._checks import available_device, require, whole
+from synsim._doors import check_fields, typed
 
 THREADS = 1024
 """More threads than this are a slip of the hand, and end the process."""
@@ -22,6 +23,7 @@ WORDS = {int: "INT", float: "NUMBER", str: "TEXT"}
 """What `--help` calls the types of values."""
 
 
+@typed
 def option(default: Any, text: str, choices: Sequence[Any] | None = None, *, neutral: bool = False) -> Any:
     """A field of a config with its help.
 
@@ -75,6 +77,7 @@ class RunConfig:
         twice = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
         object.__setattr__(self, "seeds", tuple(whole(seed, "seed", 0) for seed in self.seeds))
+        check_fields(self)
         if self.epochs is not None:
             whole(self.epochs, "epochs")
         if self.threads is not None:

@@ -52,6 +52,10 @@ from synsim.spiking import Encoder, Leaky, State, Surrogate, surrogate
 from synsim.training.moment import Moment
 
 
+def stays(scene: Scene) -> dict[str, torch.Tensor]:
+    return {name: layer.p > 0 for name, layer in synsim.synapses(things.net(scene)).items()}
+
+
 def inside(value: Any) -> bool:
     array = things.np.asarray(value, dtype=float)
     return array.ndim == 1 and not bool(((array < 0) | (array > 1)).any())
@@ -125,6 +129,7 @@ SPIKES_OF_ANY_WIDTH = tensor(things.spikes, ("rank", "flat", "empty", "nan", "ne
 CURRENT_OF_ANY_WIDTH = tensor(things.spikes, ("rank", "flat", "empty", "bool"))
 """For encoders, neurons and read-outs, which are of no layer yet."""
 INDEX = whole(0, 0, 1)
+ROOTED = tensor(lambda s: things.numbers(3, 4), ("bool",))
 COUNTS = tensor(lambda s: torch.arange(6), ("flat", "bool", "size"))
 SHUFFLED = tensor(lambda s: torch.arange(18).reshape(3, 6), ("flat", "bool", "size"))
 TENSORS = mapping(things.importance)
@@ -277,11 +282,24 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "losses.class_logits": {"logits": Kind(things.x, lambda v: isinstance(v, torch.Tensor) and v.ndim > 0)},
     "curvature.products.wide": {"x": ELEMENTS},
     "synapses.base.StochasticLayer.draw": {"weight": optional(tensor(things.weight, ("rank", "size", "bool")))},
-    "lesions.orders.lesion_masks": {"replicas": NOTHING},
-    "lesions.orders.lesion_ranks": {"replicas": NOTHING},
+    "lesions.orders.lesion_masks": {
+        "replicas": NOTHING,
+        "scope": choice("layer"),
+        "output": number(1.0, 0.0, above=True),
+    },
+    "lesions.orders.lesion_ranks": {"replicas": NOTHING, "scope": choice("layer", "network")},
     "lesions.orders.lesion_scores": {"order": choice("p", "weight", "random"), "seed": whole(0, 0, HUGE)},
-    "lesions.curves.lesion_curve": {"order": choice("p", "weight", "random"), "memory": whole(2**28, 1, 2**70)},
-    "lesions.curves.lesion_curves": {"memory": whole(2**28, 1, 2**70)},
+    "lesions.curves.lesion_curve": {
+        "order": choice("p", "weight", "random"),
+        "memory": whole(2**28, 1, 2**70),
+        "scope": choice("layer"),
+        "output": number(1.0, 0.0, above=True),
+    },
+    "lesions.curves.lesion_curves": {
+        "memory": whole(2**28, 1, 2**70),
+        "scope": choice("layer"),
+        "output": number(1.0, 0.0, above=True),
+    },
     "lesions.probabilities.clamp_p": {"low": P},
     "meters.energy.energy": {"kind": choice("release")},
     "meters.information.information_per_energy": {"kind": choice("synaptic")},
@@ -509,6 +527,50 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "out": WORD,
         "checkpoint_every": number(60.0, 0.0),
     },
+    "lesions.orders.kept": {
+        "ranks": Kind(
+            lambda s: synsim.lesions.lesion_ranks(synsim.lesions.lesion_scores(things.net(s), "weight"), None)
+        ),
+        "keep": number(0.5, 0.0, 1.0, above=True),
+        "replicas": NOTHING,
+        "scope": choice("layer"),
+        "output": number(1.0, 0.0, above=True),
+    },
+    "lesions.pruning.pruning_curve": {
+        "keep": Kind(lambda s: [0.5, 1.0]),
+        "order": choice("p", "weight", "random"),
+        "memory": whole(2**28, 1, 2**70),
+        "scope": choice("layer"),
+        "output": number(2.0, 0.0, above=True),
+    },
+    "sparse.masks.masked": {"stays": mapping(stays, empty=True)},
+    "sparse.masks.masks": {
+        "keep": number(0.5, 0.0, 1.0, above=True),
+        "order": choice("p", "weight", "random"),
+        "scope": choice("layer"),
+        "output": number(1.0, 0.0, above=True),
+        "seed": whole(0, 0, HUGE),
+    },
+    "sparse.masks.packed": {"mask": tensor(lambda s: torch.tensor([True, False, True]), ("float",))},
+    "sparse.masks.unpacked": {
+        "bits": tensor(lambda s: torch.tensor([160], dtype=torch.uint8), ("size", "empty", "float")),
+        "shape": Kind(lambda s: (3,)),
+    },
+    "sparse.power.power": {"phi": ROOTED, "alpha": number(2.0, 1.0)},
+    "sparse.power.root": {"theta": ROOTED, "alpha": number(2.0, 1.0)},
+    "sparse.power.slope": {"phi": ROOTED, "alpha": number(2.0, 1.0)},
+    "sparse.rule.Powerpropagation": {
+        "inner": Kind(lambda s: torch.optim.SGD(things.net(s).parameters(), lr=0.1)),
+        "alpha": number(2.0, 1.0),
+        "weight_decay": number(0.01),
+        "decay": choice("phi", "theta"),
+    },
+    "sparse.rule.Powerpropagation.add_param_group": {
+        "param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})
+    },
+    "sparse.rule.Powerpropagation.load_state_dict": {"state_dict": Kind(lambda s: things.powered(s).state_dict())},
+    "sparse.rule.Powerpropagation.step": {"closure": NOTHING},
+    "sparse.space.in_phi": {"importance": TENSORS, "alpha": number(2.0, 1.0), "power": choice("square", "absolute")},
     "statistics.family": {"pairs": Kind(lambda s: {"one": ([1.0, 2.0], [2.0, 4.0])})},
     "statistics.compare": {"a": LIST, "b": LIST},
     "statistics.interval": {"values": NO_ROW_EITHER},

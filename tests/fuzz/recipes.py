@@ -39,6 +39,7 @@ RECEIVERS = {
     "perceptron.Perceptron": things.perceptrons,
     "rules.plasticity.Plasticity": things.plasticity,
     "rules.network.Rule": things.rule,
+    "sparse.rule.Powerpropagation": things.powered,
     "rules.presynaptic.PresynapticSGD": things.rule,
     "data.dataset.Dataset": things.data,
     "outcomes.families.Tests": lambda s: synsim.outcomes.Tests({}),

@@ -234,6 +234,10 @@ def protection(scene: Scene) -> training.Protection:
     return training.Protection(synsim.importance.make("si"), penalty)
 
 
+def powered(scene: Scene) -> synsim.Powerpropagation:
+    return synsim.Powerpropagation(torch.optim.SGD(net(scene).parameters(), lr=0.1), 2.0, net=net(scene))
+
+
 def session(scene: Scene) -> training.Session:
     return training.Session(run_folder(scene))
 

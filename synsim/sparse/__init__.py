@@ -1,0 +1,18 @@
+"""Sparse synapses: weights that grow rich sparsify by themselves, and masks of those that stay."""
+
+from synsim.sparse.masks import masked, masks, packed, unpacked
+from synsim.sparse.power import power, root, slope
+from synsim.sparse.rule import Powerpropagation
+from synsim.sparse.space import in_phi
+
+__all__ = [
+    "Powerpropagation",
+    "in_phi",
+    "masked",
+    "masks",
+    "packed",
+    "power",
+    "root",
+    "slope",
+    "unpacked",
+]
