@@ -1,5 +1,6 @@
 """Two simulators of one network held against each other: z, Hotelling's T², and the rows of the table."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,33 @@ from scipy import stats
 from synsim import tables
 
 WORLDS = ("torch", "Brian2")
+BOTH = ("world", "replica")
+AXES = {
+    "readout": (*BOTH, "repeat", "image", "class"),
+    "releases": (*BOTH, "repeat", "layer", "image"),
+    "membrane": (*BOTH, "repeat", "time", "class"),
+    "raster": (*BOTH, "time", "neuron"),
+    "mean_readout": (*BOTH, "image", "class"),
+    "mean_spikes": (*BOTH, "image", "time", "neuron"),
+    "mean_membrane": (*BOTH, "image", "time", "class"),
+    "releases_mean": ("replica", "image"),
+    "releases_variance": ("replica", "image"),
+    "input_raster": ("replica", "time", "input"),
+    "label": ("image",),
+}
 LIMIT = 3.0
 KEPT = 0.0027
 """Level of Hotelling's test, that of three standard errors."""
 ROUNDING = 1e-9
 """Readouts and their differences up to this are sums in another order, not releases."""
 Array = np.ndarray[Any, Any]
+
+
+def labelled(arrays: Mapping[str, Array], layers: Sequence[str], dt: float) -> xarray.Dataset:
+    """What both worlds have made, with names of the axes; dt is the time step in ms."""
+    dataset = xarray.Dataset({name: (AXES[name], values) for name, values in arrays.items()})
+    time = "time", dt * np.arange(dataset.sizes["time"]), {"units": "ms"}
+    return dataset.assign_coords(world=list(WORLDS), layer=list(layers), time=time)
 
 
 def tested(dataset: xarray.Dataset) -> xarray.Dataset:

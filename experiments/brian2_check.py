@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import xarray
-from agreement import WORLDS, table, tested
+from agreement import labelled, table, tested
 from common import PresetConfig, Presets, kept, load, probes
 from spiking_common import NETWORK
 from torch import Tensor
@@ -30,19 +30,6 @@ from synsim.training import Session
 RULE: dict[str, Any] = {"lr": 0.1, "p_up": 0.07, "p_down": 0.07, "g_lim": 3e-3}
 AT_ONCE = 5
 """Repeats in one run of Brian2, whose releases in every step take memory."""
-BOTH = ("world", "replica")
-AXES = {
-    "readout": (*BOTH, "repeat", "image", "class"),
-    "releases": (*BOTH, "repeat", "layer", "image"),
-    "membrane": (*BOTH, "repeat", "time", "class"),
-    "raster": (*BOTH, "time", "neuron"),
-    "mean_readout": (*BOTH, "image", "class"),
-    "mean_spikes": (*BOTH, "image", "time", "neuron"),
-    "mean_membrane": (*BOTH, "image", "time", "class"),
-    "releases_mean": ("replica", "image"),
-    "releases_variance": ("replica", "image"),
-    "input_raster": ("replica", "time", "input"),
-}
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -194,16 +181,11 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
         raise ValueError(str(error)) from error
     (task,) = tasks.single(load(config), pixels="unit", device=config.device)
     net, learning = trained(config, task, session)
-    test = task.test[0 : min(config.images, len(task.test))]
-    both = kept(session, "both worlds", lambda: in_both(config, net, test.double().cpu()))
-    dataset = xarray.Dataset({name: (AXES[name], values) for name, values in both.items()})
-    dataset = dataset.assign_coords(
-        world=list(WORLDS),
-        layer=list(synsim.synapses(net)),
-        time=("time", net.dt * np.arange(dataset.sizes["time"]), {"units": "ms"}),
-    )
-    dataset["label"] = "image", task.test.y[: len(test)].cpu().numpy()
-    return xarray.merge([learning, tested(dataset)], combine_attrs="drop_conflicts", compat="override")
+    count = min(config.images, len(task.test))
+    both = kept(session, "both worlds", lambda: in_both(config, net, task.test[0:count].double().cpu()))
+    both["label"] = task.test.y[:count].cpu().numpy()
+    dataset = tested(labelled(both, list(synsim.synapses(net)), net.dt))
+    return xarray.merge([learning, dataset], combine_attrs="drop_conflicts", compat="override")
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import xarray
 from common import Presets, combine, load, probes, with_measured
+from lines import Line, differences
 from spiking_common import NETWORK, SpikingConfig, entrance, sliced
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ SCOPES = ("batch", "sample", "event")
 RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
 TERMS = ("spikes", "release", "reversal")
 GIGA = 1e-9
+BITS = "10⁻³ bits per energy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,18 +247,15 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     best = {name: outcomes.best(bits.sel(model=name), "decay") for name in names}
     made = []
     for name, decay in itertools.product(names, config.decays):
-        metric = f"10⁻³ bits per energy, decay {decay:g}" + (" (best)" if decay == best[name] else "")
+        metric = f"{BITS}, decay {decay:g}" + (" (best)" if decay == best[name] else "")
         made.append(row(name, metric, bits, decay))
     for name, (metric, values) in itertools.product(names, shown.items()):
         made.append(row(name, f"{metric}, decay {best[name]:g}", values, best[name]))
     for name in names:
         decay = outcomes.best(shown["accuracy, %"].sel(model=name), "decay")
         made.append(row(name, f"best accuracy, %, decay {decay:g}", shown["accuracy, %"], decay))
-    samples = outcomes.of("spiking_energy", dataset)
-    for (one, other), test in outcomes.tests("spiking_energy", samples).items():
-        difference = samples[one].values - samples[other].values
-        made.append(tables.row(f"{one[1]} − {other[1]}", "10⁻³ bits per energy", difference, test=test))
-    return made
+    samples, line = outcomes.of("spiking_energy", dataset), Line(("one", "other"), "{one} − {other}", BITS)
+    return made + differences(samples, outcomes.tests("spiking_energy", samples), {"best": line})
 
 
 def row(name: str, metric: str, values: xarray.DataArray, decay: float) -> tables.Row:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray
 from common import Presets, combine, importance_of, load, probes, share_above
+from lines import Line, differences
 from spiking_common import NETWORK, SpikingConfig, entrance, shortened
 
 import synsim
@@ -26,6 +27,7 @@ METHODS = ("presynaptic", "none", "ewc")
 # Those of the published rate networks do not fit gradients that pass through spikes: see docs/searches.md.
 CONSTANTS: dict[str, Any] = {"p_up": 0.02, "p_down": 0.003, "g_lim": 0.0004, "p_min": 0.25, "p_freeze": 0.91}
 EWC_IMAGES = 500
+DIFFERENCE = "accuracy over all tasks at the end, points"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +147,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         if dataset.sizes["after_task"] > 1:
             metrics["forgetting, points"] = forgetting.forgetting(outcomes.accuracies(found).values)
         made += [tables.row(method, metric, values, setting=setting) for metric, values in metrics.items()]
-    samples = outcomes.of("spiking_lifelong", dataset)
-    for (one, other), test in outcomes.tests("spiking_lifelong", samples).items():
-        difference = samples[one].values - samples[other].values
-        made.append(
-            tables.row(f"{one[1]} − {other[1]}", "accuracy over all tasks at the end, points", difference, test=test)
-        )
-    return made
+    samples, line = outcomes.of("spiking_lifelong", dataset), Line(("one", "other"), "{one} − {other}", DIFFERENCE)
+    return made + differences(samples, outcomes.tests("spiking_lifelong", samples), {"final": line})
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
