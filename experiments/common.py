@@ -211,14 +211,6 @@ def by_setting(dataset: xarray.Dataset, sweep: Sweep) -> list[xarray.Dataset]:
     return [part.assign_coords(replica=range(len(sweep.own))) for part in parts]
 
 
-def matrix(dataset: xarray.Dataset, name: str) -> np.ndarray:
-    """Accuracies in per cent, [replica, after_task, test_task]; NaN for replicas that failed."""
-    after = ["joint"] if name == "joint" else dataset.test_task.values
-    found = dataset.accuracy.where(~dataset.failed).sel(model=name, after_task=after)
-    values: np.ndarray = found.transpose("replica", "after_task", "test_task").values
-    return 100 * values
-
-
 def end(dataset: xarray.Dataset) -> xarray.Dataset:
     """What a phase with one task measured at its end."""
     return dataset.isel(task=0, epoch=-1, after_task=0, test_task=0, drop=True)

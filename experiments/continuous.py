@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import lifelong
 import xarray
-from common import PermutedConfig, combine, consolidated, load, matrix
+from common import PermutedConfig, combine, consolidated, load
 
-from synsim import tables, tasks
+from synsim import outcomes, tables, tasks
 from synsim.experiment import Experiment, option
 from synsim.papers.schug2021 import CONSTANTS, CONTINUOUS
 from synsim.training import Phase, Session
@@ -67,13 +67,12 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy at the end of the stream."""
-    made = []
+    final, first, made = outcomes.final(dataset), outcomes.first(dataset), []
     for name in config.methods:
-        end = matrix(dataset, name)[:, -1]
         published = CONTINUOUS.get((config.data, name))
         made += [
-            tables.row(name, "accuracy over all tasks at the end, %", end.mean(-1), published),
-            tables.row(name, "accuracy on the first task at the end, %", end[:, 0]),
+            tables.row(name, "accuracy over all tasks at the end, %", final.sel(model=name).values, published),
+            tables.row(name, "accuracy on the first task at the end, %", first.sel(model=name).values),
         ]
     return made
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 import xarray
-from common import MEASURED, ScenarioConfig, by_setting, consolidated, importance_of, load, matrix, models, scenario
+from common import MEASURED, ScenarioConfig, by_setting, consolidated, importance_of, load, models, scenario
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -195,37 +195,38 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """What every method keeps, learns and forgets, and presynaptic consolidation against all others."""
     tried = {label: (name, one) for name in config.methods for label, one in settings(config, name).items()}
-    accuracy = {label: matrix(dataset, label) for label in tried}
-    final = {label: found[:, -1].mean(-1) for label, found in accuracy.items()}
-    published = references(config)
+    final, first, published = outcomes.final(dataset), outcomes.first(dataset), references(config)
     made = []
     for label, (name, setting) in tried.items():
-        made += [
-            tables.row(
-                label, "accuracy over all tasks at the end, %", final[label], published.get(name), setting=setting
-            ),
-            tables.row(label, "accuracy on the first task at the end, %", accuracy[label][:, -1, 0], setting=setting),
-        ]
-        if name != "joint" and len(dataset.test_task) > 1:
-            made += [
-                tables.row(label, metric, values, setting=setting)
-                for metric, values in changes(accuracy[label], accuracy.get("joint")).items()
-            ]
-    for _, (_, label), gap, test in outcomes.differences("lifelong", dataset, "final"):
+        metrics = {
+            "accuracy over all tasks at the end, %": final.sel(model=label).values,
+            "accuracy on the first task at the end, %": first.sel(model=label).values,
+            **changes(dataset, label),
+        }
+        for metric, values in metrics.items():
+            known = published.get(name) if metric.startswith("accuracy over all tasks") else None
+            made.append(tables.row(label, metric, values, known, setting=setting))
+    for (measure, _), (_, label), gap, test in outcomes.differences("lifelong", dataset):
         name, setting = tried[label]
-        published_gap = rebuilt(config, name)
-        made.append(tables.row(f"presynaptic − {label}", "points", gap, published_gap, setting=setting, test=test))
+        metric = {"final": "points", "first": "on the first task, points"}[measure]
+        printed = rebuilt(config, name) if measure == "final" else None
+        made.append(tables.row(f"presynaptic − {label}", metric, gap, printed, setting=setting, test=test))
     return made
 
 
-def changes(accuracy: np.ndarray, joint: np.ndarray | None) -> dict[str, np.ndarray]:
+def changes(dataset: xarray.Dataset, label: str) -> dict[str, np.ndarray]:
     """What a method forgets and learns, in points, by what it is called in the table."""
+    steps = dataset.test_task.values
+    if label == "joint" or len(steps) < 2:
+        return {}
+    accuracy = outcomes.accuracies(dataset).sel(model=label, after_task=steps).values
     found = {
         "backward transfer, points": forgetting.backward_transfer(accuracy),
         "forgetting, points": forgetting.forgetting(accuracy),
     }
-    if joint is not None:
-        found["intransigence against joint training, points"] = forgetting.intransigence(accuracy, joint[:, -1])
+    if "joint" in dataset.model.values:
+        joint = outcomes.last(dataset).sel(model="joint").values
+        found["intransigence against joint training, points"] = forgetting.intransigence(accuracy, joint)
     return found
 
 

@@ -9,71 +9,67 @@ published constants. Like the authors, who name no
 validation images, the search looks at the test images. How many trials they made is not stated.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 import xarray
-from common import PresetConfig, Presets, finish, load, run
+from common import PermutedConfig, Presets, load, probes
+from torch import Tensor, nn
 
 import synsim
-from synsim import statistics, streams, tables, tasks
-from synsim.meters import energy, mutual_information
-from synsim.networks import initialised
+from synsim import outcomes, streams, tables, tasks
+from synsim.experiment import Experiment, option
 from synsim.papers import schug2021
 from synsim.papers.schug2021 import DECAY, P_INITIAL, SEARCH_DECAYS, SEARCH_FREEZE, SEARCH_STEPS, TABLE_4_1
-from synsim.training import History, Session, fit
-from synsim.training.command import option, parse
-from synsim.training.session import PhaseStore
+from synsim.training import Session
 
-Constants = dict[str, list[float]]
-"""Name -> one value per trial."""
-
-# To which the paper carries the constants found on Permuted MNIST.
-BOTH = ("mnist", "fashion-mnist")
 # The published code's constants; for energy with its default decay.
-PUBLISHED: dict[str, Constants] = {
-    "lifelong": {name: [schug2021.CONSTANTS[name]] for name in ("p_up", "p_down", "p_freeze")},
-    "energy": {**{name: [schug2021.ENERGY_CONSTANTS[name]] for name in ("p_up", "p_down")}, "weight_decay": [DECAY]},
+PUBLISHED: dict[str, dict[str, float]] = {
+    "lifelong": {name: schug2021.CONSTANTS[name] for name in ("p_up", "p_down", "p_freeze")},
+    "energy": {**{name: schug2021.ENERGY_CONSTANTS[name] for name in ("p_up", "p_down")}, "weight_decay": DECAY},
 }
 FIXED = {name: schug2021.CONSTANTS[name] for name in ("g_lim", "p_min")}
 RATES = {**schug2021.RATES, "single": schug2021.ENERGY_RATES["plastic"]}
+RANGES = {"p_up": SEARCH_STEPS, "p_down": SEARCH_STEPS, "p_freeze": SEARCH_FREEZE}
 METRICS = {"lifelong": "accuracy over all tasks at the end, %", "energy": "10⁻³ bits per energy"}
-TRIALS = {"quick": 8, "paper": 64}
 EPOCHS = {("quick", "lifelong"): 1, ("quick", "energy"): 2, ("paper", "lifelong"): 10, ("paper", "energy"): 50}
+# To which the paper carries the constants found on Permuted MNIST.
+BOTH = ("mnist", "fashion-mnist")
 BEST, KNOWN = "best found", "published constants"
+Target = tuple[str, str]
+"""Scenario and data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PresetConfig):
+class Config(PermutedConfig):
     """Options of this experiment."""
 
-    PRESETS: ClassVar[Presets] = {"quick": {"tasks": 3}, "paper": {"tasks": 10}}
+    PRESETS: ClassVar[Presets] = {"quick": {"tasks": 3, "trials": 8}, "paper": {"tasks": 10, "trials": 64}}
     out: str = option("runs/search", "folder of the run")
     objective: str = option("lifelong", "what is searched for", tuple(PUBLISHED), neutral=True)
-    trials: int | None = option(None, "constants drawn (default: from the preset; the authors' number is not stated)")
-    search_seed: int = option(0, "seed of the constants drawn")
-    trial_seed: int = option(1, "seed of every trial; it is not reported")
-    transfer: tuple[str, ...] = option(
-        (), "data sets to which the best constants are carried (default: that of --data; preset paper: both MNISTs)"
+    trials: int = option(
+        None, "constants drawn (default: from the preset; the authors' number is not stated)", neutral=True
     )
-    tasks: int | None = option(None, "number of permuted tasks (default: from the preset)")
-    hidden: tuple[int, ...] = option((200, 200), "widths of the hidden layers")
-    batch: int = option(100, "examples per step")
+    search_seed: int = option(0, "seed of the constants drawn", neutral=True)
+    trial_seed: int = option(1, "seed of every trial; it is not reported", neutral=True)
+    transfer: tuple[str, ...] = option(
+        (),
+        "data sets to which the best constants are carried (default: that of --data; preset paper: both MNISTs)",
+        neutral=True,
+    )
 
     def __post_init__(self) -> None:
         """Fill in what depends on preset and objective, and check the seeds."""
-        if self.preset in self.PRESETS:
-            for name, value in (("trials", TRIALS[self.preset]), ("epochs", EPOCHS[self.preset, self.objective])):
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, value)
-            # The digits are for trying things out, where there may be no other data.
-            if self.preset == "paper" and not self.transfer and self.data in BOTH:
-                object.__setattr__(self, "transfer", BOTH)
+        if vars(self)["epochs"] is None:
+            object.__setattr__(self, "epochs", EPOCHS.get((self.preset, self.objective)))
+        # The digits are for trying things out, where there may be no other data.
+        if self.preset == "paper" and not self.transfer and self.data in BOTH:
+            object.__setattr__(self, "transfer", BOTH)
         super().__post_init__()
-        if self.trials is not None and self.trials < 1:
+        if self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}.")
         if self.trial_seed in self.seeds:
             raise ValueError(
@@ -81,94 +77,92 @@ class Config(PresetConfig):
             )
 
     def protocol(self) -> dict[str, Any]:
-        """The published protocol; how many trials the authors made is not stated."""
+        """The published protocol; the number of permutations says nothing about energy."""
         found = {**super().protocol(), "epochs": EPOCHS["paper", self.objective]}
-        left = {"trials", "search_seed", "trial_seed", "transfer"} | (
-            {"tasks"} if self.objective == "energy" else set()
-        )
-        return {name: value for name, value in found.items() if name not in left}
+        return found if self.objective == "lifelong" else {k: v for k, v in found.items() if k != "tasks"}
 
 
-def drawn(objective: str, trials: int, seed: int) -> Constants:
-    """The constants of all trials, a pure function of the seed; more trials go on where fewer end."""
+def uniform(ends: tuple[float, float], trials: int, keys: Tensor) -> list[float]:
+    """Draws between two ends; more of them go on where fewer end."""
+    return [ends[0] + (ends[1] - ends[0]) * float(value) for value in streams.uniform(keys, trials)[0]]
 
-    def uniform(name: str) -> list[float]:
-        keys = streams.keys("order", [seed], f"search/{objective}/{name}")
-        return [float(value) for value in streams.uniform(keys, trials)[0]]
 
-    def between(name: str, ends: tuple[float, float]) -> list[float]:
-        return [ends[0] + (ends[1] - ends[0]) * value for value in uniform(name)]
+def drawn(objective: str, trials: int, seed: int) -> dict[str, list[float]]:
+    """The constants of all trials by their name, a pure function of the seed."""
+
+    def draws(ends: tuple[float, float], name: str) -> list[float]:
+        return uniform(ends, trials, streams.keys("order", [seed], f"search/{objective}/{name}"))
 
     if objective == "energy":
-        both = between("step", SEARCH_STEPS)
-        decays = [SEARCH_DECAYS[int(len(SEARCH_DECAYS) * v)] for v in uniform("weight_decay")]
-        return {"p_up": both, "p_down": both, "weight_decay": decays}
-    ranges = {"p_up": SEARCH_STEPS, "p_down": SEARCH_STEPS, "p_freeze": SEARCH_FREEZE}
-    return {name: between(name, ends) for name, ends in ranges.items()}
+        both, places = draws(SEARCH_STEPS, "step"), draws((0, len(SEARCH_DECAYS)), "weight_decay")
+        return {"p_up": both, "p_down": both, "weight_decay": [SEARCH_DECAYS[int(place)] for place in places]}
+    return {name: draws(ends, name) for name, ends in RANGES.items()}
 
 
-def sequence_of(config: Config, scenario: str, data: str, seeds: Sequence[int]) -> list[tasks.Task]:
+def settings(constants: dict[str, list[float]]) -> list[dict[str, float]]:
+    """The constants of each trial."""
+    return [dict(zip(constants, values, strict=True)) for values in zip(*constants.values(), strict=True)]
+
+
+def sequence_of(config: Config, target: Target, seeds: Sequence[int]) -> list[tasks.Task]:
     """The tasks of a scenario; every seed has pixel orders of its own."""
-    loaded = load(replace(config, data=data))
+    scenario, name = target
+    data = load(replace(config, data=name))
     if scenario == "split":
-        return tasks.split(loaded, device=config.device)
+        return tasks.split(data, device=config.device)
     if scenario == "single":
-        return tasks.single(loaded, device=config.device)
+        return tasks.single(data, device=config.device)
     shared = seeds[0] if len(set(seeds)) == 1 else seeds
-    return tasks.permuted(loaded, tasks=config.tasks, seeds=shared, device=config.device)
+    return tasks.permuted(data, tasks=config.tasks, seeds=shared, device=config.device)
 
 
-def score(config: Config, found: xarray.Dataset) -> np.ndarray:
-    """What is searched for, one value per replica; NaN where one failed."""
-    if config.objective == "energy":
-        end = found.isel(epoch=-1, task=0).where(~found.failed)
-        return (1000 * end.information / end.energy).values
-    return 100 * found.accuracy.isel(after_task=-1).where(~found.failed).mean("test_task", skipna=False).values
-
-
-def train(
-    config: Config,
-    name: str,
-    target: tuple[str, str],
-    constants: Mapping[str, Sequence[float]],
-    seeds: Sequence[int],
-    session: Session,
-) -> np.ndarray:
-    """Scores of all constants on all seeds, [constants, seed]: replicas of one program."""
-    count = len(next(iter(constants.values())))
-    replicas = tuple(seeds) * count
-    sequence = sequence_of(config, *target, replicas)
-    sizes = [sequence[0].train[0:1].shape[-1], *config.hidden, sequence[0].classes]
-    net = synsim.mlp(sizes, p=P_INITIAL, replicas=len(replicas), device=config.device)
-    initialised(net, replicas, sweep=True)
-    each = {k: torch.tensor(v, dtype=torch.float64).repeat_interleave(len(seeds)) for k, v in constants.items()}
+def method(
+    config: Config, scenario: str, task: tasks.Task, sweep: synsim.Sweep
+) -> tuple[nn.Module, synsim.PresynapticSGD]:
+    """Network and rule: one replica per setting of the constants and seed."""
+    net = synsim.mlp([task.inputs, *config.hidden, task.classes], p=P_INITIAL, replicas=sweep, device=config.device)
+    constants: dict[str, Any] = {name: sweep.column(name) for name in sweep.names}
     lifelong = config.objective == "lifelong"
-    rule = synsim.PresynapticSGD(net, RATES[target[0]], modulate_lr=lifelong, train_bias=False, **FIXED, **each)
-    probes = {
-        "energy": lambda net, task: energy(net),
-        "information": lambda net, task: mutual_information(net, task.test, task.test.y),
-    }
-
-    def go(store: PhaseStore) -> History:
-        return fit(
-            net,
-            rule,
-            sequence,
-            seeds=replicas,
-            epochs=config.epochs,
-            batch=config.batch,
-            test_every_epoch=False,
-            test_ahead=False,
-            probes={} if lifelong else probes,
-            store=store,
-            progress=None if config.quiet else name,
-        )
-
-    phase = session.phase(name, net, go, keep=False, sweep=name == "search")
-    return score(config, phase.dataset).reshape(count, len(seeds))
+    rule = synsim.PresynapticSGD(net, RATES[scenario], modulate_lr=lifelong, train_bias=False, **FIXED, **constants)
+    return net, rule
 
 
-def targets(config: Config) -> list[tuple[str, str]]:
+def score(objective: str, dataset: xarray.Dataset) -> xarray.DataArray:
+    """What is searched for, [setting, seed]; NaN where a replica failed."""
+    found = outcomes.bits_per(dataset) if objective == "energy" else _accuracy(dataset)
+    return found.transpose("setting", "seed")
+
+
+def _accuracy(dataset: xarray.Dataset) -> xarray.DataArray:
+    # outcomes.final rounds otherwise, and another one of equally good trials would be the best.
+    end = dataset.accuracy.where(~dataset.failed).isel(after_task=-1, drop=True)
+    found: xarray.DataArray = 100 * end.mean("test_task", skipna=False)
+    return found
+
+
+def train(config: Config, name: str, target: Target, sweep: synsim.Sweep, session: Session) -> np.ndarray:
+    """What is searched for, with all constants on all seeds, [setting, seed]; NaN where a replica failed."""
+    sequence = sequence_of(config, target, sweep.seeds)
+    net, rule = method(config, target[0], sequence[0], sweep)
+    found = session.fit(
+        name,
+        net,
+        rule,
+        sequence,
+        sweep=sweep,
+        keep=False,
+        tolerant=name == "search",
+        epochs=config.epochs,
+        batch=config.batch,
+        test_every_epoch=False,
+        test_ahead=False,
+        probes={} if config.objective == "lifelong" else probes("energy", "information"),
+    ).dataset
+    values: np.ndarray = score(config.objective, found).values
+    return values
+
+
+def targets(config: Config) -> list[Target]:
     """Where the best constants are tried: the task of the search, and those to which they are carried."""
     carried = config.transfer or (config.data,)
     if config.objective == "energy":
@@ -177,53 +171,27 @@ def targets(config: Config) -> list[tuple[str, str]]:
     return [*(("permuted", data) for data in permuted), *(("split", data) for data in dict.fromkeys(carried))]
 
 
-def shown(constants: Constants, index: int) -> str:
-    """Constants for the table."""
-    return ", ".join(f"{name} {values[index]:.4g}" for name, values in constants.items())
-
-
-def table(
-    config: Config, constants: Constants, found: np.ndarray, best: int, carried: dict[tuple[str, str], np.ndarray]
-) -> list[tables.Row]:
-    """Rows: the trials, and the best beside the published constants on the reported seeds."""
-    metric, seed = METRICS[config.objective], f"seed {config.trial_seed}"
-    rows = [
-        tables.row("all trials", f"{metric}; {seed}, errors over trials", found[:-1]),
-        tables.row(BEST, f"{metric}; {seed}; {shown(constants, best)}", found[best : best + 1]),
-        tables.row(KNOWN, f"{metric}; {seed}; {shown(constants, -1)}", found[-1:]),
-    ]
-    pairs = {target: statistics.compare(*values) for target, values in carried.items() if _testable(values)}
-    corrected = dict(zip(pairs, statistics.holm([test.p for test in pairs.values()]), strict=True))
-    for (scenario, data), values in carried.items():
-        where = f"{metric}; {scenario}, {data}"
-        known = TABLE_4_1.get((scenario, data), {}) if config.objective == "lifelong" else {}
-        rows.append(tables.row(BEST, where, values[0]))
-        rows.append(tables.row(KNOWN, where, values[1], known.get("presynaptic")))
-        if (scenario, data) in pairs:
-            test, p = pairs[scenario, data], corrected[scenario, data]
-            text = f"{where}: t = {test.t:.2f}, p = {test.p:.2g}, Holm {p:.2g}, g = {test.hedges_g:.1f}"
-            rows.append(tables.row(f"{BEST} − {KNOWN}", text, values[0] - values[1]))
-    return rows
-
-
-def _testable(values: np.ndarray) -> bool:
-    return bool((np.isfinite(values).sum(1) > 1).all())
-
-
-def record(
-    config: Config, constants: Constants, found: np.ndarray, best: int, carried: dict[tuple[str, str], np.ndarray]
-) -> xarray.Dataset:
-    """Everything measured, with labelled axes; the last trial has the published constants."""
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Search, and carry the best constants over; the last trial has the published constants."""
+    draws, known = drawn(config.objective, config.trials, config.search_seed), PUBLISHED[config.objective]
+    tried = [*settings(draws), known]
+    search = synsim.Sweep(tried, [config.trial_seed])
+    scores = train(config, "search", targets(config)[0], search, session)[:, 0]
+    if not np.isfinite(scores[:-1]).any():
+        raise ValueError("every trial diverged; nothing can be chosen. Look at the data and the learning rate.")
+    best = int(np.nanargmax(scores[:-1]))
+    both = synsim.Sweep([tried[best], known], config.seeds)
+    carried = {" ".join(one): train(config, f"{BEST}, {' '.join(one)}", one, both, session) for one in targets(config)}
     return xarray.Dataset(
         {
-            "score": ("trial", found),
-            "published": ("trial", np.arange(len(found)) == len(found) - 1),
+            "score": ("trial", scores),
+            "published": ("trial", np.arange(len(scores)) == config.trials),
             "carried": (("target", "constants", "seed"), np.stack(list(carried.values()))),
-            **{name: ("trial", np.array(values)) for name, values in constants.items()},
+            **{name: ("trial", search.column(name).numpy()) for name in search.names},
         },
         coords={
-            "trial": np.arange(len(found)),
-            "target": [f"{scenario} {data}" for scenario, data in carried],
+            "trial": range(len(scores)),
+            "target": list(carried),
             "constants": [BEST, KNOWN],
             "seed": list(config.seeds),
         },
@@ -231,30 +199,45 @@ def record(
     )
 
 
-def experiment(config: Config, session: Session) -> None:
-    """Search, carry the best constants over, print and keep the results."""
-    assert config.trials is not None
-    published = PUBLISHED[config.objective]
-    random = drawn(config.objective, config.trials, config.search_seed)
-    constants = {name: values + published[name] for name, values in random.items()}
-    first = ("single" if config.objective == "energy" else "permuted", config.data)
-    found = train(config, "search", first, constants, [config.trial_seed], session)[:, 0]
-    if not np.isfinite(found[:-1]).any():
-        raise ValueError("every trial diverged; nothing can be chosen. Look at the data and the learning rate.")
-    best = int(np.nanargmax(found[:-1]))
-    pair = {name: [values[best], values[-1]] for name, values in constants.items()}
-    carried = {
-        target: train(config, f"{BEST}, {' '.join(target)}", target, pair, config.seeds, session)
-        for target in targets(config)
+def constants(config: Config, dataset: xarray.Dataset) -> dict[str, dict[str, float]]:
+    """The best constants and the published ones."""
+    trials = {BEST: dataset.attrs["best"], KNOWN: -1}
+    return {
+        which: {name: float(dataset[name][trial]) for name in PUBLISHED[config.objective]}
+        for which, trial in trials.items()
     }
-    rows = table(config, constants, found, best, carried)
-    finish(session, record(config, constants, found, best, carried), rows)
-    print(
-        f"{config.trials} trials on seed {config.trial_seed}, which is not reported (the authors' number: not stated)."
-    )
-    if config.reduced():
-        print(f"reduced: {config.reduced()}")
 
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """The trials, and the best beside the published constants on the reported seeds."""
+    metric, setting = METRICS[config.objective], constants(config, dataset)
+    searched, scores, best = f"{metric}; seed {config.trial_seed}", dataset.score.values, int(dataset.attrs["best"])
+    made = [
+        tables.row("all trials", f"{searched}, errors over trials", scores[:-1]),
+        tables.row(BEST, searched, scores[best : best + 1], setting=setting[BEST]),
+        tables.row(KNOWN, searched, scores[-1:], setting=setting[KNOWN]),
+    ]
+    where = {" ".join(target): f"{metric}; {', '.join(target)}" for target in targets(config)}
+    for target, name in itertools.product(targets(config), (BEST, KNOWN)):
+        values = dataset.carried.sel(target=" ".join(target), constants=name).values
+        table = TABLE_4_1.get(target, {}) if (name, config.objective) == (KNOWN, "lifelong") else {}
+        made.append(tables.row(name, where[" ".join(target)], values, table.get("presynaptic"), setting=setting[name]))
+    for (_, carried, one), (*_, other), gap, test in outcomes.differences("search", dataset):
+        made.append(tables.row(f"{one} − {other}", f"{where[carried]}, difference", gap, test=test))
+    return made
+
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """The constants, and how they were chosen."""
+    trials = f"{config.trials} trials on seed {config.trial_seed}, which is not reported"
+    shown = {
+        which: ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        for which, values in constants(config, dataset).items()
+    }
+    return [f"{trials} (the authors' number: not stated).", *(f"{which}: {values}" for which, values in shown.items())]
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
 
 if __name__ == "__main__":
-    run(parse(Config, __doc__ or ""), experiment)  # type: ignore[arg-type]
+    EXPERIMENT.main()

@@ -82,7 +82,7 @@ def test_what_a_trial_scores_is_what_a_network_with_its_constants_does(search, t
 
 def test_constants_are_carried_to_permuted_and_split_tasks_of_other_data(search):
     def of(*arguments):
-        return search.targets(search.parse(search.Config, "", ["--data", "mnist", *arguments]))
+        return search.targets(search.EXPERIMENT.parse(["--data", "mnist", *arguments]))
 
     paper = [(scenario, data) for scenario in ("permuted", "split") for data in ("mnist", "fashion-mnist")]
     assert of("--preset", "paper") == paper
@@ -113,5 +113,5 @@ def test_the_best_constants_are_run_on_permuted_tasks_of_other_data(search, tmp_
 )
 def test_what_does_not_fit_is_refused(search, arguments, message, capsys):
     with pytest.raises(SystemExit):
-        search.parse(search.Config, "", [*COMMON, *arguments])
+        search.EXPERIMENT.parse([*COMMON, *arguments])
     assert message in capsys.readouterr().err
