@@ -43,7 +43,7 @@ ALLOWED = {
     "meters": {"dropout", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
     "curvature": {"inputs", "losses", "networks", "synapses", "_checks", "_kept", "_names"},
     "importance": {"curvature", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
-    "consolidation": {"networks", "synapses", "_checks", "_names"},
+    "consolidation": {"networks", "sparse", "synapses", "_checks", "_names"},
     "spiking": {"_philox", "inputs", "kernels", "losses", "networks", "streams", "synapses", "_kept", "_progress"},
     "lesions": {"inputs", "meters", "networks", "synapses", "streams", "_checks", "_kept", "_names"},
     "records": {"_checks", "_files"},

@@ -359,3 +359,88 @@ def test_what_makes_no_sense_is_refused():
     loss_of(net, 0).backward()
     with pytest.raises(ValueError, match="penalty names"):
         synsim.Powerpropagation(sgd, 2.0, net=net).step(penalty={"nobody": torch.ones(1)})
+
+
+def phi_of(net, alpha):
+    return {
+        name: root(p, alpha).detach() if "weight" in name else p.detach().clone() for name, p in net.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.5, 2.0, 2.5])
+@pytest.mark.parametrize("anchors", ["last", "separate"])
+def test_a_penalty_in_phi_is_the_parabola_around_phi(alpha, anchors):
+    net, _ = plastic(bias=True)
+    penalty = synsim.consolidation.make(
+        "penalty", strength=3.0, factor=0.5, space="phi", alpha=alpha, anchors=anchors, accumulate="sum"
+    )
+    naive = []
+    for task in range(2):
+        importance = {name: numbers(*p.shape, seed=task).square() for name, p in net.named_parameters()}
+        penalty.remember(net, importance)
+        naive.append((in_phi(importance, net, alpha), phi_of(net, alpha)))
+        with torch.no_grad():
+            for p in net.parameters():
+                p.mul_(1.3).add_(0.01)
+    if anchors == "last":
+        naive = [({name: naive[0][0][name] + naive[1][0][name] for name in naive[0][0]}, naive[1][1])]
+    now = phi_of(net, alpha)
+    expected = sum(1.5 * float((f[name] * (now[name] - at[name]) ** 2).sum()) for f, at in naive for name in now)
+    value = penalty.value(net)
+    assert float(value.detach()) == pytest.approx(expected, rel=1e-12)
+    value.backward()
+    for name, gradient in penalty.gradient(net).items():
+        of_phi = sum(3.0 * f[name] * (now[name] - at[name]) for f, at in naive)
+        by_hand = of_phi / slope(now[name], alpha) if "weight" in name else of_phi
+        torch.testing.assert_close(gradient, by_hand, rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(dict(net.named_parameters())[name].grad, by_hand, rtol=1e-10, atol=1e-14)
+
+
+def test_around_sgd_a_penalty_in_phi_is_that_of_descent_on_phi():
+    with torch.random.fork_rng():
+        net = plain()
+    rule = synsim.Powerpropagation(torch.optim.SGD(net.parameters(), lr=0.05), 2.0, net=net)
+    penalty = synsim.consolidation.make("penalty", strength=2.0, space="phi", alpha=2.0)
+    importance = {name: numbers(*p.shape, seed=3).square() for name, p in net.named_parameters()}
+    penalty.remember(net, importance)
+    anchor, weights = phi_of(net, 2.0), in_phi(importance, net, 2.0)
+    phi = {name: value.clone() for name, value in anchor.items()}
+    for step in range(50):
+        rule.zero_grad()
+        loss_of(net, step).backward()
+        for name, p in net.named_parameters():
+            # The gradient of the loss at this very θ, so that only the penalty is compared.
+            of_phi = p.grad * slope(phi[name], 2.0) if "weight" in name else p.grad.clone()
+            phi[name] = phi[name] - 0.05 * (of_phi + 4.0 * weights[name] * (phi[name] - anchor[name]))
+        rule.step(penalty=penalty.gradient(net))
+        for name, value in phi_of(net, 2.0).items():
+            assert difference(value, phi[name]) <= 1e-9
+
+
+def test_a_penalty_in_phi_leaves_dead_weights_alone():
+    with torch.random.fork_rng():
+        net = plain()
+    with torch.no_grad():
+        net[0].weight[0] = 0
+    penalty = synsim.consolidation.make("penalty", space="phi", alpha=2.0)
+    penalty.remember(net, {name: torch.ones_like(p) for name, p in net.named_parameters()})
+    with torch.no_grad():
+        net[0].weight[1] += 0.1
+    gradient = penalty.gradient(net)["0.weight"]
+    assert gradient.isfinite().all()
+    assert not gradient[0].any()
+    assert gradient[1].any()
+    penalty.value(net).backward()
+    assert net[0].weight.grad.isfinite().all()
+
+
+def test_a_space_without_its_power_is_refused():
+    for options, message in (
+        ({"space": "phi"}, "needs alpha"),
+        ({"alpha": 2.0}, "needs alpha"),
+        ({"space": "psi"}, "space must be one of"),
+        ({"space": "phi", "alpha": 0.5}, "alpha must be finite and at least 1"),
+        ({"space": "phi", "alpha": 2.0, "power": "cube"}, "power must be one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            synsim.consolidation.make("penalty", **options)

@@ -258,23 +258,24 @@ def parts_of(state: Mapping[str, Tensor], names: Sequence[str], kind: str) -> di
     return found
 
 
-def bounded(value: Number, what: str, high: float = float("inf")) -> Number:
+def bounded(value: Number, what: str, high: float = float("inf"), low: float = 0.0) -> Number:
     """A constant within its bounds, before the network is known.
 
     Args:
         value: a number or one per replica.
         what: its name in the message.
         high: largest value allowed.
+        low: smallest value allowed.
 
     Returns:
         The value as it was given.
 
     Raises:
-        ValueError: if a value is negative, too large or not finite.
+        ValueError: if a value is too small, too large or not finite.
     """
     several = getattr(value, "ndim", int(isinstance(value, Sequence))) > 0
     require(not several or len(value) > 0, f"{what} must be a number or one per replica, got {value!r}.")  # type: ignore[arg-type]
-    constant(value, what, len(value) if several else None, high=high)  # type: ignore[arg-type]
+    constant(value, what, len(value) if several else None, low=low, high=high)  # type: ignore[arg-type]
     return value
 
 

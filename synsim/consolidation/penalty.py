@@ -12,8 +12,12 @@ from synsim._names import named_parameters
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import ALL_ZERO, Consolidation, bounded, checked, grown, parts_of, per_replica, shaped
 from synsim.networks import replicas_of
+from synsim.sparse.power import over_slope, root
+from synsim.sparse.space import POWERS, in_phi
+from synsim.sparse.weights import weights_of
 
 ANCHORS = ("last", "separate")
+SPACES = ("theta", "phi")
 PARTS = ("importance", "anchor", "pull", "spread")
 
 
@@ -34,6 +38,10 @@ class Penalty(Consolidation):
         accumulate: "sum", "decayed", "average" or "last": how importances of tasks add up; None: under `Protection` as
             suits the importance ("last" for release probabilities), otherwise, and for separate anchors, "sum".
         decay: γ or α of "decayed" and "average".
+        space: "theta": of the parameters; "phi": of φ = root(w) for the weights of layers, as they move under
+            `Powerpropagation`, with importances turned by `synsim.sparse.in_phi`.
+        alpha: the power α of space="phi", a number or one per replica.
+        power: "square" or "absolute", see `synsim.sparse.in_phi`; for space="phi".
     """
 
     name = "penalty"
@@ -47,8 +55,15 @@ class Penalty(Consolidation):
         anchors: str = "last",
         accumulate: str | None = None,
         decay: float | None = None,
+        space: str = "theta",
+        alpha: Number | None = None,
+        power: str = "square",
     ) -> None:
         super().__init__()
+        self.space, self.power = choice(space, "space", SPACES), choice(power, "power", POWERS)
+        together = 'space="phi" needs alpha, that of the Powerpropagation it goes with; space="theta" has none.'
+        require((alpha is not None) == (space == "phi"), together)
+        self.alpha = 1.0 if alpha is None else bounded(alpha, "alpha", low=1)
         self.strength, self.anchors = bounded(strength, "strength"), choice(anchors, "anchors", ANCHORS)
         try:
             self.factor = number(factor, "factor", above=True)
@@ -85,9 +100,11 @@ class Penalty(Consolidation):
             importance: of that task.
         """
         new = checked(net, importance)
+        if self.space == "phi":
+            new = in_phi(new, net, self.alpha, self.power)
         per_replica(self.strength, "strength", net)
         self._hold(net, self.importance)
-        parameters = {name: parameter.detach() for name, parameter in named_parameters(net)}
+        parameters = {name: place.detach() for name, place in self._places(net).items()}
         kept = {part: {name: value for name, value in values.items() if name in parameters}
                 for part, values in self._kept.items()}  # fmt: skip
         add = self.accumulation.add
@@ -102,6 +119,13 @@ class Penalty(Consolidation):
         zero = not any(bool((value != 0).any()) for value in self.importance.values())
         if zero and not self._off():
             self._say("zero", f"{self.name} holds no parameter: {ALL_ZERO}")
+
+    def _places(self, net: nn.Module) -> dict[str, Tensor]:
+        # The parameters as the penalty sees them.
+        found: dict[str, Tensor] = dict(named_parameters(net))
+        if self.space == "phi":
+            found.update({name: root(weight, self.alpha) for name, weight in weights_of(net).items()})
+        return found
 
     def _off(self) -> bool:
         return bool((torch.as_tensor(self.strength, device="cpu") == 0).all())
@@ -128,7 +152,7 @@ class Penalty(Consolidation):
         Raises:
             ValueError: if it is another network.
         """
-        parameters = {name: parameter.detach() for name, parameter in named_parameters(net)}
+        parameters = {name: place.detach() for name, place in self._places(net).items()}
         for part, values in self._kept.items():
             for name in values.keys() & parameters.keys():
                 fill = parameters[name] if part == "anchor" else 0.0
@@ -137,7 +161,7 @@ class Penalty(Consolidation):
         self._hold(net, self.importance)
 
     def gradient(self, net: nn.Module) -> dict[str, Tensor]:
-        """Gradient of the penalty.
+        """Gradient of the penalty, with respect to the parameters in either space.
 
         Args:
             net: the network.
@@ -152,15 +176,17 @@ class Penalty(Consolidation):
         if not self._scaled:
             self._scaled = self._prepared(net, self.importance)
             self._pull = self._prepared(net, self._kept["pull"])
-        found = {}
-        for name, parameter in named_parameters(net):
-            scale = self._scaled.get(name)
+        found, rooted = {}, weights_of(net) if self.space == "phi" else {}
+        for name, place in self._places(net).items():
+            scale, parameter = self._scaled.get(name), place.detach()
             if scale is None:
                 continue
-            away = parameter.detach().to(scale.dtype) - self._kept["anchor"][name]
+            away = parameter.to(scale.dtype) - self._kept["anchor"][name]
             pull = self._pull.get(name)
             each = away.mul_(scale) if pull is None else torch.addcmul(-pull, scale, away)
             found[name] = each.to(parameter.dtype)
+            if name in rooted:
+                found[name] = over_slope(found[name], parameter, self.alpha)
         return found
 
     @typed
@@ -178,7 +204,7 @@ class Penalty(Consolidation):
         first = next(net.parameters(), None)
         device = None if first is None else first.device
         total = torch.zeros(replicas or 1, dtype=torch.float64, device=device)
-        for name, parameter in named_parameters(net):
+        for name, parameter in self._places(net).items():
             if name not in self.importance:
                 continue
             kept = {part: values[name].double() for part, values in self._kept.items() if name in values}

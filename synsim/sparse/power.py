@@ -41,6 +41,8 @@ def power(phi: Tensor, alpha: Number) -> Tensor:
 def root(theta: Tensor, alpha: Number) -> Tensor:
     """φ = sign(θ)|θ|^(1/α), the inverse of `power`.
 
+    Differentiable, but that the derivative at θ = 0, which is infinite for α > 1, counts as 0: such a weight is dead.
+
     Args:
         theta: θ, of any shape; with one α per replica [R, ...].
         alpha: α ≥ 1, a number or [R].
@@ -51,7 +53,8 @@ def root(theta: Tensor, alpha: Number) -> Tensor:
     Raises:
         ValueError: if α is below 1 or not finite, or θ has no axis for it.
     """
-    return _root(theta, _exponent(theta, alpha))
+    made: Tensor = _Root.apply(theta, _exponent(theta, alpha))  # type: ignore[no-untyped-call]
+    return made
 
 
 @typed
@@ -132,3 +135,39 @@ class _Power(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (phi,) = ctx.saved_tensors
         return gradient * _slope(phi, ctx.alpha), None
+
+
+class _Root(torch.autograd.Function):
+    @staticmethod
+    def forward(theta: Tensor, alpha: float | Tensor) -> Tensor:
+        return _root(theta, alpha)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.alpha = inputs
+        ctx.save_for_backward(output.detach())
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (phi,) = ctx.saved_tensors
+        return _over(gradient, phi, ctx.alpha), None
+
+
+def over_slope(gradient: Tensor, phi: Tensor, alpha: Number) -> Tensor:
+    """A gradient of φ as one of θ: divided by the slope, and 0 where that is 0.
+
+    Args:
+        gradient: of φ.
+        phi: φ.
+        alpha: α, a number or [R].
+
+    Returns:
+        Like the gradient.
+    """
+    return _over(gradient, phi, _exponent(phi, alpha))
+
+
+def _over(gradient: Tensor, phi: Tensor, alpha: float | Tensor) -> Tensor:
+    rate = _slope(phi, alpha)
+    return torch.where(rate > 0, gradient / rate.clamp_min(torch.finfo(rate.dtype).tiny), 0.0)
