@@ -145,7 +145,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Both groups, their tests, and the correlations with p."""
     samples = outcomes.of("importance_of_release", dataset)
-    words, method = {"high": "p ≥ 0.9", "low": "p < 0.9"}, "p ≥ 0.9 – p < 0.9"
+    words = {"high": "p ≥ 0.9", "low": "p < 0.9"}
     lines = {
         "share": Line(("group",), "{group}", "share of the synapses, %", words),
         "spent": Line(("group",), "{group}", "share of the energy Σ|w̄|, %", words),
@@ -154,8 +154,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         "correlation": Line(("importance", "kind"), "{importance}", "correlation with p ({kind})"),
     }
     compared = {
-        "energy": Line(("one", "other"), method, "mean |w̄|, all, difference"),
-        "fisher": Line(("one", "other"), method, "mean Fisher, all, difference"),
+        "energy": Line(("one", "other"), "{one} – {other}", "mean |w̄|, all, difference", words),
+        "fisher": Line(("one", "other"), "{one} – {other}", "mean Fisher, all, difference", words),
     }
     published: dict[outcomes.Key, str] = {("share", "high"): "few"}
     published |= {(f"{name} of a layer", "all", "high"): "larger" for name in compared}

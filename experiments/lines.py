@@ -26,7 +26,7 @@ class Line(NamedTuple):
             named[what] = chosen
         called = {name: self.words.get(label, label) for name, label in named.items()}
         method, metric = (text.format(**called) for text in (self.method, self.metric))
-        setting = {name: plain(label) for name, label in named.items()}
+        setting = {name: plain(label) for name, label in called.items()}
         return tables.row(method, metric, sample.values, setting=setting, **more)
 
 
@@ -55,9 +55,12 @@ def differences(
     """A row for every test whose first name has a line, over the differences of its samples."""
     made, given = [], published or {}
     for (first, second), test in tests.items():
-        if first[0] in lines:
-            one, other = samples[first], samples[second]
-            difference = Sample(one.values - other.values, one.note if one.note == other.note else "")
-            labels, claim = [*first[1:], *second[1:]], given.get((first, second))
-            made.append(lines[first[0]].row(labels, difference, published=claim, test=test))
+        line, one, other = lines.get(first[0]), samples[first], samples[second]
+        if line is None:
+            continue
+        # What each was chosen for is told only where a line asks for it, and both were chosen alike.
+        alike = one.note == other.note and f"{{{one.note.partition(' ')[0]}}}" in line.metric
+        difference = Sample(one.values - other.values, one.note if alike else "")
+        labels, claim = [*first[1:], *second[1:]], given.get((first, second))
+        made.append(line.row(labels, difference, published=claim, test=test))
     return made

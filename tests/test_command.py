@@ -169,6 +169,14 @@ def test_demo_in_short(script, tmp_path):
     assert {"method", "metric", "mean", "sem", "n", "published"} <= rows[0].keys()
     assert all(row["n"] == 2 for row in rows)
     assert records.open(out).dataset.energy_information.size > 0
+    (order,) = (line for line in done.stdout.splitlines() if line.startswith("energy: ") and "settings: " in line)
+    bits = {row["method"]: row["mean"] for row in rows if row["metric"].endswith("(best)")}
+    names = [name.removeprefix("energy: ") for name in sorted(bits, key=bits.get, reverse=True)]
+    assert " > ".join(names) in order
+    assert "2 epochs, batches of 20, weight decays 0.02 and 0.05" in order
+    (gap,) = (row for row in rows if row["method"] == "split digits: presynaptic − none" and "test" in row)
+    sure = "is significant" if gap["test"]["p_holm"] < 0.05 else "is not significant"
+    assert f"presynaptic − none, {gap['mean']:.1f} points, {sure} here (p = {gap['test']['p_holm']:.2g})" in done.stdout
     for name in ("energy", "lifelong"):
         for suffix in (".pdf", ".png", ".json"):
             assert (out / "figures" / f"{name}{suffix}").stat().st_size > 0
