@@ -147,16 +147,16 @@ def steps(
     Learner and results, which the caller fills in place, are kept in the checkpoint, and come back from it.
     """
     store = session.open(phase)
-    state, done = store.load() or ({}, {unit: 0})
+    state, done = store.load() or ({}, {f"{unit}s": 0})
     if state:
         learner.load_state_dict(state)
         for name, values in results.items():
             values.copy_(state[name])
-    todo = range(done[unit], count)
+    todo = range(done[f"{unit}s"], count)
     for step in bar(todo, initial=todo.start, total=count, desc=phase, unit=unit, shown=not session.quiet):
         yield step
         if store.due() or step == count - 1:
-            store.save({**learner.state_dict(), **results}, {unit: step + 1})
+            store.save({**learner.state_dict(), **results}, {f"{unit}s": step + 1})
 
 
 def scenario(config: ScenarioConfig, data: Dataset, seeds: Sequence[int]) -> list[Task]:

@@ -69,7 +69,7 @@ def learned(config: Config, model: str, x: Tensor, y: Tensor, session: Session) 
     net = Perceptron(config.seeds, model, inputs=config.inputs, device=config.device, dtype=DTYPES[config.dtype])
     accuracy = torch.full((replicas, tasks, tasks), torch.nan, dtype=torch.float64)
     frozen = torch.zeros(replicas, tasks, dtype=torch.float64)
-    for task in steps(session, model, "tasks", tasks, net, {"accuracy": accuracy, "share": frozen}):
+    for task in steps(session, model, "task", tasks, net, {"accuracy": accuracy, "share": frozen}):
         for _ in range(config.epochs):
             for start in range(task * count, (task + 1) * count, config.batch):
                 batch = slice(start, start + config.batch)
