@@ -51,6 +51,7 @@ class PermutedConfig(NetworkConfig):
 
     PRESETS: ClassVar[Presets] = {"quick": {"epochs": 2, "tasks": 4}, "paper": {"epochs": 10, "tasks": 10}}
     tasks: int = option(None, "number of permuted tasks (default: from the preset)")
+    epochs: int = option(None, "passes over each task (default: from the preset)")
 
 
 @dataclass(frozen=True, kw_only=True)

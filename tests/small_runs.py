@@ -1,5 +1,6 @@
 """Every experiment in a form so small that a test can run it, in this process."""
 
+import dataclasses
 import importlib
 import json
 import math
@@ -72,6 +73,14 @@ def pdf_alone(made: Figure, path: Path, **options: object) -> None:
         SAVE(made, path, **options)
 
 
+def again(script: ModuleType, out: Path) -> list[dict[str, object]]:
+    """The rows of a run, made once more from its record and its config alone."""
+    record, names = records.open(out), {field.name for field in dataclasses.fields(script.Config)}
+    config = script.Config(**{name: value for name, value in record.config.items() if name in names})
+    made = json.dumps(list(script.EXPERIMENT.rows(config, record.dataset)))
+    return json.loads(made, parse_constant=lambda name: None)  # no NaN in a summary
+
+
 def runs_resumes_and_is_drawn(name: str, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Run an experiment, go on with it when it is finished, and draw it (other tests look at the pictures)."""
     run(name, out)
@@ -81,6 +90,8 @@ def runs_resumes_and_is_drawn(name: str, out: Path, capsys: pytest.CaptureFixtur
     assert all(row["method"] in printed for row in rows)
     assert any(math.isfinite(row["mean"]) for row in rows if row["mean"] is not None)
     assert records.open(out).config["data"] == "digits"
+    if hasattr(sys.modules[name], "EXPERIMENT"):
+        assert again(sys.modules[name], out) == rows
     before = (out / "summary.json").read_text()
     run(name, out, "--resume")
     seconds = ("s", "training of one run, s", "importances of one run, s")

@@ -25,7 +25,7 @@ class PresetConfig(RunConfig):
         ("quick", "paper", "full"),
         neutral=True,
     )
-    epochs: int = option(None, "passes over each task (default: from the preset)")
+    epochs: int | None = option(None, "passes over each task (default: from the preset)")
 
     def __post_init__(self) -> None:
         """Fill in the preset.
