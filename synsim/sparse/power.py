@@ -74,13 +74,13 @@ def slope(phi: Tensor, alpha: Number) -> Tensor:
     return _slope(phi, _exponent(phi, alpha))
 
 
-def advanced(now: Tensor, before: Tensor, alpha: float | Tensor, shrink: float | Tensor = 1.0) -> Tensor:
+def advanced(now: Tensor, before: Tensor, alpha: float, shrink: float = 1.0) -> Tensor:
     """The step on φ for the move that a rule made on θ: what an optimiser would do to φ with gradients of θ.
 
     Args:
         now: θ as the rule moved it.
         before: θ before.
-        alpha: α, a number or a tensor that broadcasts.
+        alpha: α.
         shrink: factor of φ ahead of the step.
 
     Returns:
@@ -88,10 +88,7 @@ def advanced(now: Tensor, before: Tensor, alpha: float | Tensor, shrink: float |
     """
     phi = _root(before, alpha)
     moved = _power(phi * shrink + (now - before) * _slope(phi, alpha), alpha)
-    still = now == before
-    if isinstance(shrink, Tensor) or shrink != 1:
-        still = still & (torch.as_tensor(shrink, dtype=now.dtype, device=now.device) == 1)
-    return torch.where(still, before, moved)
+    return moved if shrink != 1 else torch.where(now == before, before, moved)
 
 
 def _power(phi: Tensor, alpha: float | Tensor) -> Tensor:

@@ -208,11 +208,14 @@ class Powerpropagation(Optimizer):
         if kernel.serves(weight, before, alphas):
             kernel.advance(weight, before, alphas, factors)
             return
-        alpha, factor = _laid(_single(alphas), weight), _laid(_single(factors), weight)
-        moved = advanced(weight.detach(), before, alpha, factor)
-        # Replicas of power 1 stay as the optimiser left them, to the bit.
-        plain = torch.as_tensor((torch.as_tensor(alpha) == 1) & (torch.as_tensor(factor) == 1), device=weight.device)
-        weight.copy_(torch.where(plain, weight, moved))
+        rows = [(weight.detach(), before)] if count == 1 else list(zip(weight.detach(), before, strict=True))
+        for (row, old), alpha, factor in zip(rows, alphas, factors, strict=True):
+            if alpha == 1 and factor == 1:
+                continue  # stays as the optimiser left it, to the bit
+            if kernel.serves(row, old, [alpha]):
+                kernel.advance(row, old, [alpha], [factor])
+            else:
+                row.copy_(advanced(row, old, alpha, factor))
 
     def _say_dead(self) -> None:
         if self._plain:
@@ -302,10 +305,6 @@ def _weights(inner: Optimizer, net: nn.Module) -> dict[str, Tensor]:
 
 def _each(value: float | Tensor) -> list[float]:
     return [value] if not isinstance(value, Tensor) else [float(one) for one in value.reshape(-1)]
-
-
-def _single(values: list[float]) -> float | Tensor:
-    return values[0] if len(set(values)) == 1 else torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def _laid(value: float | Tensor, weight: Tensor) -> float | Tensor:
