@@ -42,6 +42,7 @@ bench: $(VENV)/demo
 	$(BIN)/python experiments/bench_fit.py --out runs/bench-fit.json
 	$(BIN)/python experiments/bench_importance.py --out runs/bench-importance.json
 	$(BIN)/python experiments/bench_spiking.py --out runs/bench-spiking.json
+	$(BIN)/python experiments/bench_sparse.py --out runs/bench-sparse.json
 
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "synsim needs Python 3.11 or newer")'
