@@ -26,6 +26,8 @@ from synsim.figures import fail, file_name, steady
 from synsim.report import Finding, Picture, Run, Study
 
 ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
 # Pixels of a figure seven inches wide, and its colours: a dozen figures have to stay small.
 WIDTH, COLOURS = 1400, 128
 
@@ -54,8 +56,6 @@ def per_task(dataset: xarray.Dataset, folder: Path) -> list[Path]:
 
 def script(name: str) -> ModuleType:
     """Another analysis script."""
-    if str(ROOT) not in sys.path:
-        sys.path.append(str(ROOT))
     return importlib.import_module(f"analysis.{name}")
 
 
@@ -183,8 +183,11 @@ def write(folders: Sequence[Path], out: Path, markdown: Path | None, figures: Pa
     for one in skipped:
         print(f"left out: {one.name}: {one.reason}", file=sys.stderr)
     drawn = Figures(out / "figures")
-    findings = [report.assess(item, runs, report.CHAPTER) for item in report.CHAPTER]
-    blocks = report.page(findings, report.studies(runs), runs, skipped, drawn.of_item, drawn.of_study)
+    chapter = importlib.import_module("analysis.chapter")
+    findings = [report.assess(item, runs, chapter.CHAPTER) for item in chapter.CHAPTER]
+    studies = report.studies(runs, chapter.STUDIES)
+    words = chapter.TITLE, chapter.INTRODUCTION
+    blocks = report.page(findings, studies, runs, skipped, drawn.of_item, drawn.of_study, *words)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "report.html"]
     # A stranger's text may hold halves of signs, which UTF-8 has not.

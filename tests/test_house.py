@@ -238,7 +238,7 @@ READING = {"figures", "outcomes", "papers", "plots", "records", "report", "stati
 def test_the_library_knows_no_experiment_and_analysis_does_not_train():
     for path in (ROOT / "synsim").rglob("*.py"):
         assert not {name.split(".")[0] for name in imports(path)} & {"experiments", "analysis"}, path
-    for path in (ROOT / "analysis").glob("*.py"):
+    for path in (ROOT / "analysis").rglob("*.py"):
         assert rooms(imports(path)) <= READING, path
 
 

@@ -33,7 +33,7 @@ def holm(p):
 
 
 def test_all_items_tell_the_same_p_of_one_test(runs):
-    findings = {item.name: report.assess(item, runs, report.CHAPTER) for item in report.CHAPTER}
+    findings = {item.name: report.assess(item, runs, test_report.CHAPTER) for item in test_report.CHAPTER}
     texts = {}
     for name, finding in findings.items():
         for line in finding.lines:
@@ -56,11 +56,11 @@ def test_it_is_that_of_all_tests_of_the_measurement(runs):
     words = {"none": "presynaptic over no consolidation", "bgd": "presynaptic over BGD", "ewc": "presynaptic over EWC",
              "joint": "joint training over presynaptic"}  # fmt: skip
     for item in ("Fig. 4.4b,c", test_report.COLUMN_1):
-        finding = report.assess(test_report.item(item), runs, report.CHAPTER)
+        finding = report.assess(test_report.item(item), runs, test_report.CHAPTER)
         for name, label in words.items():
             told = test_report.line(finding, f"accuracy: {label}").test
             assert f"p = {p[name]:.1g}, Holm {corrected[name]:.1g}".replace("-", "−") in told, (item, name)
-    finding = report.assess(test_report.item("Fig. 4.4b,c"), runs, report.CHAPTER)
+    finding = report.assess(test_report.item("Fig. 4.4b,c"), runs, test_report.CHAPTER)
     first = test_report.line(finding, "accuracy on task 1 at the end, %: presynaptic over no")
     alone = stats.ttest_ind(
         *(accuracy.sel(model=name, after_task=tasks[-1], test_task=tasks[0]).values for name in ("presynaptic", "none"))

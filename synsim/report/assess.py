@@ -18,7 +18,6 @@ from synsim.statistics import Test
 
 NOTHING = "–"
 STAND_IN = "digits"
-METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 
 
 class Line(NamedTuple):
@@ -77,7 +76,7 @@ class Finding:
         """
         if not self.item.figure:
             return {}
-        known = METHODS if self.item.experiment in ("lifelong", "continuous") else tuple(self.models)
+        known = self.item.models or tuple(self.models)
         return {name: self.models[name] for name in known if name in self.models}
 
     def verdict(self) -> str:

@@ -194,6 +194,7 @@ class Item:
         grids: further tables.
         figure: script of analysis/ and stem of its figure; empty if there is none.
         alt: what the figure shows, for those who can't see it.
+        models: those that the figure shows, in this order; empty: all that the runs have.
         notes: reasons for differences.
         remarks: notes that depend on the numbers: samples of the runs -> text, empty if there is nothing to say.
         verdict: of the whole, where nothing is measured.
@@ -210,6 +211,7 @@ class Item:
     grids: tuple[Grid, ...] = ()
     figure: tuple[str, str] | tuple[()] = ()
     alt: str = ""
+    models: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     remarks: tuple[Callable[[dict[Key, Any]], str], ...] = ()
     verdict: str = ""

@@ -9,13 +9,6 @@ from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Ta
 from synsim.report.runs import Run, Skipped
 from synsim.report.studies import Study, belongs, rows
 
-TITLE = "Presynaptic stochasticity: what was published and what we find"
-INTRODUCTION = (
-    "This page is made by `python analysis/report.py RUNS... --markdown REPRODUCTION.md` from the folders of finished "
-    "runs; no number on it is typed in but the published ones. The paper is chapter 4 on presynaptic stochasticity "
-    "(Schug, Benzing & Steger 2021). Means are over seeds, with their standard error (s.e.); n is the number of "
-    "seeds. In commands DIR is the folder that holds the data sets."
-)
 HEAD = ("what", "published", "ours", "n", "difference", "test", "verdict")
 
 Pictures = Callable[[Finding], Picture | str | None]
@@ -30,21 +23,25 @@ def page(
     skipped: Sequence[Skipped],
     picture: Pictures,
     study_pictures: StudyPictures,
+    title: str,
+    introduction: str,
 ) -> list[Block]:
     """All blocks of the page.
 
     Args:
-        findings: of the items of the chapter.
+        findings: of the items.
         studies: ours, with their runs.
         runs: all that were given, to name those that say nothing here.
         skipped: folders that were left out.
         picture: finding -> its figure, why there is none, or None if there is nothing to draw.
         study_pictures: study and run -> its figures, or why there are none.
+        title: of the page.
+        introduction: what it is and who made it.
 
     Returns:
         The page, from the title on.
     """
-    blocks: list[Block] = [Heading(1, TITLE), Paragraph(INTRODUCTION), Heading(2, "The rule")]
+    blocks: list[Block] = [Heading(1, title), Paragraph(introduction), Heading(2, "The rule")]
     blocks += [Paragraph(verdict.RULE), Heading(2, "Overview"), overview(findings)]
     blocks.append(Heading(2, "Figures and tables of the paper"))
     for finding in findings:

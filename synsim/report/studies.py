@@ -34,62 +34,8 @@ class Study:
         check_fields(self)
 
 
-STUDIES = (
-    Study(
-        "Release sites and masks per image",
-        "How do bits per energy change with the number of release sites N per synapse at equal mean release, and with "
-        "one mask per image instead of one per batch?",
-        "sites",
-        "python experiments/sites.py --preset paper",
-        alt="Curves over the number of release sites for networks with fixed and with plastic release, one for a mask "
-        "per batch and one for a mask per image: bits per energy, mutual information and synaptic energy.",
-    ),
-    Study(
-        "Printed and published rule of the release probability",
-        "Does the rule as printed (hard bounds) do what the rule of the published code does (soft bounds), each with "
-        "the published constants and with its own?",
-        "bounds",
-        "python experiments/bounds.py --preset paper",
-        alt="Bars of accuracy over all tasks and of bits per energy for soft and hard bounds, with the published "
-        "constants and with their own, beside the sorted scores of the random search.",
-    ),
-    Study(
-        "The search for the metaplasticity constants",
-        "What does a random search on permuted tasks find, and what are its constants worth on other tasks?",
-        "search",
-        "python experiments/search.py --preset paper",
-        alt="Scores of all trials against each constant, with the published constants and the best trial marked.",
-    ),
-    Study(
-        "Spiking networks: bits per energy",
-        "What does a bit cost in a network of leaky integrate-and-fire neurons with the same synapses, beside the rate "
-        "network of the same widths?",
-        "spiking_energy",
-        "python experiments/spiking_energy.py --data mnist",
-        alt="Bits per energy of rate and spiking networks with plastic, deterministic and fixed release; spikes and "
-        "membrane potentials of a spiking network that sees one image.",
-    ),
-    Study(
-        "Spiking networks: tasks in sequence",
-        "Does presynaptic consolidation keep old tasks in a spiking network too, against EWC and no protection, each "
-        " at the best setting of its grid?",
-        "spiking_lifelong",
-        "python experiments/spiking_lifelong.py --data mnist",
-        alt="Accuracy on the first task after each task, accuracy over all tasks at the end, and the search of the "
-        "learning rates.",
-    ),
-    Study(
-        "Spiking networks: PyTorch against Brian2",
-        "Does a trained network do the same in Brian2, an independent simulator?",
-        "brian2_check",
-        "python experiments/brian2_check.py --data digits",
-        alt="Readouts and releases in Brian2 against those in PyTorch.",
-    ),
-)
-
-
 @typed
-def studies(runs: Sequence[Run], known: Sequence[Study] = STUDIES) -> list[tuple[Study, list[Run]]]:
+def studies(runs: Sequence[Run], known: Sequence[Study]) -> list[tuple[Study, list[Run]]]:
     """The studies with their runs; one that asks for no run is left out where there is none.
 
     Args:

@@ -179,7 +179,7 @@ BY_NAME: dict[str, Kind] = {
     "index": tensor(things.index, ("rank", "float", "negative", "large", "bool")),
     "inputs": whole(6, 1, 10**6),
     "interval": number(10.0, above=True),
-    "item": of_class(lambda s: synsim.report.CHAPTER[0], synsim.report.Item),
+    "item": of_class(things.item, synsim.report.Item),
     "joint": OPTIONAL_ROW,
     "keep": choice("expected", "strength"),
     "kernel_size": whole(2, 1, 2),

@@ -312,3 +312,13 @@ def sequence(scene: Scene) -> xarray.Dataset:
         },
         {"model": ["a", "b"], "after_task": ["0 1", "2 3"], "test_task": ["0 1", "2 3"]},
     )
+
+
+def item(scene: Scene) -> synsim.report.Item:
+    """A claim of an experiment."""
+    claim = synsim.report.Order("a over b", ("final", "a"), ("final", "b"))
+    return synsim.report.Item("Fig. 1", "a is larger.", "lifelong", "python a.py", claims=(claim,))
+
+
+def studies(scene: Scene) -> tuple[synsim.report.Study, ...]:
+    return (synsim.report.Study("a", "Is it?", "sites", "python a.py"),)

@@ -1,14 +1,14 @@
-"""Table 4.1 and the figures that show its runs."""
+"""Table 4.1 and the figures that show its runs: Fig. 4.4b, c and 4.8."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from synsim import statistics
-from synsim.papers import Published, schug2021
+from synsim.papers import Published
 from synsim.papers.schug2021 import CODE_4_1, CONSTANTS, TABLE_4_1
-from synsim.report.assess import METHODS
-from synsim.report.claims import Claim, Grid, Item, Note, Order, Shown, Value
+from synsim.report import Claim, Grid, Item, Note, Order, Shown, Value
 
+METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 NAMES = {
     "presynaptic": "presynaptic consolidation",
     "none": "no consolidation",
@@ -135,6 +135,7 @@ def _item(
         "lifelong",
         command(scenario, data) + options,
         data=data,
+        models=METHODS,
         config={"scenario": scenario, "bias": False, "standardised_by": "own"} | dict(config or {}),
         **more,
     )
@@ -221,29 +222,10 @@ def _column(number: int, scenario: str, data: str) -> list[Item]:
 
 
 TABLE = tuple(item for number, key in enumerate(TABLE_4_1, start=1) for item in _column(number, *key))
-CONTINUOUS = Item(
-    "Continuous Permuted MNIST (text)",
-    "Permuted tasks that pass into one another, without boundaries: mean accuracy "
-    f"{schug2021.CONTINUOUS['mnist', 'presynaptic']} %. The network without consolidation is ours.",
-    "continuous",
-    "python experiments/continuous.py --preset paper",
-    claims=(
-        Value(
-            f"{OVER_ALL}: presynaptic consolidation",
-            ("final", "presynaptic"),
-            schug2021.CONTINUOUS["mnist", "presynaptic"],
-        ),
-        Shown(f"{OVER_ALL}: no consolidation (ours)", ("final", "none")),
-        Shown(f"{OVER_ALL}: BGD (ours)", ("final", "bgd")),
-    ),
-    figure=("continuous", "continuous"),
-    alt="Accuracy on the tasks met so far, accuracy on every task at the end, and the fate of the release "
-    "probabilities.",
-    notes=(
-        Note(
-            "The published sampler is not seeded, draws with replacement and never draws the last image of a task; "
-            "ours draws with replacement from all images."
-        ),
-        RULE,
-    ),
-)
+
+ITEMS = {
+    4.1: FIRST_TASK,
+    8.0: PER_TASK,
+    8.1: PROBABILITIES,
+    **{10.0 + number / 10: item for number, item in enumerate(TABLE)},
+}
