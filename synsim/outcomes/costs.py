@@ -5,6 +5,7 @@ from itertools import product
 import xarray
 from scipy import stats
 
+from synsim._doors import typed
 from synsim.outcomes.measures import at_end, best, bits_per
 from synsim.outcomes.sample import Samples, sample
 from synsim.papers.schug2021 import DECAY
@@ -13,6 +14,7 @@ PARTS = (0.5, 0.9)
 """Shares of silenced synapses at which lesions are compared."""
 
 
+@typed
 def part(dataset: xarray.Dataset, name: str) -> xarray.Dataset | None:
     """A part of an energy run under its usual names.
 

@@ -387,6 +387,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "choices": rows(WORD, 0),
     },
     "records.reading.open": {"folder": OLD},
+    "outcomes.costs.part": {"dataset": SEQUENCE, "name": WORD},
     "outcomes.families.Family": {
         "name": WORD,
         "pairs": call(lambda s: lambda samples: []),
