@@ -61,7 +61,8 @@ def network(config: Config, task: tasks.Task, sweep: Sweep) -> nn.Module:
         normal = torch.special.ndtri(low + (1 - 2 * low) * drawn.double()) / TRUNCATED
         with torch.no_grad():
             layer.weight.copy_((normal / math.sqrt(layer.weight.shape[-1])).reshape(layer.weight.shape))
-            layer.bias.zero_()
+            if layer.bias is not None:
+                layer.bias.zero_()
     return net
 
 
@@ -80,8 +81,8 @@ def overlaps(before: dict[str, Tensor], after: dict[str, Tensor], share: float) 
         )
         for each in (before, after)
     )  # fmt: skip
-    both = sum((first[name] & last[name]).flatten(1).sum(1) for name in first)
-    return both / sum(mask.flatten(1).sum(1) for mask in last.values())
+    both = torch.stack([(first[name] & last[name]).flatten(1).sum(1) for name in first]).sum(0)
+    return both / torch.stack([mask.flatten(1).sum(1) for mask in last.values()]).sum(0)
 
 
 def measures(net: nn.Module, task: tasks.Task, before: dict[str, Tensor], config: Config) -> dict[str, np.ndarray]:
