@@ -1,6 +1,5 @@
 """What the experiment scripts share: options, data, probes, and measurements with labelled axes."""
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,22 +12,19 @@ import xarray
 from torch import Tensor, nn
 
 import synsim
-from synsim import importance, tables, tasks
-from synsim._console import steady
+from synsim import importance, tasks
 from synsim._progress import bar
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig as PresetConfig
 from synsim.experiment import Presets as Presets
 from synsim.experiment import option
-from synsim.experiment.frame import EXPECTED, Run
 from synsim.importance import Importance
 from synsim.meters import energy, mutual_information
 from synsim.papers.schug2021 import IMPORTANT
 from synsim.sweep import Sweep
 from synsim.tasks import Task
 from synsim.training import Phase, Session
-from synsim.training.command import RunConfig, fail
-from synsim.training.stopping import Stop
+from synsim.training.command import RunConfig
 
 # A replica that was not run has no result; all else that is missing is NaN.
 FILL = {"failed": True}
@@ -68,19 +64,6 @@ class ScenarioConfig(PermutedConfig):
         """The published protocol; the number of permutations says nothing about split tasks."""
         found = super().protocol()
         return found if self.scenario == "permuted" else {k: v for k, v in found.items() if k != "tasks"}
-
-
-def run(config: RunConfig, experiment: Callable[[RunConfig, Session], None]) -> None:
-    """Run an experiment that writes and prints by itself (see `finish`) in its folder."""
-    with steady(), Stop() as stop:
-        one = Run(config, stop)
-        try:
-            one.hold(lambda session: experiment(config, session))
-        except KeyboardInterrupt:
-            print(f"\n{one.ending()}", file=sys.stderr)
-            sys.exit(stop.leave())
-        except EXPECTED as error:
-            fail(error)
 
 
 def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
@@ -171,15 +154,6 @@ def prefixed(dataset: xarray.Dataset, lead: str, *, but: Sequence[str] = ()) -> 
     """The dataset with its variables and axes renamed, but for some, so that several can lie in one record."""
     names = {str(name) for name in (*dataset.variables, *dataset.dims)} - set(but)
     return dataset.rename({name: f"{lead}_{name}" for name in names})
-
-
-def finish(session: Session, dataset: xarray.Dataset, rows: Sequence[tables.Row]) -> None:
-    """Write record and summary, then print the table; it is printed too if they can't be written."""
-    try:
-        session.finish(dataset, list(rows))
-    finally:
-        print(tables.text(rows))
-    print(f"\nrun folder: {session.folder.path}")
 
 
 def combine(phases: Sequence[Phase]) -> xarray.Dataset:

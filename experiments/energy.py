@@ -25,7 +25,6 @@ from synsim.training import Session
 METHODS = ("plastic", "deterministic", "fixed")
 PARTS = ("main", "fixed", "start", "robust")
 STARTS = ("p = 0.25", "U(0.25, 1)")
-QUARTERS = (0.75, 1.0, 1.25)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +109,8 @@ def starts(config: Config, session: Session) -> xarray.Dataset:
 
 def robustness(config: Config, session: Session) -> xarray.Dataset:
     """Plastic release with p_up and p_down changed by a quarter, beside deterministic synapses at the same decay."""
-    steps = {f"p_up {100 * up - 100:+.0f} %, p_down {100 * down - 100:+.0f} %": (up, down)
-             for up, down in product(QUARTERS, QUARTERS)}  # fmt: skip
+    pairs = product((0.75, 1.0, 1.25), repeat=2)
+    steps = {f"p_up {100 * up - 100:+.0f} %, p_down {100 * down - 100:+.0f} %": (up, down) for up, down in pairs}
     sweep, beside = (Sweep({"steps": names}, config.seeds) for names in (tuple(steps), ("deterministic",)))
     p_up = sweep.column(lambda one: ENERGY_CONSTANTS["p_up"] * steps[one["steps"]][0])
     p_down = sweep.column(lambda one: ENERGY_CONSTANTS["p_down"] * steps[one["steps"]][1])

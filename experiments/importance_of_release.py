@@ -26,19 +26,6 @@ from synsim.tasks import Task
 from synsim.training import Protection, Session
 
 Importances = Mapping[str, Tensor]
-# Readings of an importance that has several, and how a figure calls them.
-READINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "fisher": {
-        ", exact": {"labels": "exact"},
-        ", sampled labels": {"labels": "sampled"},
-        ", empirical": {"labels": "empirical"},
-        ", empirical, over masks": {"labels": "empirical", "view": "sampled"},
-    },
-    "mas": {", probabilities": {}, ", logits": {"of": "logits"}},
-    "sliced-cramer": {"": {"slices": None}},
-}
-# They say nothing beside p: p itself, and the same number everywhere.
-LEFT_OUT = ("release-probability", "uniform")
 LEFT_OUT_ALONG = "importances accumulated along the way (--along trains once more and takes them in)"
 
 
@@ -86,12 +73,24 @@ def correlations(net: nn.Module, values: Importances) -> Tensor:
 
 
 def measured_after(config: Config, task: Task) -> Iterator[tuple[str, importance.Importance]]:
-    """Every importance that is measured after training, in every reading."""
+    """Every importance that is measured after training, in every reading, as a figure calls it."""
+    readings: dict[str, dict[str, dict[str, Any]]] = {
+        "fisher": {
+            ", exact": {"labels": "exact"},
+            ", sampled labels": {"labels": "sampled"},
+            ", empirical": {"labels": "empirical"},
+            ", empirical, over masks": {"labels": "empirical", "view": "sampled"},
+        },
+        "mas": {", probabilities": {}, ", logits": {"of": "logits"}},
+        "sliced-cramer": {"": {"slices": None}},
+    }
+    # They say nothing beside p: p itself, and the same number everywhere.
+    left_out = ("release-probability", "uniform")
     images = min(config.images, len(task.train))
     for kind in importance.available():
-        if kind in LEFT_OUT or importance.make(kind).accumulated:
+        if kind in left_out or importance.make(kind).accumulated:
             continue
-        for label, options in READINGS.get(kind, {"": {}}).items():
+        for label, options in readings.get(kind, {"": {}}).items():
             given = {} if kind == "magnitude" else {"images": images, **options}
             yield kind + label, importance.make(kind, **given)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import xarray
-from common import end, load, mean_p, nested
+from common import NetworkConfig, end, nested, probes, single
 from torch import nn
 
 import synsim
-from synsim import outcomes, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, option
-from synsim.meters import energy, mutual_information
+from synsim import outcomes, tables
+from synsim.experiment import Experiment, Presets, option
 from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
+from synsim.tasks import Task
 from synsim.training import Session
 
 INITIAL = {name: ENERGY_INITIAL[name] for name in ("fixed", "plastic")}
@@ -24,7 +24,7 @@ SCOPES = ("batch", "sample")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PresetConfig):
+class Config(NetworkConfig):
     """Options of this experiment."""
 
     PRESETS: ClassVar[Presets] = {
@@ -37,10 +37,9 @@ class Config(PresetConfig):
     models: tuple[str, ...] = option(tuple(INITIAL), "release probabilities fixed, or plastic", tuple(INITIAL))
     decay: float = option(DECAY, "weight decay")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    batch: int = option(100, "examples per step")
 
 
-def network(config: Config, task: tasks.Task, model: str, scope: str, sites: int) -> nn.Module:
+def network(config: Config, task: Task, model: str, scope: str, sites: int) -> nn.Module:
     """One network, with all seeds as replicas."""
     sizes = [task.inputs, *config.hidden, task.classes]
     seeds = synsim.Sweep({}, config.seeds)
@@ -49,12 +48,7 @@ def network(config: Config, task: tasks.Task, model: str, scope: str, sites: int
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train all networks; what each is at its end, over model, scope and sites."""
-    (task,) = tasks.single(load(config), device=config.device)
-    probes = {
-        "energy": lambda net, task: energy(net),
-        "information": lambda net, task: mutual_information(net, task.test, task.test.y),
-        "mean_p": mean_p,
-    }
+    task = single(config)
 
     def trained(model: str, scope: str, sites: int) -> xarray.Dataset:
         net = network(config, task, model, scope, sites)
@@ -70,7 +64,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
             batch=config.batch,
             samples=1,
             test_every_epoch=False,
-            probes=probes,
+            probes=probes("energy", "information", "mean_p"),
             probe_every=config.epochs,
         )
         return end(phase.dataset)

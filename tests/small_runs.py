@@ -64,10 +64,7 @@ def run(name: str, out: Path, *more: str) -> None:
 
 def launch(script: ModuleType, arguments: list[str]) -> None:
     """Run a script in this process, as its command line does."""
-    if hasattr(script, "EXPERIMENT"):
-        script.EXPERIMENT.main(arguments)
-    else:
-        script.run(script.parse(script.Config, "", arguments), script.experiment)
+    script.EXPERIMENT.main(arguments)
 
 
 def pdf_alone(made: Figure, path: Path, **options: object) -> None:
