@@ -417,6 +417,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "report.claims.Limit": {"published": WORD, "limit": number(0.5, -1e308)},
     "report.claims.Order": {"larger": LINES, "smaller": LINES, "published": WORD},
     "report.claims.Grid": {"columns": LINES},
+    "report.claims.Note": {"about": LINES, "always": flag(False), "text": WORD},
     "report.claims.Item": {
         "data": WORD,
         "config": CONFIG,
