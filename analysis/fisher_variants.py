@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
-from synsim import figures, plots, statistics
+from synsim import figures, outcomes, plots, statistics
 
 LABELS = {
     "exact": "exact",
@@ -23,8 +23,7 @@ TOLERANCE = 1.0
 
 def final(dataset: xarray.Dataset) -> xarray.DataArray:
     """Accuracy over all tasks after the last one, in per cent, [model, seed, strength]."""
-    accuracy = 100 * dataset.accuracy.where(~dataset.failed).isel(after_task=-1)
-    return accuracy.mean("test_task", skipna=False).transpose("model", "seed", "strength")
+    return outcomes.final(dataset).transpose("model", "seed", "strength")
 
 
 def variants(dataset: xarray.Dataset) -> list[str]:

@@ -21,7 +21,7 @@ import numpy as np
 import xarray
 from PIL import Image
 
-from synsim import plots, report, statistics
+from synsim import outcomes, plots, report, statistics
 from synsim.figures import fail, file_name, steady
 from synsim.report import Finding, Picture, Run, Study
 
@@ -35,12 +35,11 @@ WIDTH, COLOURS = 1400, 128
 def per_task(dataset: xarray.Dataset, folder: Path) -> list[Path]:
     """Accuracy on every task at the end, one bar per method (Fig. 4.8a)."""
     tasks, models = [str(name) for name in dataset.test_task.values], [str(name) for name in dataset.model.values]
-    accuracy, data = 100 * dataset.accuracy.where(~dataset.failed), {}
+    accuracy, data = outcomes.last(dataset), {}
     with plots.style():
         made, (ax,) = plots.figure(width=5.0)
         for number, model in enumerate(models):
-            after = "joint" if model == "joint" else tasks[-1]
-            values = accuracy.sel(model=model, after_task=after).transpose("replica", "test_task").values
+            values = accuracy.sel(model=model).transpose("replica", "test_task").values
             found, width = statistics.summary(values), 0.8 / len(models)
             at = np.arange(len(tasks)) + (number - (len(models) - 1) / 2) * width
             ax.bar(at, found.mean, 0.92 * width, yerr=np.nan_to_num(found.sem), color=plots.COLOURS[number], alpha=0.75,
