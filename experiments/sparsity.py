@@ -6,7 +6,7 @@ retraining. Powers and seeds are replicas of one program; a seed has the same fi
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -44,11 +44,8 @@ class Config(PresetConfig):
 def task_of(config: Config) -> tasks.Task:
     """Pixels in [0, 1]; the last training images are held out, as in the published notebook."""
     data = load(config)
-    count = len(data.x_train) - min(HELD_OUT, len(data.x_train) // 10)
-    (task,) = tasks.single(
-        replace(data, x_train=data.x_train[:count], y_train=data.y_train[:count]), pixels="unit", device=config.device
-    )
-    return task
+    held_out = min(HELD_OUT, len(data.x_train) // 10)
+    return tasks.single(data, pixels="unit", validation=held_out, device=config.device)[0]
 
 
 def network(config: Config, task: tasks.Task, sweep: Sweep) -> nn.Module:

@@ -256,7 +256,7 @@ def test_a_task_checks_its_labels():
 
 
 def test_labels_of_a_users_own_data_set_are_no_floats():
-    mine = SimpleNamespace(**{name: getattr(made(4), name) for name in Data.__annotations__})
+    mine = SimpleNamespace(**{name: getattr(made(4), name) for name in vars(Data) if not name.startswith("_")})
     mine.y_train = mine.y_train + 0.9
     with pytest.raises(ValueError, match=r"toy: the labels must hold integer class labels, got torch\.float32"):
         tasks.single(mine)
@@ -317,3 +317,22 @@ def test_every_image_is_in_the_one_task_whose_group_names_it(heads):
                 (300, None) if heads == "incremental" else (len(group), index if heads == "separate" else None)
             )
     assert sum(len(task.train) for task in found) == 900
+
+
+@pytest.mark.parametrize("make", ["single", "split", "by_class", "permuted"])
+def test_the_last_training_images_are_held_out_for_validation(make):
+    data = synsim.data.load("digits")
+    apart = getattr(synsim.tasks, make)(data, validation=300)
+    whole = getattr(synsim.tasks, make)(data)
+    for task, other in zip(apart, whole, strict=True):
+        assert other.validation is None
+        assert torch.cat([task.train[:], task.validation[:]]).equal(other.train[:])
+        assert torch.cat([task.train.labels, task.validation.labels]).equal(other.train.labels)
+        assert task.test[:].equal(other.test[:])
+    assert sum(len(task.validation) for task in apart) == 300 * (len(apart) if make == "permuted" else 1)
+    if make != "split":
+        (joint,) = synsim.tasks.joint(apart)
+        assert len(joint.validation) == sum(len(task.validation) for task in apart)
+    for wrong in (-1, len(data.x_train), 10**6, 2.5):
+        with pytest.raises((ValueError, TypeError), match="validation"):
+            getattr(synsim.tasks, make)(data, validation=wrong)

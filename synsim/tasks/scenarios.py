@@ -27,6 +27,7 @@ class Task:
         classes: how many labels there are.
         head: index of the output layer, or None for the one that all tasks share.
         stream: which examples are shown in an epoch; None: each once, in random order.
+        validation: training examples that are held out, for choices that tests must not make; None: none.
 
     Raises:
         ValueError: if a label is none of the classes.
@@ -38,6 +39,7 @@ class Task:
     classes: int
     head: int | None = None
     stream: Stream | None = None
+    validation: Examples | None = None
 
     def __post_init__(self) -> None:
         """Check the labels against the number of classes."""
@@ -47,8 +49,10 @@ class Task:
             whole(self.head, "head", 0, LARGEST)
         if self.stream is not None:
             whole(self.stream.count, "the stream's count of examples per epoch")
-        for part, examples in (("train", self.train), ("test", self.test)):
-            labels(examples.labels, self.classes, f"task {self.name!r}: the {part} part", ignored=True)
+        parts = {"train": self.train, "test": self.test, "validation": self.validation}
+        for part, examples in parts.items():
+            if examples is not None:
+                labels(examples.labels, self.classes, f"task {self.name!r}: the {part} part", ignored=True)
 
     @property
     def inputs(self) -> int:
@@ -105,6 +109,7 @@ def single(
     *,
     pixels: str = "standard",
     flat: bool = True,
+    validation: int = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> list[Task]:
@@ -114,14 +119,15 @@ def single(
         data: the data set.
         pixels: "standard" or "unit".
         flat: whether images become vectors.
+        validation: so many of the last training images are held out, in `Task.validation`.
         device: where the images live.
         dtype: type of the batches.
 
     Returns:
         A list of one task.
     """
-    train, test = _both(data, pixels, flat, device, dtype)
-    return [Task(data.name, train, test, data.classes)]
+    train, test, held = _three(data, validation, pixels, flat, device, dtype)
+    return [Task(data.name, train, test, data.classes, validation=held)]
 
 
 @typed
@@ -132,6 +138,7 @@ def split(
     heads: str = "shared",
     pixels: str = "standard",
     flat: bool = True,
+    validation: int = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> list[Task]:
@@ -145,6 +152,7 @@ def split(
             every class keeps its own unit (class-incremental learning).
         pixels: "standard" or "unit".
         flat: whether images become vectors.
+        validation: so many of the last training images are held out, in `Task.validation`.
         device: where the images live.
         dtype: type of the batches.
 
@@ -156,13 +164,13 @@ def split(
             test images, or one class would be left over.
     """
     choice(heads, "heads", HEADS)
-    train, test = _both(data, pixels, flat, device, dtype)
+    train, test, held = _three(data, validation, pixels, flat, device, dtype)
     groups = _pairs(data.classes) if pairs is None else _groups(pairs, data.classes)
     found = []
     for index, group in enumerate(groups):
         require(len(group) > 1, f"a task needs at least two classes, got {group}.")
         name = " ".join(_name(data, label) for label in group)
-        parts = [_select(part, group) for part in (train, test)]
+        parts = [_select(part, group) for part in (train, test, *([held] if held is not None else []))]
         require(all(len(part) > 0 for part in parts), f"the data set has no images of the classes {name}.")
         absent = sorted({label for place, label in enumerate(group) if not bool((parts[0].labels == place).any())})
         require(
@@ -174,7 +182,8 @@ def split(
             own = torch.tensor(group, device=parts[0].labels.device)
             parts = [replace(part, labels=own[part.labels]) for part in parts]
         units = data.classes if heads == "incremental" else len(group)
-        found.append(Task(name, parts[0], parts[1], units, index if heads == "separate" else None))
+        head = index if heads == "separate" else None
+        found.append(Task(name, parts[0], parts[1], units, head, validation=_third(parts)))
     return found
 
 
@@ -210,6 +219,7 @@ def by_class(
     order: Sequence[int] | None = None,
     pixels: str = "unit",
     flat: bool = True,
+    validation: int = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> list[Task]:
@@ -220,6 +230,7 @@ def by_class(
         order: the classes in the order of the tasks; None: 0, 1, 2, ….
         pixels: "standard" or "unit".
         flat: whether images become vectors.
+        validation: so many of the last training images are held out, in `Task.validation`.
         device: where the images live.
         dtype: type of the batches.
 
@@ -229,16 +240,16 @@ def by_class(
     Raises:
         ValueError: if a class is unknown, given twice, or has no images.
     """
-    train, test = _both(data, pixels, flat, device, dtype)
+    train, test, held = _three(data, validation, pixels, flat, device, dtype)
     given = range(data.classes) if order is None else order
     chosen = [whole(label, "a class of the order", -data.classes) for label in given]
     require(len(set(chosen)) == len(chosen) > 0, f"every class may be given once, got {chosen}.")
     _known(chosen, data.classes)
     found = []
     for label in chosen:
-        parts = [_select(part, (label,)) for part in (train, test)]
+        parts = [_select(part, (label,)) for part in (train, test, *([held] if held is not None else []))]
         require(all(len(part) > 0 for part in parts), f"the data set has no images of the class {label}.")
-        found.append(Task(_name(data, label), parts[0], parts[1], 1))
+        found.append(Task(_name(data, label), parts[0], parts[1], 1, validation=_third(parts)))
     return found
 
 
@@ -254,6 +265,7 @@ def permuted(
     tasks: int = 10,
     seeds: Sequence[int] | int = 0,
     pixels: str = "standard",
+    validation: int = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> list[Task]:
@@ -264,6 +276,7 @@ def permuted(
         tasks: number of tasks.
         seeds: of the pixel orders: one for all, or one per replica.
         pixels: "standard" or "unit".
+        validation: so many of the last training images are held out, in `Task.validation`.
         device: where the images live.
         dtype: type of the batches.
 
@@ -274,7 +287,7 @@ def permuted(
         ValueError: if the images have colours.
     """
     tasks = whole(tasks, "tasks", 1, TASKS)
-    train, test = _both(data, pixels, True, device, dtype)
+    train, test, held = _three(data, validation, pixels, True, device, dtype)
     require(len(data.mean) == 1, "permuted tasks need grey images: a permutation would mix the channels' scales.")
     count = train.images[0].numel()
     shared = is_whole(seeds)
@@ -284,8 +297,9 @@ def permuted(
     for index in range(tasks):
         own = pixel_orders(rows, index, count)
         orders = (own if shared else own.unsqueeze(1)).to(train.images.device)
-        parts = [replace(part, orders=orders) for part in (train, test)]
-        found.append(Task(f"permutation {index + 1}", parts[0], parts[1], data.classes))
+        parts = [replace(part, orders=orders) for part in (train, test, *([held] if held is not None else []))]
+        name = f"permutation {index + 1}"
+        found.append(Task(name, parts[0], parts[1], data.classes, validation=_third(parts)))
     return found
 
 
@@ -313,7 +327,35 @@ def joint(tasks: Sequence[Task]) -> list[Task]:
         "the streams were made of, such as tasks.permuted's.",
     )
     train, test = (_union([getattr(task, part) for task in tasks]) for part in ("train", "test"))
-    return [Task("joint", train, test, max(task.classes for task in tasks))]
+    held = [task.validation for task in tasks if task.validation is not None]
+    validation = _union(held) if len(held) == len(tasks) else None
+    return [Task("joint", train, test, max(task.classes for task in tasks), validation=validation)]
+
+
+def _third(parts: Sequence[Examples]) -> Examples | None:
+    return parts[2] if len(parts) > 2 else None
+
+
+def _three(
+    data: Data,
+    validation: int,
+    pixels: str,
+    flat: bool,
+    device: torch.device | str | None,
+    dtype: torch.dtype,
+) -> tuple[Examples, Examples, Examples | None]:
+    # For training, for tests, and what is held out of training, the last of its images.
+    train, test = _both(data, pixels, flat, device, dtype)
+    count = whole(validation, "validation", 0)
+    if count == 0:
+        return train, test, None
+    most = len(train.images) - 1
+    require(count <= most, f"validation must leave images to train on: at most {most} of them, got {count}.")
+    stays, held = (
+        replace(train, images=train.images[part], labels=train.labels[part])
+        for part in (slice(None, -count), slice(-count, None))
+    )
+    return stays, test, held
 
 
 def _union(parts: Sequence[Examples]) -> Examples:

@@ -645,6 +645,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "order": tensor(lambda s: torch.arange(12).reshape(1, 12), ("flat", "float", "bool", "negative", "rank"))
     },
     "tasks.scenarios.Task": {
+        "validation": NOTHING,
         "name": WORD,
         "train": EXAMPLES,
         "test": EXAMPLES,
@@ -653,10 +654,16 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "head": optional(whole(0, 0, 100)),
     },
     "tasks.scenarios.Task.order": {"index": whole(0, 0, HUGE)},
-    "tasks.scenarios.by_class": {"data": DATA, "order": Kind(constant(None), lambda v: v is None), "flat": flag(True)},
-    "tasks.scenarios.permuted": {"data": DATA, "tasks": whole(2, 1, 50), "seeds": SEED},
-    "tasks.scenarios.single": {"data": DATA, "flat": flag(True)},
+    "tasks.scenarios.by_class": {
+        "validation": whole(0, 0, 3),
+        "data": DATA,
+        "order": Kind(constant(None), lambda v: v is None),
+        "flat": flag(True),
+    },
+    "tasks.scenarios.permuted": {"validation": whole(0, 0, 3), "data": DATA, "tasks": whole(2, 1, 50), "seeds": SEED},
+    "tasks.scenarios.single": {"validation": whole(0, 0, 3), "data": DATA, "flat": flag(True)},
     "tasks.scenarios.split": {
+        "validation": whole(0, 0, 3),
         "data": DATA,
         "flat": flag(True),
         "heads": choice("shared", "separate", "incremental"),
