@@ -158,16 +158,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     return made
 
 
-def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
-    """The constants that each rule chose."""
-    return [
-        f"{part}, {rule} bounds, own constants: " + ", ".join(f"{name} {value:.3g}" for name, value in setting.items())
-        for (part, rule, constants), setting in settings(config, dataset).items()
-        if constants == "own"
-    ]
-
-
-EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
+EXPERIMENT = Experiment(Config, measure, rows, __doc__)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

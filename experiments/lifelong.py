@@ -4,8 +4,10 @@ Two cores need about one minute for each method on Split MNIST with three seeds,
 Permuted MNIST. Any importance is a method too: it consolidates as --consolidation says, with strength --strengths.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,13 +40,8 @@ BGD = {  # initial σ, η, draws
     ("split", "fashion-mnist"): (0.005, 0.08, 4),
     ("permuted", "mnist"): (0.07, 0.1, 4),
 }
-# The strength of a consolidation and its default; a share of 1 would leave nothing to learn with after the first task.
-STRENGTHS = {
-    "penalty": ("strength", 1.0),
-    "modulation": ("strength", 1.0),
-    "freeze": ("share", 0.5),
-    "mask": ("share", 0.5),
-}
+# These take shares of the parameters, and one of 1 would leave nothing to learn with after the first task.
+SHARES = ("freeze", "mask")
 # Mean and standard deviation of the pixels of MNIST.
 OF_MNIST = ((0.1307,), (0.3081,))
 
@@ -63,23 +60,16 @@ class Config(ScenarioConfig):
         None, "learning rate of the presynaptic network, and of an unprotected one for which none is published"
     )
     strengths: tuple[float, ...] = option(
-        (),
-        "strengths of EWC and of other importances (freeze, mask: shares; default: 0.5); several are a search, as "
-        "replicas of one program",
+        (), "strengths of EWC and of other importances (freeze, mask: shares; default: 0.5); several are a search"
     )
     ewc_rate: float | None = option(None, "learning rate of EWC and of other importances")
     ewc_optimiser: str | None = option(None, "optimiser of EWC and of other importances", tuple(OPTIMISERS))
     consolidation: str = option("penalty", "what other importances feed", consolidation.available())
-    draws: int | None = option(
-        None, "draws of the weights per step of BGD, in pairs of opposite sign (its authors: 10 single ones)"
-    )
+    draws: int | None = option(None, "draws of BGD per step, in pairs of opposite sign (its authors: 10 single ones)")
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")
     standardised_by: str = option(
-        "own",
-        "whose mean and standard deviation scale the pixels: the data set's own, or MNIST's",
-        ("own", "mnist"),
-        neutral=True,
+        "own", "whose mean and s.d. scale the pixels: the data set's own, or MNIST's", ("own", "mnist"), neutral=True
     )
 
     def __post_init__(self) -> None:
@@ -91,10 +81,7 @@ class Config(ScenarioConfig):
             sweep_of(self, name)
 
 
-Chosen = TypeVar("Chosen")
-
-
-def chosen(config: Config, table: dict[tuple[str, str], Chosen]) -> Chosen:
+def chosen(config: Config, table: Mapping[tuple[str, str], Any]) -> Any:
     """What was chosen for scenario and data; that for MNIST where nothing was searched."""
     return table.get((config.scenario, config.data), table[config.scenario, "mnist"])
 
@@ -109,7 +96,7 @@ def settings(config: Config, name: str) -> dict[str, dict[str, float]]:
         tried = [{"sigma": one, "eta": etas[number % len(etas)]} for number, one in enumerate(sigmas)]
         form = "bgd σ={sigma:g} η={eta:g}"
     else:
-        strength = chosen(config, EWC)[0] if name == "ewc" else STRENGTHS[config.consolidation][1]
+        strength = chosen(config, EWC)[0] if name == "ewc" else 0.5 if config.consolidation in SHARES else 1.0
         tried = [{"strength": one} for one in config.strengths or (strength,)]
         form = name + " {strength:g}"
     found = {form.format(**one) if len(tried) > 1 else name: one for one in tried}
@@ -154,7 +141,7 @@ def protected(config: Config, name: str, strength: Tensor, sequence: list[tasks.
         how = consolidation.make("penalty", strength=strength, factor=0.5)
     else:
         measured = importance_of(name, sequence, **({"images": EWC_IMAGES} if name in MEASURED else {}))
-        argument, _ = STRENGTHS[config.consolidation]
+        argument = "share" if config.consolidation in SHARES else "strength"
         how = consolidation.make(config.consolidation, **{argument: strength})
     return Protection(measured, how, reset_optimiser=True)
 
@@ -194,59 +181,52 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """What every method keeps, learns and forgets, and presynaptic consolidation against all others."""
+    published = TABLE_4_1.get((config.scenario, config.data), {})
+    code = CODE_4_1.get((config.scenario, config.data), {})
     tried = {label: (name, one) for name in config.methods for label, one in settings(config, name).items()}
-    final, first, published = outcomes.final(dataset), outcomes.first(dataset), references(config)
     made = []
     for label, (name, setting) in tried.items():
-        metrics = {
-            "accuracy over all tasks at the end, %": final.sel(model=label).values,
-            "accuracy on the first task at the end, %": first.sel(model=label).values,
-            **changes(dataset, label),
-        }
-        for metric, values in metrics.items():
-            known = published.get(name) if metric.startswith("accuracy over all tasks") else None
-            made.append(tables.row(label, metric, values, known, setting=setting))
-    for (measure, _), (_, label), gap, test in outcomes.differences("lifelong", dataset):
+        known = published.get(name)
+        if known is not None and name in code:
+            known = replace(known, text=f"{known} (its code: {code[name]})")
+        for number, (metric, values) in enumerate(kept(dataset, label).items()):
+            made.append(tables.row(label, metric, values, known if number == 0 else None, setting=setting))
+    for (measured, _), (_, label), gap, test in outcomes.differences("lifelong", dataset):
         name, setting = tried[label]
-        metric = {"final": "points", "first": "on the first task, points"}[measure]
-        printed = rebuilt(config, name) if measure == "final" else None
+        metric, printed = "on the first task, points", None
+        if measured == "final":
+            metric, printed = (
+                "points",
+                rebuilt(published["presynaptic"], published[name]) if name in published else None,
+            )
         made.append(tables.row(f"presynaptic − {label}", metric, gap, printed, setting=setting, test=test))
     return made
 
 
-def changes(dataset: xarray.Dataset, label: str) -> dict[str, np.ndarray]:
-    """What a method forgets and learns, in points, by what it is called in the table."""
+def kept(dataset: xarray.Dataset, label: str) -> dict[str, np.ndarray]:
+    """What a method keeps, learns and forgets, by what it is called in the table, [replica]."""
+    found = {
+        "accuracy over all tasks at the end, %": outcomes.final(dataset).sel(model=label).values,
+        "accuracy on the first task at the end, %": outcomes.first(dataset).sel(model=label).values,
+    }
     steps = dataset.test_task.values
     if label == "joint" or len(steps) < 2:
-        return {}
+        return found
     accuracy = outcomes.accuracies(dataset).sel(model=label, after_task=steps).values
-    found = {
-        "backward transfer, points": forgetting.backward_transfer(accuracy),
-        "forgetting, points": forgetting.forgetting(accuracy),
-    }
+    found["backward transfer, points"] = forgetting.backward_transfer(accuracy)
+    found["forgetting, points"] = forgetting.forgetting(accuracy)
     if "joint" in dataset.model.values:
         joint = outcomes.last(dataset).sel(model="joint").values
         found["intransigence against joint training, points"] = forgetting.intransigence(accuracy, joint)
     return found
 
 
-def references(config: Config) -> dict[str, Published]:
-    """The published accuracies; with that of the published code where its authors' settings were run."""
-    key = (config.scenario, config.data)
-    found = dict(TABLE_4_1.get(key, {}))
-    for name, code in CODE_4_1.get(key, {}).items():
-        found[name] = replace(found[name], text=f"{found[name]} (its code: {code})")
-    return found
-
-
-def rebuilt(config: Config, name: str) -> str | None:
-    """The same test from the published means and standard errors."""
-    table = TABLE_4_1.get((config.scenario, config.data), {})
-    if name not in table:
-        return None
-    a, b = table["presynaptic"], table[name]
-    test = statistics.from_summary(a.mean, a.sem or 0, a.n or 0, b.mean, b.sem or 0, b.n or 0)
-    return f"{test.difference:.2f}; t = {test.t:.2f}, p = {test.p:.2g}"
+def rebuilt(one: Published, other: Published) -> Published:
+    """The difference of two published means with the test that follows from their standard errors."""
+    (a, a_error, n), (b, b_error, m) = ((each.mean, each.sem or 0.0, each.n or 0) for each in (one, other))
+    test = statistics.from_summary(a, a_error, n, b, b_error, m)
+    text = f"{test.difference:.2f}; t = {test.t:.2f}, p = {test.p:.2g}"
+    return Published(test.difference, math.hypot(a_error, b_error), n, one.source, text)
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__)

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import xarray
-from common import PermutedConfig, Presets, load, probes
+from common import PermutedConfig, Presets, load, nested, probes
 from torch import Tensor, nn
 
 import synsim
@@ -56,9 +55,7 @@ class Config(PermutedConfig):
     search_seed: int = option(0, "seed of the constants drawn", neutral=True)
     trial_seed: int = option(1, "seed of every trial; it is not reported", neutral=True)
     transfer: tuple[str, ...] = option(
-        (),
-        "data sets to which the best constants are carried (default: that of --data; preset paper: both MNISTs)",
-        neutral=True,
+        (), "data sets to which they are carried (default: that of --data; preset paper: both MNISTs)", neutral=True
     )
 
     def __post_init__(self) -> None:
@@ -72,9 +69,7 @@ class Config(PermutedConfig):
         if self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}.")
         if self.trial_seed in self.seeds:
-            raise ValueError(
-                f"--trial-seed {self.trial_seed} is one of --seeds; constants must be chosen on other seeds."
-            )
+            raise ValueError(f"--trial-seed {self.trial_seed} is in --seeds; constants must be chosen on other seeds.")
 
     def protocol(self) -> dict[str, Any]:
         """The published protocol; the number of permutations says nothing about energy."""
@@ -129,22 +124,19 @@ def method(
 
 def score(objective: str, dataset: xarray.Dataset) -> xarray.DataArray:
     """What is searched for, [setting, seed]; NaN where a replica failed."""
-    found = outcomes.bits_per(dataset) if objective == "energy" else _accuracy(dataset)
-    return found.transpose("setting", "seed")
-
-
-def _accuracy(dataset: xarray.Dataset) -> xarray.DataArray:
+    if objective == "energy":
+        return outcomes.bits_per(dataset).drop_vars(["task", "epoch"]).transpose("setting", "seed")
     # outcomes.final rounds otherwise, and another one of equally good trials would be the best.
     end = dataset.accuracy.where(~dataset.failed).isel(after_task=-1, drop=True)
     found: xarray.DataArray = 100 * end.mean("test_task", skipna=False)
-    return found
+    return found.transpose("setting", "seed")
 
 
-def train(config: Config, name: str, target: Target, sweep: synsim.Sweep, session: Session) -> np.ndarray:
-    """What is searched for, with all constants on all seeds, [setting, seed]; NaN where a replica failed."""
+def train(config: Config, name: str, target: Target, sweep: synsim.Sweep, session: Session) -> xarray.DataArray:
+    """Scores of all settings on all seeds: replicas of one program."""
     sequence = sequence_of(config, target, sweep.seeds)
     net, rule = method(config, target[0], sequence[0], sweep)
-    found = session.fit(
+    phase = session.fit(
         name,
         net,
         rule,
@@ -157,9 +149,8 @@ def train(config: Config, name: str, target: Target, sweep: synsim.Sweep, sessio
         test_every_epoch=False,
         test_ahead=False,
         probes={} if config.objective == "lifelong" else probes("energy", "information"),
-    ).dataset
-    values: np.ndarray = score(config.objective, found).values
-    return values
+    )
+    return score(config.objective, phase.dataset)
 
 
 def targets(config: Config) -> list[Target]:
@@ -173,68 +164,51 @@ def targets(config: Config) -> list[Target]:
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Search, and carry the best constants over; the last trial has the published constants."""
-    draws, known = drawn(config.objective, config.trials, config.search_seed), PUBLISHED[config.objective]
-    tried = [*settings(draws), known]
-    search = synsim.Sweep(tried, [config.trial_seed])
-    scores = train(config, "search", targets(config)[0], search, session)[:, 0]
-    if not np.isfinite(scores[:-1]).any():
+    known, places = PUBLISHED[config.objective], {" ".join(target): target for target in targets(config)}
+    tried = [*settings(drawn(config.objective, config.trials, config.search_seed)), known]
+    search, first = synsim.Sweep(tried, [config.trial_seed]), targets(config)[0]
+    trials = train(config, "search", first, search, session).isel(seed=0, drop=True)
+    if not bool(trials[:-1].notnull().any()):
         raise ValueError("every trial diverged; nothing can be chosen. Look at the data and the learning rate.")
-    best = int(np.nanargmax(scores[:-1]))
+    best = int(trials[:-1].argmax("setting"))
     both = synsim.Sweep([tried[best], known], config.seeds)
-    carried = {" ".join(one): train(config, f"{BEST}, {' '.join(one)}", one, both, session) for one in targets(config)}
-    return xarray.Dataset(
-        {
-            "score": ("trial", scores),
-            "published": ("trial", np.arange(len(scores)) == config.trials),
-            "carried": (("target", "constants", "seed"), np.stack(list(carried.values()))),
-            **{name: ("trial", search.column(name).numpy()) for name in search.names},
-        },
-        coords={
-            "trial": range(len(scores)),
-            "target": list(carried),
-            "constants": [BEST, KNOWN],
-            "seed": list(config.seeds),
-        },
-        attrs={"objective": config.objective, "metric": METRICS[config.objective], "best": best},
-    )
 
+    def carried(target: str) -> xarray.Dataset:
+        scores = train(config, f"{BEST}, {target}", places[target], both, session)
+        return scores.drop_vars(both.names).to_dataset(name="carried")
 
-def constants(config: Config, dataset: xarray.Dataset) -> dict[str, dict[str, float]]:
-    """The best constants and the published ones."""
-    trials = {BEST: dataset.attrs["best"], KNOWN: -1}
-    return {
-        which: {name: float(dataset[name][trial]) for name in PUBLISHED[config.objective]}
-        for which, trial in trials.items()
-    }
+    found = trials.rename(setting="trial").to_dataset(name="score").reset_coords()
+    found["published"] = found.trial == config.trials
+    elsewhere = nested(carried, target=list(places)).rename(setting="constants")
+    found = found.merge(elsewhere.assign_coords(constants=[BEST, KNOWN]))
+    return found.assign_attrs(objective=config.objective, metric=METRICS[config.objective], best=best)
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The trials, and the best beside the published constants on the reported seeds."""
-    metric, setting = METRICS[config.objective], constants(config, dataset)
-    searched, scores, best = f"{metric}; seed {config.trial_seed}", dataset.score.values, int(dataset.attrs["best"])
-    made = [
-        tables.row("all trials", f"{searched}, errors over trials", scores[:-1]),
-        tables.row(BEST, searched, scores[best : best + 1], setting=setting[BEST]),
-        tables.row(KNOWN, searched, scores[-1:], setting=setting[KNOWN]),
-    ]
+    metric, trials = METRICS[config.objective], {BEST: int(dataset.attrs["best"]), KNOWN: config.trials}
+    constants = {
+        name: {key: float(dataset[key][trial]) for key in PUBLISHED[config.objective]} for name, trial in trials.items()
+    }
+    searched, scores = f"{metric}; seed {config.trial_seed}", dataset.score.values
+    made = [tables.row("all trials", f"{searched}, errors over trials", scores[: config.trials])]
+    for name, trial in trials.items():
+        made.append(tables.row(name, searched, scores[[trial]], setting=constants[name]))
     where = {" ".join(target): f"{metric}; {', '.join(target)}" for target in targets(config)}
-    for target, name in itertools.product(targets(config), (BEST, KNOWN)):
+    for target, name in itertools.product(targets(config), trials):
         values = dataset.carried.sel(target=" ".join(target), constants=name).values
         table = TABLE_4_1.get(target, {}) if (name, config.objective) == (KNOWN, "lifelong") else {}
-        made.append(tables.row(name, where[" ".join(target)], values, table.get("presynaptic"), setting=setting[name]))
+        published = table.get("presynaptic")
+        made.append(tables.row(name, where[" ".join(target)], values, published, setting=constants[name]))
     for (_, carried, one), (*_, other), gap, test in outcomes.differences("search", dataset):
         made.append(tables.row(f"{one} − {other}", f"{where[carried]}, difference", gap, test=test))
     return made
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
-    """The constants, and how they were chosen."""
+    """How the constants were chosen."""
     trials = f"{config.trials} trials on seed {config.trial_seed}, which is not reported"
-    shown = {
-        which: ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        for which, values in constants(config, dataset).items()
-    }
-    return [f"{trials} (the authors' number: not stated).", *(f"{which}: {values}" for which, values in shown.items())]
+    return [f"{trials} (the authors' number: not stated)."]
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray
 from scipy import stats
 from small_runs import COMMON, launch, run
 
@@ -143,3 +144,33 @@ def test_what_does_not_fit_is_refused(name, arguments, message, tmp_path, capsys
     with pytest.raises(SystemExit):
         run(name, tmp_path / "run", *arguments)
     assert message in capsys.readouterr().err
+
+
+def test_rows_of_settings_carry_values_settings_tests_and_references():
+    script = importlib.import_module("lifelong")
+    config = script.Config(methods=("joint", "presynaptic", "none", "ewc"), strengths=(1.0, 10.0))
+    names, steps = ["joint", "presynaptic", "none", "ewc 1", "ewc 10"], ["0/1", "2/3", "joint"]
+    accuracy = np.random.default_rng(5).uniform(0.5, 1, (5, 3, 3, 2))
+    accuracy[0, :, :2], accuracy[1:, :, 2] = np.nan, np.nan
+    record = xarray.Dataset(
+        {
+            "accuracy": (("model", "replica", "after_task", "test_task"), accuracy),
+            "failed": (("model", "replica"), np.zeros((5, 3), dtype=bool)),
+        },
+        coords={"model": names, "after_task": steps, "test_task": steps[:2]},
+    )
+    rows = {(row["method"], row["metric"]): row for row in script.rows(config, record)}
+    final = {name: 100 * accuracy[k, :, 2 if name == "joint" else 1].mean(-1) for k, name in enumerate(names)}
+    for name in names:
+        row = rows[name, "accuracy over all tasks at the end, %"]
+        np.testing.assert_allclose(row["values"], final[name])
+        assert row["setting"] == ({"strength": float(name.split()[1])} if " " in name else {})
+        assert ((name, "forgetting, points") in rows) == (name != "joint")
+    assert rows["none", "accuracy over all tasks at the end, %"]["published"] == "77.68 ± 0.31 (its code: 80.3)"
+    assert rows["ewc 10", "accuracy over all tasks at the end, %"]["published"] == "70.41 ± 4.20"
+    gaps = [rows[f"presynaptic − {name}", "points"] for name in names if name != "presynaptic"]
+    for name, gap in zip((name for name in names if name != "presynaptic"), gaps, strict=True):
+        assert gap["test"]["p"] == pytest.approx(stats.ttest_ind(final["presynaptic"], final[name]).pvalue)
+    assert gaps[1]["reference"]["mean"] == pytest.approx(82.90 - 77.68)
+    assert gaps[1]["reference"]["sem"] == pytest.approx(math.hypot(0.01, 0.31))
+    assert gaps[3]["setting"] == {"strength": 10.0}
