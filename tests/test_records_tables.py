@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray
 
-from synsim import records
+from synsim import records, tables
 from synsim.training import Session
 from synsim.training.history import History
 
@@ -100,6 +100,38 @@ def test_many_runs_make_one_table(tmp_path):
     (tmp_path / "runs0" / "record.nc").write_bytes(b"x")
     with pytest.raises(records.DamagedRecordError):
         records.collect([tmp_path / "runs0", tmp_path / "runs1"])
+
+
+def with_rows(path, values=(0.5, float("nan")), **config):
+    folder = records.create(path, {"seeds": SEEDS, "decay": 9.0, "method": "x", **config})
+    rows = [
+        tables.row("a", "bits", values, setting={"decay": 0.1, "seed": "no column of ours"}),
+        tables.row("b", "bits", [1.0, 2.0, 3.0]),
+    ]
+    Session(folder).finish(results(), rows)
+
+
+def test_rows_of_many_runs_make_one_table(tmp_path):
+    with_rows(tmp_path / "runs0", rate=0.1)
+    with_rows(tmp_path / "runs1", values=(7.0, 8.0), rate=0.2)
+    table = records.collect(tmp_path / "runs*")
+    assert len(table) == 2 * (2 + 3)  # one for each run, row and seed
+    first = table[(table.rate == 0.1) & (table.method == "a")]
+    assert first.seed.tolist() == SEEDS
+    assert first.decay.tolist() == [0.1, 0.1]  # of the row, not of the config
+    assert set(table["config.decay"]) == {9.0}
+    assert set(table["config.method"]) == {"x"}
+    np.testing.assert_equal(first.value.to_numpy(), [0.5, np.nan])
+    other = table[table.method == "b"]
+    assert other.seed.isna().all()  # three values of two seeds
+    assert other.decay.isna().all()
+    assert set(records.collect(tmp_path / "runs*", of="measurements").metric) >= {"accuracy", "own"}
+    made(tmp_path / "runs2")  # an old run, without values in its rows
+    assert set(records.collect(tmp_path / "runs*").metric) >= {"accuracy", "own"}
+    with pytest.raises(ValueError, match=r"the rows of .*runs2 hold no values"):
+        records.collect(tmp_path / "runs*", of="rows")
+    with pytest.raises(ValueError, match="of must be one of rows, measurements"):
+        records.collect(tmp_path / "runs*", of="row")
 
 
 def test_the_folder_says_what_it_is_and_what_draws_it(tmp_path, monkeypatch):

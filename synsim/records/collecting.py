@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray
 
-from synsim._checks import require, warn
+from synsim._checks import choice, require, warn
 from synsim.records import words
 from synsim.records.description import FREE
 from synsim.records.files import RUN, canonical
@@ -17,43 +17,77 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def collect(runs: str | Path | Sequence[str | Path]) -> "pd.DataFrame":
-    """The measurements of many runs as one tidy table.
+OF = ("rows", "measurements")
+"""What a table of many runs can be of."""
+
+
+def collect(runs: str | Path | Sequence[str | Path], of: str | None = None) -> "pd.DataFrame":
+    """The results of many runs as one tidy table.
 
     Args:
         runs: a pattern such as "runs/*", or folders. Those without a run or without results are left out, with a
             warning that names them.
+        of: "rows": the rows of the result tables, one for each seed, with the columns `method`, `metric`, `seed`,
+            `value` and one for each setting that a row is about. "measurements": `Record.table`. None: rows, if those
+            of every run hold the values of the seeds, as all but old runs do.
 
     Returns:
-        `Record.table` of every run, one below the other, with the columns `run` (its folder), `experiment` and one for
-        each setting of its config; a setting that is called like a column of the table is called `config.<name>`.
+        Of every run, one below the other, with the columns `run` (its folder), `experiment` and one for each setting of
+        its config; a setting that is called like a column of the table is called `config.<name>`. Where a row has
+        another number of values than the run has seeds, `seed` is missing.
 
     Raises:
         FileNotFoundError: if there is no run with results. A damaged one is refused with DamagedRecordError.
+        ValueError: if rows are asked for, and those of a run hold no values.
     """
     import pandas as pd
 
     # No door that looks at the annotations, since pandas is only imported where a table is asked for.
+    if of is not None:
+        choice(of, "of", OF)
     named = [runs] if isinstance(runs, str | Path) else list(runs)
     paths = all(isinstance(each, str | Path) for each in named)
     require(len(named) > 0 and paths, f'runs must be folders, or a pattern such as "runs/*", got {runs!r}.')
     # Not Path.glob, which takes no pattern that begins at the root.
     folders = [Path(path) for each in named for path in sorted(glob.glob(str(each))) or [str(each)]]  # noqa: PTH207
-    tables, left = [], []
+    found, left = [], []
     for folder in dict.fromkeys(folders):
         try:
-            tables.append(_row(open(folder)))
+            found.append(open(folder))
         except FileNotFoundError:
             left.append(str(folder))
-    if not tables:
+    if not found:
         raise FileNotFoundError(f"no run with results in {', '.join(map(str, named))}: no {RUN} or no record in it.")
     if left:
         warn(f"{len(left)} of {len(folders)} folders hold no results and are left out: {', '.join(left[:10])}.")
+    without = [str(record.path) for record in found if not _has_values(record)]
+    if of is None:
+        of = OF[bool(without)]
+    require(of == OF[1] or not without, f"the rows of {', '.join(without[:10])} hold no values of seeds.")
+    tables = [_about(record, _rows(record) if of == OF[0] else record.table()) for record in found]
     return pd.concat(tables, ignore_index=True)
 
 
-def _row(record: Record) -> "pd.DataFrame":
-    found = record.table()
+def _has_values(record: Record) -> bool:
+    return bool(record.summary) and all("values" in row for row in record.summary)
+
+
+def _rows(record: Record) -> "pd.DataFrame":
+    import pandas as pd
+
+    seeds = record.run.get("seeds")
+    rows = []
+    for row in record.summary:
+        values = row["values"]
+        known = seeds if isinstance(seeds, list) and len(seeds) == len(values) else [None] * len(values)
+        about = {"method": row["method"], "metric": row["metric"]}
+        about |= {name: value for name, value in row.get("setting", {}).items() if name not in ROW}
+        rows += [{**about, "seed": seed, "value": value} for seed, value in zip(known, values, strict=True)]
+    table = pd.DataFrame(rows).astype({"value": float})
+    return table[[*(name for name in table if name not in ROW[2:]), *ROW[2:]]]
+
+
+def _about(record: Record, found: "pd.DataFrame") -> "pd.DataFrame":
     about: dict[str, Any] = {"run": str(record.path), "experiment": words.experiment(record.run)}
     for key, value in record.config.items():
         if key not in FREE and key != "seeds":
@@ -64,6 +98,8 @@ def _row(record: Record) -> "pd.DataFrame":
     return found
 
 
+ROW = ("method", "metric", "seed", "value")
+"""Columns of a table of rows, whatever its settings are called."""
 ENDS = ("epoch", "task", "after_task")
 
 

@@ -4,32 +4,34 @@ Whatever ends, be it a worker, a machine or the scheduler, the cells that it had
 go on is in the shared folder, and what is done is there too. The scheduler is told of nothing but cells.
 """
 
-import dataclasses
-import math
 import queue
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from synsim._checks import choice, number, require, whole
 from synsim._doors import typed
-from synsim.sweeps.cell import STOP, TOKEN, Outcome, check_shared, run_cell
+from synsim.sweeps.cell import STOP, TOKEN, Outcome
 from synsim.sweeps.errors import SweepError
 from synsim.sweeps.local import TRIES
-from synsim.sweeps.mixing import Probe, probe
-from synsim.sweeps.plan import WORK, Cell, cell_of
-from synsim.sweeps.versions import strangeness, versions
+from synsim.sweeps.mixing import Probe
+from synsim.sweeps.plan import WORK, Cell
+from synsim.sweeps.remote import call
+from synsim.sweeps.versions import versions
 
 PATIENCE = 60.0
 """Seconds without a sign of life after which a worker counts as lost. A step may hold the interpreter for seconds."""
+SERVING = "synsim.sweeps.serving"
+"""What workers had better import at their start: `dask worker --preload synsim.sweeps.serving`."""
+LOSSES = 5
+"""Times that a connection may break without a cell that has ended in between."""
 MOST = 1000
 """Outcomes that are fetched at a time."""
-LOOK = 1.0
-"""Seconds between looks of a cell at the file that says stop."""
 
 
 class Cluster:
@@ -108,11 +110,21 @@ class Cluster:
 
         out = cells[0].folder.parent
         token = (out / WORK / TOKEN).read_text(encoding="ascii")
+        losses = 0
         while pending and not stop():
-            client = self._connected()
-            self._admit(client, out, token)
+            before = len(pending)
             try:
+                client = self._connected()
+                while not client.nthreads() and not stop():
+                    time.sleep(0.2)
+                self._admit(client, out, token)
                 _round(client, list(pending.values()), token, note, stop)
+            except (OSError, TimeoutError) as error:
+                # The connection broke in between. What was handed over is looked for among what is done.
+                losses = losses + 1 if len(pending) == before else 0
+                self._leave()
+                if losses > LOSSES:
+                    raise SweepError(f"the scheduler is lost again and again: {error}") from error
             except BaseException:
                 # Ended at once here, the cells elsewhere still save what they have.
                 (out / WORK / STOP).touch()
@@ -132,22 +144,29 @@ class Cluster:
         client.wait_for_workers(1)
         addresses = list(client.nthreads())
         asked = [
-            client.submit(measure, cell.message(), seconds, workers=[address], pure=False) for address in addresses
+            client.submit(call, "measure", cell.message(), seconds, workers=[address], pure=False)
+            for address in addresses
         ]
         seen = [Probe(**answer) for answer in client.gather(asked, errors="skip")]
         return max(seen, key=lambda each: (each.step, each.whole), default=Probe(len(cell.seeds)))
 
     def close(self) -> None:
         """Leave the scheduler; end what was started here."""
+        self._leave()
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+    def _leave(self) -> None:
         if self._client is not None:
             with suppress(OSError, TimeoutError):
                 self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
-        self._client = self._cluster = None
+            self._client = None
 
     def _connected(self) -> Any:
         distributed = _distributed()
+        while self._client is not None and self._client.status == "connecting":
+            time.sleep(0.1)  # it tries to find the scheduler again
         if self._client is not None and self._client.status == "running":
             return self._client
         if self._start is not None and self._cluster is None:
@@ -167,18 +186,21 @@ class Cluster:
         return self._client
 
     def _admit(self, client: Any, out: Path, token: str) -> None:
-        from synsim.sweeps.guard import Guard
-
-        client.wait_for_workers(1)
-        ours = versions()
-        there = client.get_versions(packages=list(ours))["workers"]
-        strange = [strangeness(told["packages"] if told else {}, address) for address, told in there.items()]
+        # Asked in a thread of every worker: there an import does not keep it from giving signs of life.
+        addresses = list(client.nthreads())
+        asked = {
+            address: client.submit(call, "check", str(out), token, versions(), workers=[address], pure=False)
+            for address in addresses
+        }
+        while waiting := [address for address, future in asked.items() if not future.done()]:
+            time.sleep(0.1)
+            there = client.nthreads()
+            for address in waiting:
+                if address not in there:
+                    del asked[address]  # lost; nobody else answers for it
+        strange = [future.result() for future in asked.values() if future.status == "finished"]
         if any(strange):
             raise SweepError("\n".join(filter(None, strange)))
-        try:
-            client.register_plugin(Guard(str(out), token), name=f"synsim {token}")
-        except (ValueError, ImportError) as error:
-            raise SweepError(str(error)) from error
 
 
 def _round(
@@ -189,9 +211,10 @@ def _round(
     stop: Callable[[], bool],
 ) -> None:
     # Hands all cells to the scheduler, and returns when each has ended, or the scheduler has.
-    turn, told = time.monotonic_ns(), False
+    turn, stopping = time.monotonic_ns(), False
     keys = [f"{cell.name} {turn}" for cell in cells]
-    futures = client.map(work, [cell.message() for cell in cells], token=token, key=keys, pure=False)
+    told = [cell.message() for cell in cells]
+    futures = client.map(partial(call, "work"), told, token=token, expected=versions(), key=keys, pure=False)
     names = {future.key: cell.name for future, cell in zip(futures, cells, strict=True)}
     ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for future in futures:
@@ -210,8 +233,8 @@ def _round(
                 note(Outcome(name, "error", f"{type(error).__name__}: {error}"), final=True)
         if any(future.status == "cancelled" for future in batch):
             return
-        if not told and stop():
-            told = True
+        if not stopping and stop():
+            stopping = True
             (cells[0].folder.parent / WORK / STOP).touch()
 
 
@@ -224,66 +247,12 @@ def _batch(ended: "queue.SimpleQueue[Any]") -> list[Any]:
     return batch
 
 
-def work(message: dict[str, Any], token: str) -> dict[str, Any]:
-    """What a worker does for a cell.
-
-    Args:
-        message: the cell.
-        token: of the folder of the sweep.
-
-    Returns:
-        Its outcome.
-    """
-    cell = cell_of(message)
-    out = cell.folder.parent
-    stop = Stopped(out / WORK / STOP)
-    try:
-        check_shared(out, token)
-    except ValueError as error:
-        return dataclasses.asdict(Outcome(cell.name, "refused", str(error)))
-    return dataclasses.asdict(Outcome(cell.name, "stopped") if stop() else run_cell(cell, stop))
-
-
-def measure(message: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What a worker does to measure how fast it is.
-
-    Args:
-        message: a cell.
-        seconds: how long.
-
-    Returns:
-        What it has seen.
-    """
-    return dataclasses.asdict(probe(cell_of(message), seconds, lambda: False))
-
-
-class Stopped:
-    """Whether a file says that the sweep is to stop.
-
-    Args:
-        path: the file; it is looked for once in a while, since its disk may be far away.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._last, self._there = path, -math.inf, False
-
-    def __call__(self) -> bool:
-        """Look, if it is time to.
-
-        Returns:
-            Whether the file was there at the last look.
-        """
-        now = time.monotonic()
-        if now - self._last >= LOOK:
-            self._last, self._there = now, self._path.exists()
-        return self._there
-
-
 def _started(kind: str, jobs: int | None, memory: str | None, patience: float) -> Any:
     import dask
 
     distributed = _distributed()
-    dask.config.set({"distributed.scheduler.worker-ttl": f"{patience} s"})
+    # What takes seconds to import is imported before a worker has to give signs of life.
+    dask.config.set({"distributed.scheduler.worker-ttl": f"{patience} s", "distributed.worker.preload": [SERVING]})
     if kind == "local":
         return distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
     try:

@@ -120,6 +120,7 @@ class _Worker:
     def send(self, message: Any) -> None:
         """Start the process, if there is none, and tell it something."""
         if self._process is None or self._process.poll() is not None:
+            self.close()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "synsim.sweeps.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",

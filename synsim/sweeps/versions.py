@@ -1,5 +1,6 @@
 """Workers of another version are refused: what they make would not be what the others make."""
 
+import platform
 from collections.abc import Mapping
 
 import torch
@@ -13,23 +14,23 @@ def versions() -> dict[str, str]:
     Returns:
         Package -> its version.
     """
-    return {"synsim": synsim.__version__, "torch": torch.__version__}
+    # Plain text: torch has a class of its own for it, whose import would hold a scheduler up.
+    return {"synsim": synsim.__version__, "torch": str(torch.__version__)}
 
 
-def strangeness(there: Mapping[str, object], where: str) -> str:
-    """What is strange about a worker.
+def strangeness(here: Mapping[str, str], expected: Mapping[str, str]) -> str:
+    """What is strange about this worker.
 
     Args:
-        there: package -> its version.
-        where: the worker.
+        here: package -> its version.
+        expected: package -> version of whoever asks.
 
     Returns:
         A sentence; empty if nothing is.
     """
-    ours = versions()
     # Builds of one version, for CPUs and for GPUs, differ after the plus.
-    other = [name for name in ours if str(there.get(name)).split("+")[0] != ours[name].split("+")[0]]
+    other = [name for name in expected if here[name].split("+")[0] != expected[name].split("+")[0]]
     if not other:
         return ""
-    parts = [f"{name} {there.get(name) or 'is missing'} (here: {ours[name]})" for name in other]
-    return f"the worker at {where} is refused: {', '.join(parts)}. Install the same versions there."
+    parts = [f"{name} {here[name]} (where the sweep was started: {expected[name]})" for name in other]
+    return f"a worker on {platform.node()} is refused: {', '.join(parts)}. Install the same versions there."

@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import xarray
 
-from synsim import streams, tables
+from synsim import tables
 from synsim.experiment import Experiment, RunConfig, option
 
 
@@ -32,8 +33,8 @@ def measure(config, session):
     saved = store.load()
     place = torch.zeros(len(config.seeds), dtype=torch.float64, device="cpu") if saved is None else saved[0]["place"]
     for step in range(0 if saved is None else saved[1]["step"], config.steps):
-        draws = streams.uniform(streams.keys("walk", config.seeds, f"{step}"), sum(config.widths)).double()
-        place = place + config.rate * draws.sum(1)
+        draws = [np.random.default_rng((seed, step)).random(config.widths).sum() for seed in config.seeds]
+        place = place + config.rate * torch.tensor(draws, device="cpu")
         time.sleep(config.pause)
         store.save({"place": place}, {"step": step + 1})
     return xarray.Dataset({"place": ("replica", place.numpy())}, {"seed": ("replica", list(config.seeds))})
