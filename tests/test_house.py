@@ -232,7 +232,7 @@ def test_one_place_says_for_which_types_there_are_fused_kernels():
 
 
 # What reads records, and neither trains nor measures.
-READING = {"figures", "outcomes", "papers", "plots", "records", "report", "statistics", "tables"}
+READING = {"figures", "outcomes", "papers", "plots", "records", "report", "statistics", "sweeps", "tables"}
 
 
 def test_the_library_knows_no_experiment_and_analysis_does_not_train():

@@ -60,12 +60,14 @@ def collect(runs: str | Path | Sequence[str | Path], of: str | None = None) -> "
         raise FileNotFoundError(f"no run with results in {', '.join(map(str, named))}: no {RUN} or no record in it.")
     if left:
         warn(f"{len(left)} of {len(folders)} folders hold no results and are left out: {', '.join(left[:10])}.")
+    makes = _rows if _of_rows(found, of) else Record.table
+    return pd.concat([_about(record, makes(record)) for record in found], ignore_index=True)
+
+
+def _of_rows(found: Sequence[Record], of: str | None) -> bool:
     without = [str(record.path) for record in found if not _has_values(record)]
-    if of is None:
-        of = OF[bool(without)]
-    require(of == OF[1] or not without, f"the rows of {', '.join(without[:10])} hold no values of seeds.")
-    tables = [_about(record, _rows(record) if of == OF[0] else record.table()) for record in found]
-    return pd.concat(tables, ignore_index=True)
+    require(of != OF[0] or not without, f"the rows of {', '.join(without[:10])} hold no values of seeds.")
+    return of == OF[0] or (of is None and not without)
 
 
 def _has_values(record: Record) -> bool:

@@ -13,7 +13,7 @@ killed or interrupted, a sweep goes on when it is run again.
 from synsim.sweeps.cluster import Cluster
 from synsim.sweeps.errors import SweepError
 from synsim.sweeps.local import Local
-from synsim.sweeps.results import folders, table
+from synsim.sweeps.results import folders, settings, table
 from synsim.sweeps.running import Swept, run
 
-__all__ = ["Cluster", "Local", "SweepError", "Swept", "folders", "run", "table"]
+__all__ = ["Cluster", "Local", "SweepError", "Swept", "folders", "run", "settings", "table"]

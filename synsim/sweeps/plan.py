@@ -174,16 +174,18 @@ def _counting(config: Mapping[str, Any]) -> str:
     return canonical({key: value for key, value in config.items() if key not in FREE})
 
 
-def note(out: Path, told: Mapping[str, Any], names: Sequence[str]) -> None:
+def note(out: Path, told: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]) -> None:
     """Write down what the sweep is, in its folder.
 
     Args:
         out: the folder.
-        told: experiment, grid, seeds, seeds per cell and options.
-        names: of the cells.
+        told: experiment, seeds, seeds per cell and options.
+        settings: name of a cell -> its setting.
     """
+    # As pairs, which keep their order.
+    cells = [{"name": name, "setting": list(setting.items())} for name, setting in settings.items()]
     with replacing(out / SWEEP) as temporary:
-        temporary.write_text(canonical({"format": FORMAT, **told, "cells": names}, indent=1) + "\n", encoding="ascii")
+        temporary.write_text(canonical({"format": FORMAT, **told, "cells": cells}, indent=1) + "\n", encoding="ascii")
 
 
 def noted(out: Path) -> dict[str, Any] | None:

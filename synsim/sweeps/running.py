@@ -205,16 +205,12 @@ def _todo(
             f"{out} holds another sweep: its {', '.join(changed)} is {there.get((changed or ['seeds'])[0])!r}. Give "
             "the same, or another --out. Values and axes of the grid may be added.",
         )
-    names = list(dict.fromkeys([*(there or {}).get("cells", ()), *(cell.name for cell in listed)]))
+    settings = {one["name"]: dict(one["setting"]) for one in (there or {}).get("cells", ())}
+    settings |= {cell.name: dict(cell.setting) for cell in listed}
     for cell in listed:
         is_done(cell)  # refuses a run with another config before anything is begun
-    axes = {name: [_plain(value) for value in values] for name, values in grid.items()}
-    note(out, {**told, "grid": axes}, names)
+    note(out, told, settings)
     return listed
-
-
-def _plain(value: object) -> object:
-    return plain(value, "a value of the grid")
 
 
 def _execute(listed: Sequence[Cell], runner: Any, folder: Path, quiet: bool) -> Swept:

@@ -699,6 +699,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     },
     "sweeps.local.Local": {"jobs": optional(whole(2, 1, 1024))},
     "sweeps.results.folders": {"folder": Kind(things.swept)},
+    "sweeps.results.settings": {"folder": Kind(things.swept)},
     "sweeps.results.table": {"folder": Kind(things.swept)},
     "sweeps.running.run": {
         "experiment": Kind(constant(str(TINY)), spoils=(lambda v: f"{v}x", lambda v: "no.such:EXPERIMENT")),

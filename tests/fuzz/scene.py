@@ -175,7 +175,7 @@ def finished(scene: Scene) -> Path:
 
 def swept(scene: Scene) -> Path:
     run = finished(scene)
-    plan.note(run.parent, {"experiment": "fuzz"}, [run.name])
+    plan.note(run.parent, {"experiment": "fuzz"}, {run.name: {}})
     return run.parent
 
 

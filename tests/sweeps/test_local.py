@@ -51,6 +51,24 @@ def left(folder):
     return sorted(path.name for path in (folder / plan.WORK).iterdir() if path.is_dir())
 
 
+class Here:
+    """Runs cells in this process."""
+
+    jobs = 1
+
+    def execute(self, cells, done, stop):
+        for each in cells:
+            done(cell.run_cell(each, stop))
+            if stop():
+                break
+
+    def probe(self, each, seconds):
+        raise AssertionError("nothing is to be measured")
+
+    def close(self):
+        pass
+
+
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     return serial(GRID, tmp_path_factory.mktemp("serial"))
@@ -218,21 +236,6 @@ def test_a_full_disk_ends_the_sweep_in_words(tmp_path, monkeypatch):
     (first, *_) = plan.cells(source.find(tiny.__file__), GRID, SEEDS, tmp_path, options={}, seeds_per_cell=len(SEEDS))
     outcome = cell.run_cell(first, lambda: False)
     assert (outcome.status, "No space left on device" in outcome.message) == ("refused", True)
-
-    class Here:
-        jobs = 1
-
-        def execute(self, cells, done, stop):
-            for each in cells:
-                done(cell.run_cell(each, stop))
-                if stop():
-                    break
-
-        def probe(self, each, seconds):
-            raise AssertionError
-
-        def close(self):
-            pass
 
     with pytest.raises(sweeps.SweepError, match=r"rate=0\.5: OSError: .*No space left"):
         running.run(tiny.EXPERIMENT, GRID, Here(), seeds=SEEDS, out=tmp_path, seeds_per_cell=2, quiet=True)

@@ -104,7 +104,7 @@ def test_a_cell_with_another_config_and_another_sweep_are_refused(tmp_path):
     with pytest.raises(records.RunMismatchError, match=r"rate: 0\.7 in the run, 0.5 now"):
         sweeps.run(tiny.EXPERIMENT, {"rate": [0.5]}, seeds_per_cell=2, out=tmp_path, quiet=True)
     assert (tmp_path / "rate=0.5" / "run.json").read_bytes() == before
-    plan.note(tmp_path, {"experiment": "tiny", "seeds": [1, 2], "seeds_per_cell": 2, "options": {}}, [])
+    plan.note(tmp_path, {"experiment": "tiny", "seeds": [1, 2], "seeds_per_cell": 2, "options": {}}, {})
     with pytest.raises(ValueError, match="holds another sweep: its seeds"):
         sweeps.run(tiny.EXPERIMENT, {"rate": [2.0]}, seeds=(1, 2, 3), seeds_per_cell=2, out=tmp_path, quiet=True)
     with pytest.raises(ValueError, match="no options typo"):
