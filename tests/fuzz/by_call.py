@@ -716,7 +716,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "seeds": optional(Kind(constant(("1:3",)), spoils=(lambda v: ("3:1",), lambda v: (1, 1), lambda v: ()))),
         "out": PATH,
         "options": optional(Kind(constant({"steps": 1}), spoils=(lambda v: {"step": 1},))),
-        "seeds_per_cell": choice("auto"),
+        "seeds_per_cell": either(choice("auto"), whole(2, 1, 2**70)),
         "quiet": flag(True),
     },
     "training.guard.Guard.finish": {"data": SHOWN, "y": LABELS},
