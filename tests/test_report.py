@@ -170,7 +170,9 @@ LEVEL = {"presynaptic": 0.829, "none": 0.80, "joint": 0.9855, "ewc": 0.90, "bgd"
 def maker(base):
     """Makes run folders in a folder."""
 
-    def made(name, dataset, script="lifelong", status="finished", reduced="", **config):
+    row = {"method": "a|b", "metric": "m", "mean": 0.5, "sem": None, "n": 1, "published": None}
+
+    def made(name, dataset, script="lifelong", status="finished", reduced="", rows=(row,), **config):
         out = base / "runs" / name
         argv = [str(ROOT / "experiments" / f"{script}.py"), "--data-dir", "/secret/data", "--quiet", "--out", str(out)]
         given = {"data": "mnist", "seeds": dataset.seed.values.ravel().tolist(), "threads": 1, "device": "cpu"}
@@ -178,7 +180,7 @@ def maker(base):
             patch.setattr(sys, "argv", [*argv, f"--source=/secret/{name}"])
             folder = records.create(out, given | config)
         folder.save_record(dataset)
-        folder.save_summary([{"method": "a|b", "metric": "m", "mean": 0.5, "sem": None, "n": 1, "published": None}])
+        folder.save_summary(rows)
         if status is not None:
             folder.finish(status, reduced=reduced)
         return out

@@ -8,7 +8,9 @@ import pytest
 import test_report
 from scipy import stats
 
-from synsim import report
+from synsim import report, statistics, tables
+from synsim.report import words
+from synsim.report.studies import rows as rows_of
 
 METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 
@@ -73,7 +75,8 @@ def test_table_figure_and_page_tell_one_corrected_p(runs, tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(str(test_report.ROOT / "experiments"))
     lifelong = importlib.import_module("lifelong")
     rows = lifelong.EXPERIMENT.rows(lifelong.Config(methods=METHODS, data="digits"), dataset)
-    table = {row["method"].removeprefix("presynaptic − "): row["test"]["p_holm"] for row in rows if row.get("test")}
+    tested = [row for row in rows if row.get("test") and row["metric"] == "points"]
+    table = {row["method"].removeprefix("presynaptic − "): row["test"]["p_holm"] for row in tested}
     monkeypatch.syspath_prepend(str(test_report.ROOT))
     importlib.import_module("analysis.lifelong").draw(dataset, tmp_path)
     figure = json.loads((tmp_path / "lifelong.json").read_text(encoding="utf-8"))["p_holm"]
@@ -83,3 +86,16 @@ def test_table_figure_and_page_tell_one_corrected_p(runs, tmp_path, monkeypatch)
         said = [line.test for line in report.assess(item, runs).lines if line.label.startswith("accuracy: ")]
         wanted = [f"Holm {table[name]:.1g}".replace("-", "−") for name in METHODS[1:]]
         assert all(text in line for text, line in zip(wanted, said, strict=True))
+
+
+def test_the_rows_of_a_study_have_their_tests_in_a_column(tmp_path):
+    dataset = test_report.lifelong(["a"], np.random.default_rng(1), {"a": 0.5})
+    values = {"a": np.array([1.0, 2.0, 4.0]), "b": np.array([5.0, 7.0, 6.0])}
+    tested = statistics.family("a against b", {"": (values["a"], values["b"])})[""]
+    rows = [tables.row("a", "bits", values["a"]), tables.row("a − b", "bits", values["a"] - values["b"], test=tested)]
+    for name, given in {"new": rows, "old": rows[:1]}.items():
+        test_report.maker(tmp_path)(name, dataset, script="sites", rows=given)
+    found = {run.name: rows_of(run) for run in report.collect([tmp_path / "runs"])[0]}
+    assert found["new"].head[-1] == "test"
+    assert [cells[-1] for cells in found["new"].rows] == ["–", words.test(tested)]
+    assert "test" not in found["old"].head

@@ -77,8 +77,13 @@ def rows(run: Run) -> Table:
     Returns:
         Its rows, with what it says was published.
     """
-    body = tuple(
-        (one["method"], one["metric"], words.mean(one["mean"], one["sem"]), str(one["n"])) for one in run.record.summary
-    )
     name = f"{run.name} ({run.config.get('data')})"
-    return Table(f"Rows of the run {name}", ("what", "metric", "ours, mean ± s.e.", "n"), body)
+    head: tuple[str, ...] = ("what", "metric", "ours, mean ± s.e.", "n")
+    body: list[tuple[str, ...]] = [
+        (one["method"], one["metric"], words.mean(one["mean"], one["sem"]), str(one["n"])) for one in run.record.summary
+    ]
+    told = [one.get("test") for one in run.record.summary]
+    if any(told):  # runs of old have their tests in the names of metrics
+        head = (*head, "test")
+        body = [(*cells, words.told(test)) for cells, test in zip(body, told, strict=True)]
+    return Table(f"Rows of the run {name}", head, tuple(body))

@@ -1,6 +1,8 @@
 """Numbers as words of a page."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from synsim import statistics
 from synsim.papers import Published
@@ -54,9 +56,20 @@ def test(found: statistics.Test) -> str:
     Returns:
         One line.
     """
-    if math.isnan(found.p):
+    return told({"t": found.t, "p": found.p, "p_holm": found.p_holm, "g": found.hedges_g})
+
+
+def told(test: Mapping[str, Any] | None) -> str:
+    """The same for a test as a row of a table has it.
+
+    Args:
+        test: t, p, p_holm and g; None if the row has no test.
+
+    Returns:
+        One line.
+    """
+    t, p, holm, g = (math.nan if test is None or test[key] is None else test[key] for key in ("t", "p", "p_holm", "g"))
+    if math.isnan(p):
         return NOTHING
-    corrected = found.p_holm
-    text = f"t = {found.t:.2f}, p = {found.p:.1g}, Holm {corrected:.1g}{statistics.stars(corrected)}, g = "
-    size = f"{found.hedges_g:.1f}" if math.isfinite(found.hedges_g) else NOTHING
-    return (text + size).replace("-", "−")
+    size = f"{g:.1f}" if math.isfinite(g) else NOTHING
+    return f"t = {t:.2f}, p = {p:.1g}, Holm {holm:.1g}{statistics.stars(holm)}, g = {size}".replace("-", "−")
