@@ -8,6 +8,7 @@ gained between −2 and +1.5 points: a small effect, and a selected one.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import energy
 import lifelong
@@ -17,7 +18,6 @@ from common import prefixed
 
 from synsim import outcomes, tables
 from synsim.experiment import Experiment, RunConfig, option
-from synsim.outcomes.costs import part
 from synsim.training import Session
 
 # The figures are those of the analysis scripts, which lie beside this folder.
@@ -58,17 +58,26 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def separate(dataset: xarray.Dataset) -> tuple[xarray.Dataset, xarray.Dataset]:
     """What each part measured, under its own names."""
-    costs, memories = (part(dataset, lead) or xarray.Dataset() for lead in ("energy", "lifelong"))
+    costs, memories = (outcomes.part(dataset, lead) or xarray.Dataset() for lead in ("energy", "lifelong"))
     return costs, memories
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
-    """The rows of both parts."""
+    """The rows of both parts; what is tested comes with the settings that make the difference what it is."""
     (first, second), (costs, memories) = parts(config), separate(dataset)
-    return [
-        *[{**row, "method": f"energy: {row['method']}"} for row in energy.rows(first, costs)],
-        *[{**row, "method": f"split digits: {row['method']}"} for row in lifelong.rows(second, memories)],
-    ]
+    energies: dict[str, Any] = {
+        "epochs": first.epochs,
+        "batch": first.batch,
+        "decays": " and ".join(map(str, first.decays)),
+    }
+    accuracies: dict[str, Any] = {"epochs": second.epochs, "batch": second.batch, "rate": second.lr}
+    told = [("energy", energies, row) for row in energy.rows(first, costs)]
+    told += [("split digits", accuracies, row) for row in lifelong.rows(second, memories)]
+    made = []
+    for part, settings, row in told:
+        setting = {**row.get("setting", {}), **(settings if "test" in row else {})}
+        made.append({**row, "method": f"{part}: {row['method']}", "setting": setting})
+    return made
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
@@ -84,10 +93,13 @@ def order(config: Config, costs: xarray.Dataset) -> str:
     """Which settings make the order of the models."""
     bits = (costs.information / costs.energy).isel(task=0, drop=True).mean("seed").max("decay").transpose("epoch", ...)
     ranks = [[str(one) for one in bits.model[np.argsort(-epoch.values)].values] for epoch in bits]
-    settings = f"{config.epochs} epochs, batches of {BATCH}, weight decays {' and '.join(map(str, DECAYS))}"
     other = [place for place, rank in enumerate(ranks, start=1) if rank != ranks[-1]]
-    text = f"energy: {' > '.join(ranks[-1])} in bits per energy is the order at these settings: {settings}"
-    return f"{text}. After {other[-1]} epochs it was {' > '.join(ranks[other[-1] - 1])}." if other else f"{text}."
+    decays = " and ".join(map(str, DECAYS))
+    text = (
+        f"energy: {' > '.join(ranks[-1])} in bits per energy is the order at these settings: {config.epochs} epochs, "
+        f"batches of {BATCH}, weight decays {decays}."
+    )
+    return f"{text} After {other[-1]} epochs it was {' > '.join(ranks[other[-1] - 1])}." if other else text
 
 
 def gain(memories: xarray.Dataset) -> str:

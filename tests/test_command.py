@@ -174,7 +174,8 @@ def test_demo_in_short(script, tmp_path):
     names = [name.removeprefix("energy: ") for name in sorted(bits, key=bits.get, reverse=True)]
     assert " > ".join(names) in order
     assert "2 epochs, batches of 20, weight decays 0.02 and 0.05" in order
-    (gap,) = (row for row in rows if row["method"] == "split digits: presynaptic − none" and "test" in row)
+    gap = next(row for row in rows if row["method"] == "split digits: presynaptic − none" and row["metric"] == "points")
+    assert gap["setting"]["rate"] == 0.002
     sure = "is significant" if gap["test"]["p_holm"] < 0.05 else "is not significant"
     assert f"presynaptic − none, {gap['mean']:.1f} points, {sure} here (p = {gap['test']['p_holm']:.2g})" in done.stdout
     for name in ("energy", "lifelong"):
