@@ -123,7 +123,8 @@ def samples_of(keys, rng):
 
 
 KEYS = {
-    "lifelong": [(lead, name) for lead in ("final", "first") for name in (*MODELS, "bgd", "ewc", "mas", "ewc 100")],
+    "lifelong": [(lead, name) for lead in ("final", "first") for name in (*MODELS, "bgd", "ewc", "mas", "ewc 100")]
+    + [("frozen_share", number, "presynaptic") for number in ("1", "2", "10")],
     "spiking_lifelong": [("final", name) for name in ("presynaptic", "none", "ewc")],
     "ablation": [("final", name) for name in ("full", "no freezing", "neither", "ghost (code)", "ghost (expected)")],
     "energy": [(lead, name) for lead in ("best", "cost") for name in ("plastic", "deterministic", "fixed")]
@@ -140,10 +141,20 @@ KEYS = {
     "importances": [("difference", "a − b"), ("fall", "a − b"), ("difference", "none"), ("final", "a")],
 }
 COUNTS = {
-    "lifelong": [4, 3, 1], "spiking_lifelong": [2], "ablation": [5], "energy": [2, 1, 2], "importance_of_release": [2],
-    "lesions": [2, 2, 2], "neurons": [1, 1], "perceptron": [1, 1], "sites": [6], "spiking_energy": [3], "bounds": [4],
-    "search": [2], "importances": [2],
-}  # fmt: skip
+    "lifelong": [4, 3, 1, 1],
+    "spiking_lifelong": [2],
+    "ablation": [5],
+    "energy": [2, 1, 2],
+    "importance_of_release": [2],
+    "lesions": [2, 2, 2],
+    "neurons": [1, 1],
+    "perceptron": [1, 1],
+    "sites": [6],
+    "spiking_energy": [3],
+    "bounds": [4],
+    "search": [2],
+    "importances": [2],
+}
 
 
 @pytest.mark.parametrize("name", sorted(outcomes.FAMILIES))

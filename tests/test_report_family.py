@@ -8,9 +8,10 @@ import pytest
 import test_report
 from scipy import stats
 
-from synsim import report, statistics, tables
+from synsim import outcomes, report, statistics, tables
 from synsim.report import words
 from synsim.report.studies import rows as rows_of
+from synsim.report.testing import keys_of, pairs_of
 
 METHODS = ("presynaptic", "none", "bgd", "ewc", "joint")
 
@@ -86,6 +87,17 @@ def test_table_figure_and_page_tell_one_corrected_p(runs, tmp_path, monkeypatch)
         said = [line.test for line in report.assess(item, runs).lines if line.label.startswith("accuracy: ")]
         wanted = [f"Holm {table[name]:.1g}".replace("-", "−") for name in METHODS[1:]]
         assert all(text in line for text, line in zip(wanted, said, strict=True))
+
+
+@pytest.mark.parametrize("name", sorted({item.experiment for item in test_report.CHAPTER} - {"", "continuous"}))
+def test_whatever_is_compared_on_the_page_is_declared(name):
+    items = [item for item in test_report.CHAPTER if item.experiment == name]
+    keys = {key for item in items for claim in item.claims for key in keys_of(claim)}
+    rng = np.random.default_rng(3)
+    samples = {key: outcomes.Sample(rng.normal(size=3)) for key in sorted(keys)}
+    tests = outcomes.tests(name, samples)
+    missing = [pair for item in items for pair in pairs_of(item).values() if pair not in tests]
+    assert not missing  # a claim without a declared test would be told without one
 
 
 def test_the_rows_of_a_study_have_their_tests_in_a_column(tmp_path):

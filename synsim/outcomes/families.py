@@ -130,6 +130,8 @@ FAMILIES: Mapping[str, tuple[Family, ...]] = {
         Family("accuracy over all tasks: presynaptic consolidation against further methods", _others),
         Family("accuracy on the first task: presynaptic consolidation against none",
                among((("first", "presynaptic"), ("first", "none")))),
+        Family("share of frozen synapses: after ten tasks against after one",
+               among((("frozen_share", "10", "presynaptic"), ("frozen_share", "1", "presynaptic")))),
     ),
     "spiking_lifelong": (Family("accuracy over all tasks: presynaptic consolidation against each other method",
                                 against("final", "presynaptic")),),

@@ -9,11 +9,12 @@ import numpy as np
 
 from synsim import outcomes, statistics
 from synsim._doors import check_fields, typed
-from synsim.outcomes import Key, Pair, Sample
+from synsim.outcomes import Key, Sample
 from synsim.report import verdict, words
 from synsim.report.blocks import Table
 from synsim.report.claims import Apart, Claim, Difference, Grid, Item, Limit, Order, Shown, Value
 from synsim.report.runs import Run
+from synsim.report.testing import Found, keys_of, tests_of
 from synsim.statistics import Test
 
 NOTHING = "–"
@@ -97,9 +98,6 @@ class Finding:
         return ", ".join(f"{count} × {name}" for name, count in counts.items())
 
 
-Found = dict[Key, tuple[Sample, Run]]
-
-
 @typed
 def assess(item: Item, runs: Sequence[Run], page: Sequence[Item] = ()) -> Finding:
     """Hold the claims of an item against runs. Of several runs with the same measurement the first counts.
@@ -115,10 +113,9 @@ def assess(item: Item, runs: Sequence[Run], page: Sequence[Item] = ()) -> Findin
         What became of every claim.
     """
     found, unread = _gather(item, runs)
-    alike = [one for one in page if _sees(one) == _sees(item)]
-    tests = _tests(item, found, alike)
+    tests = tests_of(item, found, page)
     lines = tuple(_line(claim, found, item, tests.get(index)) for index, claim in enumerate(item.claims))
-    keys = {key for claim in item.claims for key in _keys(claim)}
+    keys = {key for claim in item.claims for key in keys_of(claim)}
     keys |= {key for grid in item.grids for key in _cells(grid, found)}
     sources: dict[Run, tuple[Key, ...]] = {}
     for key in (key for key in found if key in keys):
@@ -163,55 +160,8 @@ def _fits(run: Run, config: Mapping[str, object]) -> bool:
     return all(name not in run.config or run.config[name] == value for name, value in config.items())
 
 
-def _keys(claim: Claim) -> tuple[Key, ...]:
-    match claim:
-        case Order():
-            return claim.larger, claim.smaller
-        case Difference() | Apart():
-            return claim.first, claim.second
-        case _:
-            return (claim.key,)
-
-
-def _sees(item: Item) -> tuple[object, ...]:
-    # Items that see the same runs.
-    return item.experiment, item.data, item.config, item.prefer
-
-
-def _tests(item: Item, found: Found, page: Sequence[Item]) -> dict[int, Test]:
-    # The tests of all orders and differences of a table, as their experiment declares them; of one that declares none,
-    # those of the same measurement on the page.
-    samples = {key: sample for key, (sample, _) in found.items()}
-    if item.experiment in outcomes.FAMILIES:
-        tests = outcomes.tests(item.experiment, samples)
-    else:
-        tests = outcomes.Tests(_undeclared([pair for one in (item, *page) for pair in _pairs(one).values()], found))
-    return {index: tests[pair] for index, pair in _pairs(item).items() if pair in tests}
-
-
-def _pairs(item: Item) -> dict[int, Pair]:
-    found = {index: _keys(claim) for index, claim in enumerate(item.claims)}
-    return {index: (keys[0], keys[1]) for index, keys in found.items() if len(keys) == 2}
-
-
-def _undeclared(pairs: Sequence[Pair], found: Found) -> dict[Pair, Test]:
-    families: dict[str, dict[Pair, tuple[outcomes.Array, outcomes.Array]]] = {}
-    for pair in pairs:
-        family = families.setdefault(pair[0][0], {})
-        # A pair that two claims are about is one test.
-        if all(key in found for key in pair) and (pair[1], pair[0]) not in family:
-            family[pair] = found[pair[0]][0].values, found[pair[1]][0].values
-    made = {pair: test for name, family in families.items() for pair, test in statistics.family(name, family).items()}
-    for first, second in made:
-        run, other = found[first][1], found[second][1]
-        if run is other:
-            told = outcomes.as_made(run.record.summary, found[first][0].values, found[second][0].values)
-            made[first, second] = told or made[first, second]
-    return made
-
-
 def _line(claim: Claim, found: Found, item: Item, test: Test | None) -> Line:
-    keys = _keys(claim)
+    keys = keys_of(claim)
     published = _published(claim)
     if any(key not in found for key in keys):
         return Line(claim.label, published)
