@@ -23,6 +23,8 @@ Values = ArrayLike | Tensor | Sequence[Tensor]
 
 LARGEST = 1e150
 """Size above which a square is no number any more."""
+ROUNDING = 1e-14
+"""Differences of pairs that vary by no more than this share of the values are those of rounding."""
 MANY = 2**31
 """Replicas up to which the effect size is exact to four digits and better."""
 
@@ -372,7 +374,8 @@ def _compare_pairs(a: Array, b: Array, level: float) -> Comparison:
     if n < 2:
         raise ValueError(f"a test needs two pairs of replicas, got {n}. Run more seeds.")
     df, difference, count = float(n - 1), float(mean), (int(n), int(n))
-    if sd == 0:
+    both = np.isfinite(a) & np.isfinite(b)
+    if sd <= ROUNDING * max(np.abs(a[both]).max(), np.abs(b[both]).max()):
         return _untested(df, difference, count)
     t = difference / float(sem)
     g = _correction(df) * difference / float(sd)

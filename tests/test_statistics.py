@@ -408,3 +408,11 @@ def test_hedges_correction_of_many_replicas_is_that_of_fifty_digits(n: int) -> N
         half = mpmath.mpf(2 * n - 2) / 2
         exact = mpmath.exp(mpmath.loggamma(half) - mpmath.loggamma(half - mpmath.mpf(1) / 2)) / mpmath.sqrt(half)
     assert found.hedges_g == pytest.approx(float(exact), rel=1e-12)
+
+
+def test_differences_of_rounding_are_no_differences():
+    a = np.array([71.3, 64.9, 80.1])
+    made = statistics.compare(a, a + np.array([0, 0, 1.4e-14]), paired=True)
+    assert math.isnan(made.t)
+    assert math.isnan(made.p)
+    assert statistics.compare(a, a + np.array([0, 0, 1e-9]), paired=True).t == pytest.approx(-1, rel=1e-3)
