@@ -27,7 +27,6 @@ METHODS = ("presynaptic", "none", "ewc")
 # Those of the published rate networks do not fit gradients that pass through spikes: see docs/searches.md.
 CONSTANTS: dict[str, Any] = {"p_up": 0.02, "p_down": 0.003, "g_lim": 0.0004, "p_min": 0.25, "p_freeze": 0.91}
 EWC_IMAGES = 500
-DIFFERENCE = "accuracy over all tasks at the end, points"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +146,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         if dataset.sizes["after_task"] > 1:
             metrics["forgetting, points"] = forgetting.forgetting(outcomes.accuracies(found).values)
         made += [tables.row(method, metric, values, setting=setting) for metric, values in metrics.items()]
-    samples, line = outcomes.of("spiking_lifelong", dataset), Line(("one", "other"), "{one} − {other}", DIFFERENCE)
+    samples, line = outcomes.of("spiking_lifelong", dataset), Line(("one", "other"), "{one} − {other}", "points")
     return made + differences(samples, outcomes.tests("spiking_lifelong", samples), {"final": line})
 
 
