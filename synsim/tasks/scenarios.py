@@ -56,7 +56,7 @@ class Task:
 
     @property
     def inputs(self) -> int:
-        """Width of the input that a network for the task needs: pixels of a flat image, or inputs of spike trains."""
+        """Width of an example as it is batched, its last axis: the pixels of a flat image."""
         return int(self.train[0:1].shape[-1])
 
     @property
