@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import xarray
 from common import ScenarioConfig, combine, consolidated, load, scenario
+from lines import FINAL
 from torch import nn
 
 import synsim
@@ -97,10 +98,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy of every variant, and the differences; the sign of t is theirs (the paper has the larger mean first)."""
     final = outcomes.final(dataset)
-    made = [
-        tables.row(name, "accuracy over all tasks at the end, %", final.sel(model=name).values)
-        for name in config.variants
-    ]
+    made = [tables.row(name, FINAL, final.sel(model=name).values) for name in config.variants]
     published = {("ghost (code)", FIRST): GHOST[config.scenario]} if config.data == "mnist" else {}
     for (_, one), (_, other), gap, test in outcomes.differences("ablation", dataset):
         made.append(tables.row(f"{one} − {other}", "points", gap, published.get((one, other)), test=test))

@@ -7,11 +7,13 @@ Objectives: accuracy over all tasks of a split data set, and bits per energy.
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import search as random_search
 import xarray
 from common import NetworkConfig, Presets, load, mean_p, nested, probes, share_above, single
+from lines import BITS, OVER_ALL
 
 import synsim
 from synsim import outcomes, streams, tables, tasks
@@ -20,9 +22,11 @@ from synsim.papers.schug2021 import DECAY, ENERGY_RATES, IMPORTANT, P_INITIAL, R
 from synsim.training import Session
 
 RULES = ("soft", "hard")
-UNITS = {"lifelong": "accuracy over all tasks, %", "energy": "10⁻³ bits per energy"}
+UNITS = {"lifelong": OVER_ALL, "energy": BITS}
 PARTS = tuple(UNITS)
 CONSTANTS = ("published", "own")
+# Axes and coordinates that mean the same in both parts.
+SHARED = {"rule", "constants", "replica", "seed", "trial"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,17 +119,11 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     """Both rules in all parts; what is of one part is called so."""
     parts = []
     for part in config.parts:
-        found = nested(lambda rule, part=part: compared(config, part, rule, session), rule=RULES)
+        found = nested(partial(compared, config, part, session=session), rule=RULES)
         constants = {name: [trial[name] for trial in drawn(config, part)] for name in published(part)}
         found = found.assign(drawn=(("constant", "trial"), list(constants.values())))
         found = found.assign_coords(constant=list(constants), seed=("replica", list(config.seeds))).drop_vars("replica")
-        own = {str(name) for name in [*found.variables, *found.dims]} - {
-            "rule",
-            "constants",
-            "replica",
-            "seed",
-            "trial",
-        }
+        own = {str(name) for name in [*found.variables, *found.dims]} - SHARED
         parts.append(found.rename({name: f"{part}_{name}" for name in own}))
     return xarray.merge(parts, compat="no_conflicts", join="outer")
 

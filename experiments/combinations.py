@@ -21,6 +21,7 @@ import torch
 import xarray
 from common import MEASURED, importance_of, load, nested
 from importance_common import ChosenConfig
+from lines import OVER_ALL
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -226,7 +227,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     for kind in config.kinds:
         of_kind = dataset.sel(kind=kind)
         none = {"kind": kind, "importance": None}
-        made.append(tables.row(f"{kind}, none", "accuracy over all tasks, %", of_kind.none_final.values, setting=none))
+        made.append(tables.row(f"{kind}, none", OVER_ALL, of_kind.none_final.values, setting=none))
         for name, how in itertools.product(config.importances, config.consolidations):
             if left_out(kind, name, how):
                 continue
@@ -234,7 +235,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
             argument, grid = GRIDS[how]
             setting = {"kind": kind, "importance": name, "consolidation": how, argument: grid[int(one.chosen)]}
             values = {
-                "accuracy over all tasks, %": one.final,
+                OVER_ALL: one.final,
                 "forgets more than without protection, points": one.forgotten - one.none_forgotten,
                 "learns more than without protection, points": one.learned - one.none_learned,
             }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import lifelong
 import xarray
 from common import PermutedConfig, combine, consolidated, load
+from lines import FINAL, FIRST
 
 from synsim import outcomes, tables, tasks
 from synsim.experiment import Experiment, option
@@ -71,8 +72,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     for name in config.methods:
         published = CONTINUOUS.get((config.data, name))
         made += [
-            tables.row(name, "accuracy over all tasks at the end, %", final.sel(model=name).values, published),
-            tables.row(name, "accuracy on the first task at the end, %", first.sel(model=name).values),
+            tables.row(name, FINAL, final.sel(model=name).values, published),
+            tables.row(name, FIRST, first.sel(model=name).values),
         ]
     return made
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import xarray
 from common import NetworkConfig, flat_p, histograms, nested, prefixed, probes, single
-from lines import Line, differences, told
+from lines import BITS, Line, differences, told
 from torch import Tensor, nn
 
 import synsim
@@ -142,8 +142,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         "fixed release": Line(("p",), "fixed release {p}", "10⁻³ bits per energy, best rate {rate}"),
         "start mean p": Line(("start",), start, "mean release probability at the end"),
         "start share": Line(("start",), start, "synapses with p ≥ 0.9 at the end, %"),
-        "start bits": Line(("start",), start, "10⁻³ bits per energy"),
-        "robust": Line(("steps",), "{steps}", "10⁻³ bits per energy"),
+        "start bits": Line(("start",), start, BITS),
+        "robust": Line(("steps",), "{steps}", BITS),
     }
     both = ("one", "other")
     compared = {

@@ -14,6 +14,7 @@ import torch
 import xarray
 from common import importance_of, load, nested
 from importance_common import best, placed, total
+from lines import OVER_ALL
 from torch import Tensor, nn
 
 import synsim
@@ -137,7 +138,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     made = []
     for name in config.variants:
         accuracy = best(outcomes.final(dataset).sel(model=name).dropna("strength", how="all"))
-        metric = "accuracy over all tasks, %" if name == "none" else "accuracy at the best λ, %"
+        metric = OVER_ALL if name == "none" else "accuracy at the best λ, %"
         setting = {"λ": float(accuracy.strength)}
         made.append(tables.row(name, metric, accuracy.values, ACCURACY[name], setting=setting))
     for name in config.variants:

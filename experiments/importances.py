@@ -15,6 +15,7 @@ import torch
 import xarray
 from common import combine, importance_of
 from importance_common import ChosenConfig, begin, permuted
+from lines import OVER_ALL
 
 from synsim import Sweep, consolidation, outcomes, tables
 from synsim.experiment import Experiment, Presets, option
@@ -157,7 +158,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         (strength, fresh), (exponent, edge) = setting_of(config, name), chosen(config, name, dataset)
         setting = {"c": strength * 10.0**exponent, "edge": edge, "re-initialised": fresh}
         accuracy = samples["final", name].values
-        made.append(tables.row(name, "accuracy over all tasks, %", accuracy, ACCURACY.get(name), setting=setting))
+        made.append(tables.row(name, OVER_ALL, accuracy, ACCURACY.get(name), setting=setting))
     for key, difference in samples.items():
         if key[0] in POINTS and key != NOTHING:
             test = tests.get((key, NOTHING))

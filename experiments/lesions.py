@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import xarray
 from common import flat_p, study
-from lines import Line, differences, told
+from lines import BITS, Line, differences, told
 from torch import Tensor, nn
 from trained import TrainedConfig, trained
 
@@ -111,7 +111,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         **{lead: Line(order, "{order}", f"accuracy {place}, %") for lead, place in places.items()},
         "accuracy": Line(variant, "{variant}", "accuracy, %"),
         "energy": Line(variant, "{variant}", "synaptic energy Σ|w̄|, strength"),
-        "bits": Line(variant, "{variant}", "10⁻³ bits per energy"),
+        "bits": Line(variant, "{variant}", BITS),
     }
     against_chance = {lead: Line(both, "{order} − {other}", f"points {place}") for lead, place in places.items()}
     claims: dict[outcomes.Pair, str] = {((lead, "p"), (lead, "random")): CLAIM for lead in places}

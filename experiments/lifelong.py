@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import xarray
 from common import MEASURED, ScenarioConfig, by_setting, consolidated, importance_of, load, models, scenario
+from lines import FINAL, FIRST
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -189,16 +190,13 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         known = published.get(name)
         if known is not None and name in code:
             known = replace(known, text=f"{known} (its code: {code[name]})")
-        for number, (metric, values) in enumerate(kept(dataset, label).items()):
-            made.append(tables.row(label, metric, values, known if number == 0 else None, setting=setting))
+        for metric, values in kept(dataset, label).items():
+            made.append(tables.row(label, metric, values, known if metric == FINAL else None, setting=setting))
     for (measured, _), (_, label), gap, test in outcomes.differences("lifelong", dataset):
         name, setting = tried[label]
-        metric, printed = "on the first task, points", None
-        if measured == "final":
-            metric, printed = (
-                "points",
-                rebuilt(published["presynaptic"], published[name]) if name in published else None,
-            )
+        metric = {"final": "points", "first": "on the first task, points"}[measured]
+        known = published.get(name) if measured == "final" else None
+        printed = None if known is None else rebuilt(published["presynaptic"], known)
         made.append(tables.row(f"presynaptic − {label}", metric, gap, printed, setting=setting, test=test))
     return made
 
@@ -206,8 +204,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
 def kept(dataset: xarray.Dataset, label: str) -> dict[str, np.ndarray]:
     """What a method keeps, learns and forgets, by what it is called in the table, [replica]."""
     found = {
-        "accuracy over all tasks at the end, %": outcomes.final(dataset).sel(model=label).values,
-        "accuracy on the first task at the end, %": outcomes.first(dataset).sel(model=label).values,
+        FINAL: outcomes.final(dataset).sel(model=label).values,
+        FIRST: outcomes.first(dataset).sel(model=label).values,
     }
     steps = dataset.test_task.values
     if label == "joint" or len(steps) < 2:

@@ -6,6 +6,11 @@ from typing import Any, NamedTuple
 from synsim import tables
 from synsim.outcomes import Key, Pair, Sample, Samples, Tests
 
+# Metrics that several tables have.
+FINAL, FIRST = "accuracy over all tasks at the end, %", "accuracy on the first task at the end, %"
+OVER_ALL = "accuracy over all tasks, %"
+BITS = "10⁻³ bits per energy"
+
 
 class Line(NamedTuple):
     """How samples are told: what their names are names of, and method and metric, with these in braces.

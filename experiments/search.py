@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import xarray
 from common import PermutedConfig, Presets, load, nested, probes
+from lines import BITS, FINAL
 from torch import Tensor, nn
 
 import synsim
@@ -33,7 +34,7 @@ PUBLISHED: dict[str, dict[str, float]] = {
 FIXED = {name: schug2021.CONSTANTS[name] for name in ("g_lim", "p_min")}
 RATES = {**schug2021.RATES, "single": schug2021.ENERGY_RATES["plastic"]}
 RANGES = {"p_up": SEARCH_STEPS, "p_down": SEARCH_STEPS, "p_freeze": SEARCH_FREEZE}
-METRICS = {"lifelong": "accuracy over all tasks at the end, %", "energy": "10⁻³ bits per energy"}
+METRICS = {"lifelong": FINAL, "energy": BITS}
 EPOCHS = {("quick", "lifelong"): 1, ("quick", "energy"): 2, ("paper", "lifelong"): 10, ("paper", "energy"): 50}
 # To which the paper carries the constants found on Permuted MNIST.
 BOTH = ("mnist", "fashion-mnist")

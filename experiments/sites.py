@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import xarray
 from common import NetworkConfig, end, nested, probes, single
+from lines import BITS
 from torch import nn
 
 import synsim
@@ -87,7 +88,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         name, net = label(one), good.sel(one)
         test = tests.between("bits", *(tuple(map(str, setting.values())) for setting in (one, one | first)))
         made += [
-            tables.row(name, "10⁻³ bits per energy", bits.sel(one).values, setting=one, test=test),
+            tables.row(name, BITS, bits.sel(one).values, setting=one, test=test),
             tables.row(name, "accuracy, one pass, %", 100 * net.accuracy.values, setting=one),
             tables.row(name, "mean release probability", net.mean_p.values, setting=one),
         ]

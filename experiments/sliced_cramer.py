@@ -16,6 +16,7 @@ import torch.nn.functional as F
 import xarray
 from common import importance_of, load, nested
 from importance_common import best, placed
+from lines import OVER_ALL
 from torch import Tensor, nn
 
 import synsim
@@ -157,7 +158,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The best strength of every method, and no protection."""
     made = []
     for part in config.parts:
-        metric = f"{part}: {'accuracy over all tasks, %' if part == 'permuted' else 'ℓ1 error per pixel, 10⁻³'}"
+        metric = f"{part}: {OVER_ALL if part == 'permuted' else 'ℓ1 error per pixel, 10⁻³'}"
         each = curves(dataset, part)
         made.append(tables.row("none", metric, each.isel(model=0).sel(strength=0.0).values))
         for name in PARTS[part]:

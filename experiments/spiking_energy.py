@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import xarray
 from common import Presets, combine, load, probes, with_measured
-from lines import Line, differences
+from lines import BITS, Line, differences
 from spiking_common import NETWORK, SpikingConfig, entrance, sliced
 from torch import Tensor, nn
 
@@ -39,7 +39,6 @@ SCOPES = ("batch", "sample", "event")
 RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
 TERMS = ("spikes", "release", "reversal")
 GIGA = 1e-9
-BITS = "10⁻³ bits per energy"
 
 
 @dataclass(frozen=True, kw_only=True)

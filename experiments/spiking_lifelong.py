@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray
 from common import Presets, combine, importance_of, load, probes, share_above
-from lines import Line, differences
+from lines import FINAL, FIRST, Line, differences
 from spiking_common import NETWORK, SpikingConfig, entrance, shortened
 
 import synsim
@@ -139,8 +139,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         setting = chosen(config, method, dataset[f"selection_{method}"].values)
         shown = ", ".join(f"{name} {value:g}" for name, value in setting.items())
         metrics: dict[str, Any] = {
-            f"accuracy over all tasks at the end, %; {shown}": outcomes.final(found),
-            "accuracy on the first task at the end, %": outcomes.first(found),
+            f"{FINAL}; {shown}": outcomes.final(found),
+            FIRST: outcomes.first(found),
             "accuracy on each task when learned, %": outcomes.learned(found).mean("test_task", skipna=False),
         }
         if dataset.sizes["after_task"] > 1:
