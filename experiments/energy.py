@@ -151,7 +151,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         "cost": Line(both, "{one} − {other}", "synaptic energy Σ|w̄| at decay {decay}, difference"),
         "robust": Line(both, "{one} − {other}", "10⁻³ bits per energy, difference"),
     }
-    return [*told(samples, lines), *differences(samples, outcomes.tests("energy", samples), compared)]
+    return [*told(samples, lines), *differences("energy", dataset, compared)]
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__)

@@ -158,8 +158,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     }
     published: dict[outcomes.Key, str] = {("share", "high"): "few"}
     published |= {(f"{name} of a layer", "all", "high"): "larger" for name in compared}
-    tests = outcomes.tests("importance_of_release", samples)
-    return told(samples, lines, published) + differences(samples, tests, compared)
+    return told(samples, lines, published) + differences("importance_of_release", dataset, compared)
 
 
 def notes(config: Config, dataset: xarray.Dataset) -> list[str]:

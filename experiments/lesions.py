@@ -115,7 +115,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     }
     against_chance = {lead: Line(both, "{order} − {other}", f"points {place}") for lead, place in places.items()}
     claims: dict[outcomes.Pair, str] = {((lead, "p"), (lead, "random")): CLAIM for lead in places}
-    compared = differences(samples, outcomes.tests("lesions", samples), against_chance, claims)
+    compared = differences("lesions", dataset, against_chance, claims)
     label = f"s: {samples['seconds', 'study'].note} × {config.samples} passes over {dataset.attrs['images']} images"
     return [*told(samples, lines), *compared, tables.row("lesion study", label, samples["seconds", "study"].values)]
 

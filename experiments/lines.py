@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from synsim import tables
-from synsim.outcomes import Key, Pair, Sample, Samples, Tests
+import xarray
+
+from synsim import outcomes, tables
+from synsim.outcomes import Key, Pair, Sample, Samples
 
 # Metrics that several tables have.
 FINAL, FIRST = "accuracy over all tasks at the end, %", "accuracy on the first task at the end, %"
@@ -55,17 +57,20 @@ def told(samples: Samples, lines: Mapping[str, Line], published: Mapping[Key, An
 
 
 def differences(
-    samples: Samples, tests: Tests, lines: Mapping[str, Line], published: Mapping[Pair, Any] | None = None
+    experiment: str, dataset: xarray.Dataset, lines: Mapping[str, Line], published: Mapping[Pair, Any] | None = None
 ) -> list[tables.Row]:
-    """A row for every test whose first name has a line, over the differences of its samples."""
-    made, given = [], published or {}
-    for (first, second), test in tests.items():
+    """A row for every pair that an experiment tests and whose first name has a line; a line is for the names of both.
+
+    With one seed there is a difference, and no test.
+    """
+    samples, made, given = outcomes.of(experiment, dataset), [], published or {}
+    for first, second, values, test in outcomes.differences(experiment, dataset):
         line, one, other = lines.get(first[0]), samples[first], samples[second]
         if line is None:
             continue
         # What each was chosen for is told only where a line asks for it, and both were chosen alike.
         alike = one.note == other.note and f"{{{one.note.partition(' ')[0]}}}" in line.metric
-        difference = Sample(one.values - other.values, one.note if alike else "")
         labels, claim = [*first[1:], *second[1:]], given.get((first, second))
+        difference = Sample(values, one.note if alike else "")
         made.append(line.row(labels, difference, published=claim, test=test))
     return made

@@ -95,8 +95,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     compared = {
         lead: Line(both, "{side}: {one} − {other}", f"{lead} important neurons, points") for lead in ("highly", "lowly")
     }
-    tests = outcomes.tests("neurons", samples)
-    return told(samples, lines, published) + differences(samples, tests, compared)
+    return told(samples, lines, published) + differences("neurons", dataset, compared)
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)

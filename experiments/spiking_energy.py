@@ -253,8 +253,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     for name in names:
         decay = outcomes.best(shown["accuracy, %"].sel(model=name), "decay")
         made.append(row(name, f"best accuracy, %, decay {decay:g}", shown["accuracy, %"], decay))
-    samples, line = outcomes.of("spiking_energy", dataset), Line(("one", "other"), "{one} − {other}", BITS)
-    return made + differences(samples, outcomes.tests("spiking_energy", samples), {"best": line})
+    line = Line(("one", "other"), "{one} − {other}", BITS)
+    return made + differences("spiking_energy", dataset, {"best": line})
 
 
 def row(name: str, metric: str, values: xarray.DataArray, decay: float) -> tables.Row:

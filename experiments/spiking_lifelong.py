@@ -146,8 +146,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         if dataset.sizes["after_task"] > 1:
             metrics["forgetting, points"] = forgetting.forgetting(outcomes.accuracies(found).values)
         made += [tables.row(method, metric, values, setting=setting) for metric, values in metrics.items()]
-    samples, line = outcomes.of("spiking_lifelong", dataset), Line(("one", "other"), "{one} − {other}", "points")
-    return made + differences(samples, outcomes.tests("spiking_lifelong", samples), {"final": line})
+    line = Line(("one", "other"), "{one} − {other}", "points")
+    return made + differences("spiking_lifelong", dataset, {"final": line})
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:

@@ -4,8 +4,10 @@ import importlib
 
 import numpy as np
 import pytest
+import xarray
+from scipy import stats
 
-from synsim import outcomes, statistics, tables
+from synsim import outcomes, tables
 from synsim.outcomes import Sample
 
 pytestmark = pytest.mark.usefixtures("scripts")
@@ -13,8 +15,6 @@ SAMPLES = {
     ("best", "plastic"): Sample(np.array([3.0, 3.2, 3.1]), "decay 0.02"),
     ("best", "fixed"): Sample(np.array([1.0, 1.3, np.nan]), "decay 0.05"),
     ("share", "high"): Sample(np.array([5.0, 6.0, 7.0])),
-    ("cost", "plastic"): Sample(np.array([1.0, 2.0, 3.0]), "decay 0.02"),
-    ("cost", "fixed"): Sample(np.array([4.0, 5.0, 7.0]), "decay 0.02"),
 }
 
 
@@ -47,24 +47,41 @@ def test_samples_are_told_by_their_lines(lines):
     assert "setting" not in tables.text(told).splitlines()[0]  # every one is told by a name
 
 
-def test_differences_have_the_test_of_their_samples(lines):
-    pairs = {(lead, name): (SAMPLES[lead, "plastic"].values, SAMPLES[lead, "fixed"].values)
-             for lead, name in (("best", "a"), ("cost", "b"))}  # fmt: skip
-    made = statistics.family("models", pairs)
-    tests = outcomes.Tests({(("best", "plastic"), ("best", "fixed")): made["best", "a"],
-                            (("cost", "plastic"), ("cost", "fixed")): made["cost", "b"]})  # fmt: skip
+PAIRS = {
+    ("best", "plastic"): Sample(np.array([3.0, 3.2, 3.1]), "decay 0.02"),
+    ("best", "deterministic"): Sample(np.array([1.0, 1.3, np.nan]), "decay 0.05"),
+    ("cost", "fixed"): Sample(np.array([1.0, 2.0, 3.0]), "decay 0.02"),
+    ("cost", "deterministic"): Sample(np.array([4.0, 5.0, 7.0]), "decay 0.02"),
+}
+
+
+def differences(lines, monkeypatch, samples):
+    monkeypatch.setitem(outcomes.READERS, "energy", lambda dataset: samples)
     line = lines.Line(("one", "other"), "{one} − {other}", "difference")
-    best, cost = lines.differences(
-        SAMPLES, tests, {"best": line, "cost": line._replace(metric="difference at decay {decay}")}
+    told = {"best": line, "cost": line._replace(metric="difference at decay {decay}"), "robust": line}
+    return lines.differences(
+        "energy", xarray.Dataset(), told, {(("cost", "fixed"), ("cost", "deterministic")): "above 0"}
     )
-    assert (best["method"], best["n"], cost["n"]) == ("plastic − fixed", 2, 3)
+
+
+def test_differences_have_the_test_of_their_samples(lines, monkeypatch):
+    best, cost = differences(lines, monkeypatch, PAIRS)
+    assert (best["method"], best["n"], best["published"]) == ("plastic − deterministic", 2, None)
+    assert (cost["method"], cost["n"], cost["published"]) == ("fixed − deterministic", 3, "above 0")
     np.testing.assert_allclose(cost["values"], [-3.0, -3.0, -4.0])
-    assert best["test"]["p_holm"] == made["best", "a"].p_holm
-    assert cost["test"]["family"] == "models"
-    assert cost["setting"] == {"one": "plastic", "other": "fixed", "decay": 0.02}
+    wanted = stats.ttest_ind(*(PAIRS["cost", name].values for name in ("fixed", "deterministic")))
+    assert (cost["test"]["t"], cost["test"]["p"]) == pytest.approx((wanted.statistic, wanted.pvalue))
     assert cost["metric"] == "difference at decay 0.02"
-    assert "decay" not in best["setting"]
-    assert lines.differences(SAMPLES, tests, {"share": line}) == []
+    assert cost["setting"] == {"one": "fixed", "other": "deterministic", "decay": 0.02}
+    assert "decay" not in best["setting"]  # they were chosen apart
+
+
+def test_one_seed_has_a_difference_and_no_test(lines, monkeypatch):
+    alone = {key: Sample(one.values[:1], one.note) for key, one in PAIRS.items()}
+    best, cost = differences(lines, monkeypatch, alone)
+    assert (best["mean"], cost["mean"]) == (2.0, -3.0)
+    assert "test" not in best
+    assert "test" not in cost
 
 
 def test_a_line_has_a_name_for_every_label(lines):
