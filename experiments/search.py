@@ -56,7 +56,7 @@ class Config(PermutedConfig):
     search_seed: int = option(0, "seed of the constants drawn", neutral=True)
     trial_seed: int = option(1, "seed of every trial; it is not reported", neutral=True)
     transfer: tuple[str, ...] = option(
-        (), "data sets to which they are carried (default: that of --data; preset paper: both MNISTs)", neutral=True
+        (), "data sets to which the best are carried (default: that of --data; preset paper: both MNISTs)", neutral=True
     )
 
     def __post_init__(self) -> None:
