@@ -375,7 +375,10 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "plots.letter": {"name": WORD},
     "plots.panels": {"rows": whole(2, 1, 20)},
     "plots.save": {"data": optional(Kind(lambda s: {"a": [1]}, lambda v: isinstance(v, dict)))},
-    "records.collecting.collect": {"runs": Kind(lambda s: [things.finished(s)])},
+    "records.collecting.collect": {
+        "runs": Kind(lambda s: [things.finished(s)]),
+        "of": optional(choice("rows", "measurements")),
+    },
     "records.dataset.sha256": {"dataset": Kind(things.dataset)},
     "records.folder.RunFolder.finish": {"status": choice("finished", "interrupted"), "extra": NOTHING},
     "records.folder.RunFolder.save_record": {"data": Kind(things.dataset)},
