@@ -99,7 +99,7 @@ def order(config: Config, costs: xarray.Dataset) -> str:
         f"energy: {' > '.join(ranks[-1])} in bits per energy is the order at these settings: {config.epochs} epochs, "
         f"batches of {BATCH}, weight decays {decays}."
     )
-    return f"{text} After {other[-1]} epochs it was {' > '.join(ranks[other[-1] - 1])}." if other else text
+    return f"{text} After epoch {other[-1]} it was {' > '.join(ranks[other[-1] - 1])}." if other else text
 
 
 def gain(memories: xarray.Dataset) -> str:
