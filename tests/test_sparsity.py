@@ -320,6 +320,7 @@ def test_figures_of_importance_of_release(tmp_path):
     dataset = xarray.Dataset(
         {
             "p_histogram": (("when", "replica", "bin"), rng.dirichlet(np.ones(50), (2, 3))),
+            "share": (("layer", "replica"), rng.uniform(0.05, 0.1, (2, 3))),
             "energy_mean": (("group", "layer", "replica"), energy),
             "fisher_mean": (("group", "layer", "replica"), rng.uniform(1, 2, (2, 2, 3))),
             "r": (("replica", "importance", "layer", "kind"), r),
