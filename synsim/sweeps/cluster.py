@@ -30,6 +30,8 @@ SERVING = "synsim.sweeps.serving"
 """What workers had better import at their start: `dask worker --preload synsim.sweeps.serving`."""
 LOSSES = 5
 """Times that a connection may break without a cell that has ended in between."""
+HANDED, TURNS = 1000, 20
+"""Cells that a scheduler is handed at a time, at least, and per worker: what each costs grows with their number."""
 MOST = 1000
 """Outcomes that are fetched at a time."""
 
@@ -118,7 +120,8 @@ class Cluster:
                 while not client.nthreads() and not stop():
                     time.sleep(0.2)
                 self._admit(client, out, token)
-                _round(client, list(pending.values()), token, note, stop)
+                handed = max(HANDED, TURNS * len(client.nthreads()))
+                _round(client, list(pending.values())[:handed], token, note, stop)
             except (OSError, TimeoutError) as error:
                 # The connection broke in between. What was handed over is looked for among what is done.
                 losses = losses + 1 if len(pending) == before else 0
