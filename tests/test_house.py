@@ -413,3 +413,9 @@ def test_spiking_can_be_imported_where_brian2_knows_no_numpy_2_4():
     old, new = ([need for need in declared(python) if need.name == "numpy"] for python in ("3.11", "3.12"))
     assert not all(need.specifier.contains("2.4.0") for need in old)
     assert all(need.specifier.contains("2.4.0") for need in new)
+
+
+def test_files_of_tests_have_names_of_their_own():
+    # pytest imports them by their names alone, whatever folder they lie in.
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

@@ -1,5 +1,6 @@
 """Folders made by somebody who means harm: each is refused in one sentence, and a report goes on without it."""
 
+import importlib
 import io
 import json
 import os
@@ -318,7 +319,11 @@ def test_a_report_draws_nothing_outside_of_its_folder(folder: Path, tmp_path: Pa
     assert drawn[0].resolve().parent == (tmp_path / "out").resolve()
 
 
-def test_one_bad_folder_costs_one_line_of_a_report(folder: Path, tmp_path: Path) -> None:
+def test_one_bad_folder_costs_one_line_of_a_report(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    chapter = importlib.import_module("analysis.chapter").CHAPTER
     for name in FORGED:
         bad = shutil.copytree(folder, tmp_path / f"bad {name}")
         run = json.loads((bad / "run.json").read_bytes())
@@ -333,8 +338,8 @@ def test_one_bad_folder_costs_one_line_of_a_report(folder: Path, tmp_path: Path)
     assert [run.name for run in runs] == ["run"]
     assert len(skipped) == len(FORGED) + 4
     assert all("\n" not in reason for _, reason in skipped)
-    finding = report.assess(report.CHAPTER[-1], runs, report.CHAPTER)
-    assert finding.item is report.CHAPTER[-1]
+    finding = report.assess(chapter[-1], runs, chapter)
+    assert finding.item is chapter[-1]
 
 
 def test_text_of_a_stranger_moves_no_cursor(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import cloudpickle
 import psutil
 import pytest
 import tiny
-from test_local import ROOT, left, serial, swept, wait_for
+from test_processes import ROOT, left, serial, swept, wait_for
 
 from synsim import records, sweeps
 from synsim.sweeps import cell, plan, remote, serving, source

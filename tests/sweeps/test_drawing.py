@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 from matplotlib import pyplot
-from test_local import Here
+from test_processes import Here
 
 from synsim import sweeps
 
