@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from synsim import figures, plots
 
-SCOPES = {"layer": "share of each layer", "network": "share of the whole network"}
+SCOPES = {"layer": "each layer", "network": "the network"}
 
 
 def pruned(ax: Axes, dataset: xarray.Dataset, scope: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def pruned(ax: Axes, dataset: xarray.Dataset, scope: str) -> dict[str, Any]:
         each = good.sel(alpha=alpha).transpose("seed", "keep").values
         plots.curve(ax, 100 * dataset.keep.values, each, f"α = {alpha:g}", number)
         found[f"{alpha:g}"] = each.tolist()
-    ax.set(xscale="log", xlabel=f"weights kept, % ({SCOPES[scope]})", ylabel="test accuracy (%)")
+    ax.set(xscale="log", xlabel=f"kept of {SCOPES[scope]} (%)", ylabel="test accuracy (%)")
     return found
 
 

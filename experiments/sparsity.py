@@ -127,12 +127,12 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     pairs = {
         (alpha, *place): (pruned.sel(alpha=alpha, scope=place[0], keep=place[1]).values, plain.values)
         for place in places
-        if 1 in config.alphas
+        if 1 in config.alphas and place[0] == "layer" and place[1] <= FEW
         for plain in [pruned.sel(alpha=1, scope=place[0], keep=place[1])]
         for alpha in config.alphas
         if alpha != 1
     }
-    tests = statistics.family("accuracy of pruned networks against α = 1", pairs, paired=True)
+    tests = statistics.family("accuracy with few weights kept by layer, against α = 1", pairs, paired=True)
     made = []
     for alpha in config.alphas:
         one, name = dataset.sel(alpha=alpha).where(~dataset.failed.sel(alpha=alpha)), f"α = {alpha:g}"
