@@ -106,3 +106,18 @@ def test_a_published_value_with_so_many_digits():
 def test_what_is_no_published_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_curve_is_what_was_read_where_it_was_read():
+    curve = benzing2022.CURVES["5.1A"]["kfac"]
+    assert curve.at(600).mean == 0.326
+    assert str(benzing2022.CURVES["5.6A"]["kfac"].at(6000)) == "0.00012"
+    with pytest.raises(ValueError, match=r"Fig. 5.1A was read at steps \[600, .*\], got 601"):
+        curve.at(601)
+
+
+def test_curves_are_as_long_as_their_steps_and_name_their_figure():
+    for figures in (benzing2022.CURVES, benzing2022.COSINES):
+        for figure, curves in figures.items():
+            for curve in curves.values():
+                assert (curve.figure, len(curve.values)) == (figure, len(curve.steps))
