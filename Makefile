@@ -7,7 +7,7 @@ PYTHON312 ?= python3.12
 # Whole files per process: their fixtures are trained once.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint slow floors newest bench clean
+.PHONY: demo test lint slow docs floors newest bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python experiments/demo.py --out runs/demo --overwrite
@@ -22,6 +22,11 @@ lint: $(VENV)/dev
 
 slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m slow
+
+# The gallery is executed; a script that fails, or a warning, ends the build.
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 # The tests with the lowest versions that pyproject.toml admits, and with the newest there are: two new environments.
 floors:
@@ -54,5 +59,9 @@ $(VENV)/dev: $(VENV)/demo
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(VENV)/docs: $(VENV)/demo
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-floors $(VENV)-newest runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-floors $(VENV)-newest runs docs/_build docs/api docs/gallery .pytest_cache .mypy_cache .ruff_cache

@@ -60,11 +60,10 @@ def mlp(
 ) -> nn.Sequential:
     """A control network, built as `synsim.mlp` with the same seed is.
 
-    | control | releases with | divides by | learns |
-    |---|---|---|---|
-    | "ghost-expected" | 0.5, fixed | 0.5, so that E[W] = w̄ | a ghost p̃ |
-    | "ghost-code" | 0.5, fixed | p̃, so that E[W] = 0.5 w̄ / p̃, as in the published code | a ghost p̃ |
-    | "unnormalised" | p | 1, so that E[W] = p m | p, and the strengths m in place of w̄ |
+    - "ghost-expected": releases with 0.5, fixed, and divides by it, so that E[W] = w̄; learns a ghost p̃.
+    - "ghost-code": releases with 0.5, fixed, and divides by p̃, so that E[W] = 0.5 w̄ / p̃, as in the published code;
+      learns a ghost p̃.
+    - "unnormalised": releases with p and divides by 1, so that E[W] = p m; learns p, and the strengths m in place of w̄.
 
     Ghosts start at 0.5, as in the published code, and p at 0.25.
 

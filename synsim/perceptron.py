@@ -155,8 +155,8 @@ def presynaptic_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The presynaptic rule, learning rate 1; all of it with the old p and the old state of freezing.
 
-    w̄ ← w̄ + (1 − p) u, and p ← clip(p + (1 − p) Δ, p_min, p_freeze) with Δ = p_up where |u| > g_lim, else −p_down, and
-    Δ = 0 where frozen. Then a synapse with p ≥ p_freeze is frozen for good: its p, not its strength.
+    w̄ ← w̄ + (1 − p) u, and p ← clip(p + (1 − p) Δ, p_min, p_freeze) with Δ = p_up where abs(u) > g_lim, else −p_down,
+    and Δ = 0 where frozen. Then a synapse with p ≥ p_freeze is frozen for good: its p, not its strength.
 
     Args:
         weight: expected strengths w̄ [R, N].

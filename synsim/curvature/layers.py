@@ -59,7 +59,7 @@ class Handler(ABC):
 
         Args:
             layer: of the type.
-            given: inputs of one replica, [B, *example].
+            given: inputs of one replica, `[B, *example]`.
             delta: gradients of its outputs, [B, O, ...].
             memory: bytes that they may take at a time.
 

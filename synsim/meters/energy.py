@@ -42,12 +42,10 @@ def energy(
 ) -> Tensor:
     """Energy per image.
 
-    | kind | meaning | unit | source |
-    |---|---|---|---|
-    | "synaptic" | Σ abs(w̄) over all synapses, biases left out | strength | Schug et al. 2021, Methods |
-    | "activity" | Σ of the outputs of all hidden units, mean over images and passes | rate | ibid., Fig. 4.6b |
-    | "release" | Σ abs(w̄) a, with a the input of each synapse, mean likewise: strength released | strength × rate | |
-    | "atp" | spikes, vesicles and reversal of postsynaptic ion fluxes, mean likewise | ATP | `AtpConstants` |
+    - "synaptic": Σ abs(w̄) over all synapses, biases left out; strength (Schug et al. 2021, Methods).
+    - "activity": Σ of the outputs of all hidden units, mean over images and passes; rate (ibid., Fig. 4.6b).
+    - "release": Σ abs(w̄) a, with a the input of each synapse, mean likewise: strength released; strength × rate.
+    - "atp": spikes, vesicles and reversal of postsynaptic ion fluxes, mean likewise; ATP (`AtpConstants`).
 
     The first is the mean strength transmitted if every presynaptic neuron spikes once: p · abs(m). The others need
     images; "release" and "atp" take the inputs of layers for spike rates and refuse negative ones, so standardised

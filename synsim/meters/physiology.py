@@ -14,18 +14,18 @@ from synsim.meters.transmission import transmission
 class AtpConstants:
     """What the events of an excitatory cortical synapse cost in ATP molecules, and what the network's units mean.
 
-    | constant | ATP | per | source |
-    |---|---|---|---|
-    | spike | 1.2e8 | action potential along the whole axon | 3.8e8 (a), about 30 % of it since (b, c) |
-    | calcium | 1.2e4 | vesicle: extrusion of presynaptic Ca²⁺ | (a) |
-    | recycling | 1.1e4 | vesicle: uptake, conversion and packing of glutamate | (a) |
-    | cycling | 800 | vesicle: exocytosis and endocytosis | (a) |
-    | reversal | 1.4e5 | vesicle of average strength: reversal of postsynaptic ion fluxes | (a) |
+    In ATP, per event and with its source:
 
-    | scale | value | assumption |
-    |---|---|---|
-    | spikes_per_rate | 1 | a rate of 1 (a white pixel, a hidden output of 1) is one spike per image |
-    | quanta_per_strength | 1 | a vesicle of strength m = 1 opens as many channels as the average cortical one |
+    - spike, 1.2e8: action potential along the whole axon; 3.8e8 (a), about 30 % of it since (b, c).
+    - calcium, 1.2e4 a vesicle: extrusion of presynaptic Ca²⁺ (a).
+    - recycling, 1.1e4 a vesicle: uptake, conversion and packing of glutamate (a).
+    - cycling, 800 a vesicle: exocytosis and endocytosis (a).
+    - reversal, 1.4e5 a vesicle of average strength: reversal of postsynaptic ion fluxes (a).
+
+    What a network's units mean:
+
+    - spikes_per_rate, 1: a rate of 1 (a white pixel, a hidden output of 1) is one spike per image.
+    - quanta_per_strength, 1: a vesicle of strength m = 1 opens as many channels as the average cortical one.
 
     The scales are assumptions, not measurements: replace them by your own. With them, ratios between networks of one
     kind are worth two digits, absolute numbers an order of magnitude. Not counted: resting potentials and upkeep,

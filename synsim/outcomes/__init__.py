@@ -1,5 +1,7 @@
 """What a record says, by names: the same samples and the same tests for a table, a figure and a page.
 
+In use::
+
     from synsim import outcomes
 
     outcomes.final(dataset).sel(model="presynaptic")  # accuracy over all tasks at the end, %, one value per seed

@@ -1,5 +1,7 @@
 """What papers say, once: their constants and their published values, one file per paper.
 
+In use::
+
     from synsim.papers import schug2021
 
     schug2021.TABLE_4_1["split", "mnist"]["presynaptic"]  # Published: 82.9, of three runs

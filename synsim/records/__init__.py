@@ -13,6 +13,8 @@ would write to the same folder is refused. Each is checked on opening, so that a
 is refused. The checks are no signature: they don't stop someone who forges the digests too. Nothing is ever pickled, so
 opening a record runs no code from it.
 
+In use::
+
     run = records.create("runs/split", config, resume=True)
     saved = run.load_checkpoint()                       # None in a new run
     run.save_checkpoint({"weight": weight}, {"task": 3})

@@ -25,7 +25,7 @@ def collect(runs: str | Path | Sequence[str | Path], of: str | None = None) -> "
     """The results of many runs as one tidy table.
 
     Args:
-        runs: a pattern such as "runs/*", or folders. Those without a run or without results are left out, with a
+        runs: a pattern such as `runs/*`, or folders. Those without a run or without results are left out, with a
             warning that names them.
         of: "rows": the rows of the result tables, one for each seed, with the columns `method`, `metric`, `seed`,
             `value` and one for each setting that a row is about. "measurements": `Record.table`. None: rows, if those

@@ -1,5 +1,7 @@
 """Run folders beside what was published: claims, verdicts by a stated rule, and the page that says both.
 
+In use::
+
     runs, skipped = report.collect(["runs"])
     found = [report.assess(item, runs, items) for item in items]
     blocks = report.page(found, report.studies(runs, ours), runs, skipped, pictures, study_pictures, "Title", "Words.")

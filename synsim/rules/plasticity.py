@@ -97,7 +97,7 @@ def plastic(
         net: a module with stochastic layers.
         p_up: step up of the release probability; this and the other constants as for `PresynapticSGD`.
         p_down: step down.
-        g_lim: size of the gradient, |g|, from which the release probability grows.
+        g_lim: size of the gradient, abs(g), from which the release probability grows.
         p_min: lower bound of p.
         p_max: upper bound of p.
         p_freeze: release probability from which p is kept for good; None: never.

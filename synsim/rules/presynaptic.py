@@ -48,7 +48,7 @@ class PresynapticSGD(Rule):
         lr: learning rate η. This and every other constant may be a number or one number per replica ([R]).
         p_up: step up of the release probability.
         p_down: step down.
-        g_lim: size of the gradient, |g|, from which the release probability grows.
+        g_lim: size of the gradient, abs(g), from which the release probability grows.
         p_min: lower bound of p.
         p_max: upper bound of p.
         p_freeze: release probability from which p is kept for good; None: never.

@@ -29,8 +29,8 @@ def probability_step(
     """Release probabilities after one step (eq. 4.4, 4.7).
 
     With soft bounds, as the published constants were tuned,
-    p ← clamp(p + (p_max − p) · Δ) with Δ = p_up where |g| ≥ g_lim, else −p_down. With hard bounds, as the equation is
-    printed, p ← clamp(p + Δ) with Δ = p_up where |g| > g_lim, else −p_down. Where p ≥ p_freeze nothing moves.
+    p ← clamp(p + (p_max − p) · Δ) with Δ = p_up where abs(g) ≥ g_lim, else −p_down. With hard bounds, as the equation
+    is printed, p ← clamp(p + Δ) with Δ = p_up where abs(g) > g_lim, else −p_down. Where p ≥ p_freeze nothing moves.
 
     Args:
         p: release probabilities, any shape. Constants are numbers, or tensors that broadcast with p, such as [R, 1, 1]

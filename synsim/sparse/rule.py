@@ -26,7 +26,7 @@ DECAYS = ("phi", "theta")
 
 
 class Powerpropagation(Optimizer):
-    """Powerpropagation of the weights of a network, θ = φ|φ|^(α−1), around any optimiser.
+    """Powerpropagation of the weights of a network, θ = φ·abs(φ)^(α−1), around any optimiser.
 
     With u the move that the optimiser makes on θ, φ = root(θ) becomes (1 − η ρ) φ + u · slope(φ), and θ = power(φ).
     Layers keep θ, so that meters, lesions and importances are what they are without it. Around plain SGD this is SGD on
@@ -42,7 +42,7 @@ class Powerpropagation(Optimizer):
         net: the network: weights of stochastic layers, and of torch's linear and convolutional ones.
         weight_decay: ρ, a number, or one per replica.
         decay: "phi": φ shrinks by 1 − η ρ (the learning rate η is that of the weight's group), the penalty
-            ρ/2 · Σ |θ|^(2/α), which for α = 2 is ρ/2 times the synaptic energy. "theta": ρ θ joins the gradient
+            ρ/2 · Σ abs(θ)^(2/α), which for α = 2 is ρ/2 times the synaptic energy. "theta": ρ θ joins the gradient
             ahead of the optimiser.
 
     Raises:

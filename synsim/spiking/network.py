@@ -50,7 +50,7 @@ class SpikingMLP(nn.Module):
 
     Attributes:
         encoder: images -> spikes.
-        layers: `BernoulliLinear`s called "layers.0", "layers.1", ….
+        layers: layers of synapses, called "layers.0", "layers.1", ….
         neurons: parameters of the hidden populations, and of the last one where it fires.
         output: parameters of the leaky readout, or None where the last population fires.
         dt: time step, ms.

@@ -72,7 +72,7 @@ class Surrogate:
 
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
-    """σ'(x) = 1 / (1 + k |x|)², the derivative of x / (1 + k |x|).
+    """σ'(x) = 1 / (1 + k abs(x))², the derivative of x / (1 + k abs(x)).
 
     Args:
         slope: k, per unit of the membrane.
@@ -93,7 +93,7 @@ class FastSigmoid(Surrogate):
 
     @typed
     def derivative(self, x: Tensor) -> Tensor:
-        """1 / (1 + k |x|)².
+        """1 / (1 + k abs(x))².
 
         Args:
             x: membrane minus threshold.
@@ -105,7 +105,7 @@ class FastSigmoid(Surrogate):
 
     @typed
     def primitive(self, x: Tensor) -> Tensor:
-        """The fast sigmoid x / (1 + k |x|).
+        """The fast sigmoid x / (1 + k abs(x)).
 
         Args:
             x: membrane minus threshold.
@@ -180,7 +180,7 @@ class Arctan(Surrogate):
 
 @dataclass(frozen=True)
 class Triangle(Surrogate):
-    """σ'(x) = γ / d · max(0, 1 − |x| / d).
+    """σ'(x) = γ / d · max(0, 1 − abs(x) / d).
 
     Args:
         gamma: γ, dampens the gradient.
@@ -204,7 +204,7 @@ class Triangle(Surrogate):
 
     @typed
     def derivative(self, x: Tensor) -> Tensor:
-        """γ / d · max(0, 1 − |x| / d).
+        """γ / d · max(0, 1 − abs(x) / d).
 
         Args:
             x: membrane minus threshold.

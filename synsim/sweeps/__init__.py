@@ -1,5 +1,7 @@
 """A grid of settings over the processes of this machine, or over many machines.
 
+In use::
+
     from synsim import sweeps
 
     swept = sweeps.run("experiments/lifelong.py", {"strengths": [0.1, 1, 10], "lr": [0.001, 0.01]}, seeds=["1:20"],

@@ -32,7 +32,7 @@ class StochasticLayer(Addressed):
     probability p; with k sites released it transmits m · k / N. Unreleased synapses have gradient 0.
 
     Attributes:
-        weight: Parameter, expected strengths w̄, [*shape] or [R, *shape].
+        weight: Parameter, expected strengths w̄, `[*shape]` or `[R, *shape]`.
         p: buffer like `weight`, release probabilities in (0, 1].
         bias: Parameter [O] or [R, O], or None.
         sites: release sites N per synapse.
@@ -326,7 +326,7 @@ class StochasticLayer(Addressed):
                 first.
 
         Returns:
-            [examples, R, *shape]; R = 1 without replicas.
+            `[examples, R, *shape]`; R = 1 without replicas.
 
         Raises:
             ValueError: in the event scopes, where no mask holds for a whole example.
@@ -356,7 +356,7 @@ class StochasticLayer(Addressed):
         """Refuse inputs of the wrong rank, width, type or place.
 
         Args:
-            x: [B, *example], or with replicas also [R, B, *example].
+            x: `[B, *example]`, or with replicas also `[R, B, *example]`.
             width: size expected of the first axis of an example.
 
         Raises:

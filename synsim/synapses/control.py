@@ -18,11 +18,9 @@ class ControlLinear(BernoulliLinear):
 
     With r ~ Bernoulli(p) and the stored weight w, a synapse transmits W = r w / d:
 
-    | divide | d | E[W] | gradient of w |
-    |---|---|---|---|
-    | "p" | p | w | r / p · ∂L/∂W, as in every `BernoulliLinear` |
-    | "ghost" | ghost p̃ | p w / p̃ | r / p̃ · ∂L/∂W |
-    | "nothing" | 1 | p w, so w is the strength m | r · ∂L/∂W |
+    - "p": d = p and E[W] = w; the gradient of w is r / p · ∂L/∂W, as in every `BernoulliLinear`.
+    - "ghost": d is the ghost p̃ and E[W] = p w / p̃; the gradient is r / p̃ · ∂L/∂W.
+    - "nothing": d = 1 and E[W] = p w, so that w is the strength m; the gradient is r · ∂L/∂W.
 
     A layer with a ghost keeps its release probabilities: `PresynapticSGD` moves p̃ in their place, and freezes and
     modulates by p̃. Weights start as those of a `BernoulliLinear` of the same seed and name; with "nothing", divided by

@@ -1,5 +1,7 @@
 """The same network in Brian2, an independent simulator (extra `spiking`: pip install synsim[spiking]).
 
+In use::
+
     from synsim.spiking import brian
 
     there = brian.to_brian2(net)                    # Brian2 objects with readable equations; print(there) shows them
