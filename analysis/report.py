@@ -1,8 +1,9 @@
-"""The report: every figure and table of the paper's chapter, what was published and what the runs given say.
+"""The report: every figure and table of the papers' chapters, what was published and what the runs given say.
 
 Makes one HTML page that needs nothing from outside, and the same page as Markdown. Several runs of one experiment are
 put together method by method; a folder of run folders may be given instead of each of them. A damaged or unfinished run
-is named and left out. The same runs make the same page, byte for byte.
+is named and left out, and so is a part of the page for which there is no run. The same runs make the same page, byte
+for byte.
 """
 
 import argparse
@@ -23,11 +24,13 @@ from PIL import Image
 
 from synsim import outcomes, plots, report, statistics
 from synsim.figures import fail, file_name, steady
-from synsim.report import Finding, Picture, Run, Study
+from synsim.report import Finding, Part, Picture, Run, Study
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
+# What the page is made of: packages beside this script, one after the other. Of the first, and of those with runs.
+PARTS = ("chapter", "schwarz2021", "benzing2022")
 # Pixels of a figure seven inches wide, and its colours: a dozen figures have to stay small.
 WIDTH, COLOURS = 1400, 128
 
@@ -176,17 +179,27 @@ def drawn_from(name: str, runs: Sequence[Run]) -> str:
     return f"drawn by analysis/{name}.py from the run{'s' if len(runs) > 1 else ''} {which}."
 
 
+def parts(runs: Sequence[Run]) -> list[Part]:
+    """The parts of the page that some run belongs to, or the first one if none does."""
+    packages = [importlib.import_module(f"analysis.{name}") for name in PARTS]
+    items = tuple(item for package in packages for item in package.ITEMS)
+    given = {run.experiment for run in runs}
+    told = [package for package in packages if given & {one.experiment for one in (*package.ITEMS, *package.STUDIES)}]
+    made = []
+    for package in told or packages[:1]:
+        findings = tuple(report.assess(item, runs, items) for item in package.ITEMS)
+        studies = tuple(report.studies(runs, package.STUDIES))
+        made.append(Part(package.TITLE, package.INTRODUCTION, findings, studies))
+    return made
+
+
 def write(folders: Sequence[Path], out: Path, markdown: Path | None, figures: Path | None) -> list[Path]:
     """Make the page of all runs; the files written."""
     runs, skipped = report.collect(folders)
     for one in skipped:
         print(f"left out: {one.name}: {one.reason}", file=sys.stderr)
-    drawn = Figures(out / "figures")
-    chapter = importlib.import_module("analysis.chapter")
-    findings = [report.assess(item, runs, chapter.CHAPTER) for item in chapter.CHAPTER]
-    studies = report.studies(runs, chapter.STUDIES)
-    words = chapter.TITLE, chapter.INTRODUCTION
-    blocks = report.page(findings, studies, runs, skipped, drawn.of_item, drawn.of_study, *words)
+    drawn, shown = Figures(out / "figures"), parts(runs)
+    blocks = report.page(shown, runs, skipped, drawn.of_item, drawn.of_study)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "report.html"]
     # A stranger's text may hold halves of signs, which UTF-8 has not.
@@ -203,7 +216,7 @@ def write(folders: Sequence[Path], out: Path, markdown: Path | None, figures: Pa
     old = sorted(file.name for file in beside.glob("*.png") if file.stem not in drawn.pngs)
     if old:
         print(f"no longer shown, delete by hand: {', '.join(old)} in {beside}", file=sys.stderr)
-    for finding in findings:
+    for finding in (finding for part in shown for finding in part.findings):
         print(f"{finding.item.name}: {finding.verdict()}")
     return [*files, markdown]
 

@@ -89,7 +89,7 @@ def kitchen(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path / "experiments"))
     monkeypatch.setattr(analysis, "__path__", [*analysis.__path__, str(tmp_path / "analysis")])
     monkeypatch.setattr(chapter, "__path__", [*chapter.__path__, str(tmp_path / "chapter")])
-    monkeypatch.setattr(chapter, "CHAPTER", tuple(chapter.placed("ITEMS")))
+    monkeypatch.setattr(chapter, "ITEMS", analysis.placed("analysis.chapter", "ITEMS"))
     yield tmp_path
     for name in ("cooking", "analysis.cooking", "analysis.chapter.cooking"):
         sys.modules.pop(name, None)
@@ -103,10 +103,10 @@ def test_three_files_bring_a_table_a_figure_and_a_place_on_the_page(kitchen, mon
     rows = json.loads((runs / "one" / "summary.json").read_text(encoding="utf-8"))["rows"]
     told = {row["method"]: row["test"] for row in rows if "test" in row}
 
-    assert [item.name for item in chapter.CHAPTER][-1] == "Fig. 12"
+    assert [item.name for item in chapter.ITEMS][-1] == "Fig. 12"
     found, skipped = report.collect([runs])
     assert not skipped
-    finding = report.assess(chapter.CHAPTER[-1], found, chapter.CHAPTER)
+    finding = report.assess(chapter.ITEMS[-1], found, chapter.ITEMS)
     assert [line.verdict for line in finding.lines][:2] == ["within 2 s.e.", "same order"]
     for line, name in zip(finding.lines[1:], ("sweet − plain", "burnt − plain"), strict=True):
         # The corrected p value is that of the run's own family of three, not of the two on the page.
@@ -124,6 +124,6 @@ def test_three_files_bring_a_table_a_figure_and_a_place_on_the_page(kitchen, mon
 
 def test_two_claims_can_not_have_one_place(kitchen):
     (kitchen / "chapter" / "more.py").write_text('ITEMS = {12.0: "another"}', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"ITEMS of the chapter must have places of their own, got .*12.0, 12.0\]"):
-        chapter.placed("ITEMS")
+    with pytest.raises(ValueError, match=r"ITEMS of analysis.chapter must have places .*12.0, 12.0\]"):
+        analysis.placed("analysis.chapter", "ITEMS")
     sys.modules.pop("analysis.chapter.more", None)

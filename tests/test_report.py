@@ -22,7 +22,7 @@ from synsim.report.page import origins
 
 ROOT = Path(report.__file__).resolve().parent.parent.parent
 sys.path.append(str(ROOT))
-CHAPTER = importlib.import_module("analysis.chapter").CHAPTER
+CHAPTER = importlib.import_module("analysis.chapter").ITEMS
 SEEDS = [2019, 2020, 2021]
 TASKS = ["0 1", "2 3", "4 5"]
 
@@ -677,6 +677,42 @@ def test_the_same_runs_make_the_same_bytes_in_any_order(script, folders, pages, 
     assert (again / "report.html").read_bytes() == (pages[0] / "report.html").read_bytes()
     for file in pages[2][1:-1]:
         assert (text.parent / "docs" / "reproduction" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_part_is_shown_where_there_is_a_run_of_it_and_leaves_the_first_as_it_is(
+    script, folders, pages, make, rng, tmp_path, monkeypatch
+):
+    plain = pages[1].read_text(encoding="utf-8")
+    chapter = plain.partition("## Left out")[0]
+    powers = make("powers", lifelong(["a"], rng, {"a": 0.5}), script="sparsity")
+    folders = [*folders, powers]
+    for given, count in ((folders[:-1], 1), (folders, 2)):
+        made = tmp_path / f"{count}" / "REPRODUCTION.md"
+        script.write(given, tmp_path / f"{count}", made, None)
+        text = made.read_text(encoding="utf-8")
+        assert (text == plain) == (count == 1)
+        assert text.startswith(chapter)
+        assert len(re.findall("^## .*what was published and what we find$", text, re.MULTILINE)) == count - 1
+    assert text.count("## The rule") == text.count("## Left out") == 1
+    assert text.index("what we find\n\nThe paper is Schwarz") < text.index("## Left out")
+    page = Page()
+    page.feed((tmp_path / "2" / "report.html").read_text(encoding="utf-8"))
+    assert len(set(page.ids)) == len(page.ids)
+    assert all(link[1:] in page.ids for link in page.links)
+    assert page.levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(page.levels, page.levels[1:], strict=False))
+    # Alone it is a page of its own.
+    script.write([powers], tmp_path / "3", None, None)
+    assert (tmp_path / "3" / "report.md").read_text(encoding="utf-8").startswith("# Powerpropagation:")
+
+
+def test_places_on_the_page_have_names_of_their_own(script):
+    packages = [importlib.import_module(f"analysis.{name}") for name in script.PARTS]
+    names = [one.name for package in packages for one in (*package.ITEMS, *package.STUDIES)]
+    anchors = [Heading(3, name).anchor() for name in names]
+    assert sorted(set(anchors)) == sorted(anchors)
+    leads = [package.TITLE.partition(":")[0] for package in packages]
+    assert len(set(leads)) == len(leads)
 
 
 def test_a_folder_of_runs_is_searched_and_a_script_that_fails_costs_only_its_figure(

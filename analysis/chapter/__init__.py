@@ -5,11 +5,7 @@ study of ours. A module that lies here is on the page. The values are the paper'
 of its code are from one run of the published code with its own settings.
 """
 
-import importlib
-import pkgutil
-from collections.abc import Sequence
-from typing import Any
-
+from analysis import placed
 from synsim.report import Item, Study
 
 TITLE = "Presynaptic stochasticity: what was published and what we find"
@@ -20,18 +16,7 @@ INTRODUCTION = (
     "seeds. In commands DIR is the folder that holds the data sets."
 )
 
-
-def placed(name: str) -> Sequence[Any]:
-    """What the modules of the chapter hold under a name, in the order of its places."""
-    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
-    each = [pair for module in modules for pair in getattr(module, name, {}).items()]
-    places = [place for place, _ in each]
-    if len(set(places)) < len(places):
-        raise ValueError(f"{name} of the chapter must have places of their own, got {sorted(places)}.")
-    return [one for _, one in sorted(each, key=lambda pair: pair[0])]
-
-
-CHAPTER: tuple[Item, ...] = tuple(placed("ITEMS"))
+ITEMS: tuple[Item, ...] = placed(__name__, "ITEMS")
 """Figures and tables in the order of the paper."""
-STUDIES: tuple[Study, ...] = tuple(placed("STUDIES"))
+STUDIES: tuple[Study, ...] = placed(__name__, "STUDIES")
 """What is ours and not the paper's."""

@@ -4,7 +4,8 @@ In use::
 
     runs, skipped = report.collect(["runs"])
     found = [report.assess(item, runs, items) for item in items]
-    blocks = report.page(found, report.studies(runs, ours), runs, skipped, pictures, study_pictures, "Title", "Words.")
+    part = report.Part("Title", "Words.", tuple(found), tuple(report.studies(runs, ours)))
+    blocks = report.page([part], runs, skipped, pictures, study_pictures)
     text = report.markdown(blocks, link)
 
 Nothing here reads a clock: the same runs make the same page, byte for byte. What is claimed (`Item`) and studied
@@ -17,7 +18,7 @@ from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Ta
 from synsim.report.claims import Apart, Claim, Difference, Grid, Item, Limit, Note, Order, Shown, Value
 from synsim.report.html import html
 from synsim.report.markdown import markdown
-from synsim.report.page import page
+from synsim.report.page import Part, page
 from synsim.report.runs import Run, Skipped, collect, merged
 from synsim.report.studies import Study, studies
 from synsim.report.verdict import RULE, of_limit, of_order, of_pair, of_value
@@ -38,6 +39,7 @@ __all__ = [
     "Note",
     "Order",
     "Paragraph",
+    "Part",
     "Picture",
     "Published",
     "Run",

@@ -1,8 +1,10 @@
 """The page of a report: what was published, what was found, and where every number comes from."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from synsim._doors import typed
+from synsim._checks import require
+from synsim._doors import check_fields, typed
 from synsim.report import verdict
 from synsim.report.assess import Finding
 from synsim.report.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
@@ -15,45 +17,89 @@ Pictures = Callable[[Finding], Picture | str | None]
 StudyPictures = Callable[[Study, Run], Sequence[Picture] | str]
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is said of one paper.
+
+    Attributes:
+        title: its heading; what stands before a colon is its name.
+        introduction: what it is and who made it.
+        findings: of the items.
+        studies: ours, with their runs.
+    """
+
+    title: str
+    introduction: str
+    findings: tuple[Finding, ...]
+    studies: tuple[tuple[Study, list[Run]], ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 @typed
 def page(
-    findings: Sequence[Finding],
-    studies: Sequence[tuple[Study, Sequence[Run]]],
+    parts: Sequence[Part],
     runs: Sequence[Run],
     skipped: Sequence[Skipped],
     picture: Pictures,
     study_pictures: StudyPictures,
-    title: str,
-    introduction: str,
 ) -> list[Block]:
     """All blocks of the page.
 
     Args:
-        findings: of the items.
-        studies: ours, with their runs.
+        parts: one after the other; the page has the title of the first.
         runs: all that were given, to name those that say nothing here.
         skipped: folders that were left out.
         picture: finding -> its figure, why there is none, or None if there is nothing to draw.
         study_pictures: study and run -> its figures, or why there are none.
-        title: of the page.
-        introduction: what it is and who made it.
 
     Returns:
         The page, from the title on.
+
+    Raises:
+        ValueError: if there is no part.
     """
-    blocks: list[Block] = [Heading(1, title), Paragraph(introduction), Heading(2, "The rule")]
-    blocks += [Paragraph(verdict.RULE), Heading(2, "Overview"), overview(findings)]
-    blocks.append(Heading(2, "Figures and tables of the paper"))
-    for finding in findings:
-        blocks += item(finding, picture(finding))
-    blocks.append(Heading(2, "Studies of ours, not of the paper"))
-    blocks.append(Paragraph("Nothing in this section is published: there is nothing to compare with."))
-    for study, own in studies:
-        blocks += study_blocks(study, own, study_pictures)
+    require(len(parts) > 0, "expected at least one part, got none.")
+    blocks = _first(parts[0])
+    for number, part in enumerate(parts):
+        blocks += _further(part) if number else []
+        for finding in part.findings:
+            blocks += item(finding, picture(finding))
+        blocks += _ours(part, number)
+        for study, own in part.studies:
+            blocks += study_blocks(study, own, study_pictures)
+    findings = [finding for part in parts for finding in part.findings]
+    studies = [study for part in parts for study, _ in part.studies]
     used = {id(run) for finding in findings for run in (*finding.sources, *finding.drawn().values())}
-    idle = [run for run in runs if id(run) not in used and not any(belongs(study, run) for study, _ in studies)]
+    idle = [run for run in runs if id(run) not in used and not any(belongs(study, run) for study in studies)]
     unread = dict.fromkeys(text for finding in findings for text in finding.unread)
     return blocks + left_out(idle, skipped, list(unread))
+
+
+def _first(part: Part) -> list[Block]:
+    return [
+        Heading(1, part.title),
+        Paragraph(part.introduction),
+        Heading(2, "The rule"),
+        Paragraph(verdict.RULE),
+        Heading(2, "Overview"),
+        overview(part.findings),
+        Heading(2, "Figures and tables of the paper"),
+    ]
+
+
+def _further(part: Part) -> list[Block]:
+    table = [overview(part.findings)] if part.findings else []
+    return [Heading(2, part.title), Paragraph(part.introduction), *table]
+
+
+def _ours(part: Part, number: int) -> list[Block]:
+    # Headings are places that are linked to, so that those of further parts are told apart by their names.
+    unpublished = Paragraph("Nothing in this section is published: there is nothing to compare with.")
+    if not number:
+        return [Heading(2, "Studies of ours, not of the paper"), unpublished]
+    return [Heading(2, f"{part.title.partition(':')[0]}: studies of ours"), unpublished] if part.studies else []
 
 
 @typed

@@ -323,7 +323,7 @@ def test_one_bad_folder_costs_one_line_of_a_report(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    chapter = importlib.import_module("analysis.chapter").CHAPTER
+    chapter = importlib.import_module("analysis.chapter").ITEMS
     for name in FORGED:
         bad = shutil.copytree(folder, tmp_path / f"bad {name}")
         run = json.loads((bad / "run.json").read_bytes())

@@ -433,13 +433,16 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "report.blocks.Heading": {"level": whole(1, 1, 6), "text": WORD},
     "report.blocks.Table": {"head": LINES, "rows": rows(LINES, 2)},
     "report.page.page": {
-        "findings": rows(Kind(lambda s: synsim.report.assess(things.item(s), [])), 1),
-        "studies": Kind(lambda s: synsim.report.studies([], things.studies(s)), lambda v: v in ([], ())),
+        "parts": rows(of_class(things.part, synsim.report.Part), 1),
         "skipped": Kind(constant([]), lambda v: v in ([], ())),
         "picture": call(lambda s: lambda *given: None),
         "study_pictures": call(lambda s: lambda *given: []),
+    },
+    "report.page.Part": {
         "title": WORD,
         "introduction": WORD,
+        "findings": rows(Kind(lambda s: synsim.report.assess(things.item(s), [])), 1),
+        "studies": Kind(lambda s: tuple(synsim.report.studies([], things.studies(s))), lambda v: v in ([], ())),
     },
     "report.runs.collect": {"folders": rows(OLD, 1)},
     "report.runs.merged": {"runs": Kind(lambda s: {"a": synsim.report.collect([things.finished(s)])[0][0]})},

@@ -322,3 +322,9 @@ def item(scene: Scene) -> synsim.report.Item:
 
 def studies(scene: Scene) -> tuple[synsim.report.Study, ...]:
     return (synsim.report.Study("a", "Is it?", "sites", "python a.py"),)
+
+
+def part(scene: Scene) -> synsim.report.Part:
+    """What a page says of one paper."""
+    findings = (synsim.report.assess(item(scene), []),)
+    return synsim.report.Part("a: b", "c", findings, tuple(synsim.report.studies([], studies(scene))))
