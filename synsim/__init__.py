@@ -10,6 +10,7 @@ from synsim import controls as controls
 from synsim import conversion as conversion
 from synsim import curvature as curvature
 from synsim import data as data
+from synsim import descent as descent
 from synsim import dropout as dropout
 from synsim import importance as importance
 from synsim import inputs as inputs
@@ -23,6 +24,8 @@ from synsim import sparse as sparse
 from synsim import streams as streams
 from synsim import tasks as tasks
 from synsim.conversion import convert as convert
+from synsim.descent import FOOF as FOOF
+from synsim.descent import KFAC as KFAC
 from synsim.importance import Step as Step
 from synsim.lesions import clamp_p as clamp_p
 from synsim.lesions import lesion_curve as lesion_curve

@@ -41,7 +41,19 @@ ALLOWED = {
     "tasks": {"kernels", "streams", "_checks"},
     "inputs": {"losses", "networks", "synapses", "_checks", "_kept"},
     "meters": {"dropout", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
-    "curvature": {"inputs", "losses", "networks", "synapses", "_checks", "_kept", "_names"},
+    "curvature": {"inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
+    "descent": {
+        "curvature",
+        "inputs",
+        "kernels",
+        "losses",
+        "networks",
+        "rules",
+        "streams",
+        "synapses",
+        "_checks",
+        "_names",
+    },
     "importance": {"curvature", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
     "consolidation": {"networks", "sparse", "synapses", "_checks", "_names"},
     "spiking": {"_philox", "inputs", "kernels", "losses", "networks", "streams", "synapses", "_kept", "_progress"},
@@ -123,7 +135,8 @@ def test_the_arrows_have_no_circle():
 
 # Rooms that may touch the parameters of a layer, and the neuron that has a weight of its own.
 PARAMETERS = {
-    "consolidation", "conversion", "curvature", "kernels", "networks", "perceptron", "rules", "sparse", "synapses",
+    "consolidation", "conversion", "curvature", "descent", "kernels", "networks", "perceptron", "rules", "sparse",
+    "synapses",
 }  # fmt: skip
 # Functions elsewhere that read a `weight`, and what it is there.
 OTHER_WEIGHTS = {

@@ -1,7 +1,7 @@
 """One forward pass with the inputs and outputs of every layer at hand, from which gradients per example follow."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,25 +37,30 @@ class Tape:
 
     Attributes:
         uses: layer name -> its use.
+        calls: layer name -> how often it was used.
     """
 
     uses: dict[str, Use] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
 
 
 @contextmanager
-def capture(net: nn.Module) -> Iterator[Tape]:
+def capture(net: nn.Module, inside: Collection[Tensor] = ()) -> Iterator[Tape]:
     """Record inputs and outputs of the known layers while the context lasts; parameters stay out of autograd.
 
     Args:
         net: any module; afterwards it is as it was.
+        inside: parameters that stay in autograd all the same.
 
     Yields:
         The tape; a second forward pass overwrites the first.
     """
     tape = Tape()
-    wanted = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    kept = {id(parameter) for parameter in inside}
+    wanted = [parameter for parameter in net.parameters() if parameter.requires_grad and id(parameter) not in kept]
 
     def record(name: str, given: Tensor, output: Tensor) -> Tensor:
+        tape.calls[name] += 1
         if not output.requires_grad:
             output = output.detach().requires_grad_()
         tape.uses[name] = Use(given.detach(), output)

@@ -67,6 +67,22 @@ class Handler(ABC):
             Rows, gradients of the strengths and gradients of the bias.
         """
 
+    def rows(self, layer: Any, given: Tensor, delta: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Inputs and output gradients of all places at which the strengths were used, one row each.
+
+        The gradient of the strengths is the sum over rows of output gradient times input.
+
+        Args:
+            layer: of the type.
+            given: its input, as it came in.
+            delta: gradient of its output.
+
+        Returns:
+            Inputs [*lead, N, I] and output gradients [*lead, N, O]; in front are the replicas and, where there are
+            several, the groups of a convolution, whose I and O are those of one group. None if nothing else is said.
+        """
+        return None
+
     def slope(self, layer: Any) -> Tensor | None:
         """Derivative of the strength by the stored weight, entry by entry, where a layer stores something else.
 
@@ -94,6 +110,13 @@ class Linear(Handler):
             d = d.reshape(d.shape[0], -1, d.shape[-1])
             yield rows, d.transpose(1, 2) @ a, d.sum(1)
 
+    def rows(self, layer: Any, given: Tensor, delta: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: D102
+        if replicas_of(layer) is None:
+            return given.reshape(-1, given.shape[-1]), delta.reshape(-1, delta.shape[-1])
+        delta = delta.flatten(1, -2)
+        own = given.flatten(1, -2) if given.ndim > 2 else given.expand(delta.shape[0], *given.shape)
+        return own, delta
+
 
 class Convolution(Handler):
     """Images under a kernel: the gradient is Σ over positions of δ times the patch of the image beneath."""
@@ -112,6 +135,19 @@ class Convolution(Handler):
             by_group = d.reshape(d.shape[0], layer.groups, -1, d.shape[-1])
             gradient = by_group @ patches.transpose(-1, -2)
             yield rows, gradient.reshape(d.shape[0], *shape), d.sum(-1)
+
+    def rows(self, layer: Any, given: Tensor, delta: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: D102
+        replicas, groups = replicas_of(layer), layer.groups
+        lead = delta.shape[:-3]  # replicas and images
+        patches = _patches(layer, given.flatten(0, -4))  # [R · B or B, G, K, L]
+        own = patches.reshape(*given.shape[:-3], *patches.shape[1:])
+        if own.ndim < len(lead) + 3:
+            own = own.expand(*lead, *patches.shape[1:])
+        errors = delta.flatten(-2).reshape(*lead, groups, -1, own.shape[-1])  # [R, B, G, O / G, L]
+        found = [_by_place(each) for each in (own, errors)]
+        if groups == 1:
+            found = [each.squeeze(0 if replicas is None else 1) for each in found]
+        return found[0], found[1]
 
 
 _HANDLERS: dict[type, Handler] = {}
@@ -212,6 +248,11 @@ def _patches(layer: nn.Conv2d | BernoulliConv2d, x: Tensor) -> Tensor:
         padding = _pair(layer.padding)
     patches = F.unfold(x, kernel, dilation, padding, stride)
     return patches.reshape(x.shape[0], layer.groups, -1, patches.shape[-1])
+
+
+def _by_place(values: Tensor) -> Tensor:
+    # [.., B, G, K, L] as [.., G, B · L, K].
+    return values.movedim(-4, -3).transpose(-1, -2).flatten(-3, -2)
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:

@@ -1,16 +1,16 @@
 """The images and labels an importance is measured on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import NotFiniteError, labels, number, require, times, whole
+from synsim._checks import labels, number, require, times, whole
+from synsim.curvature.labels import sampled_labels as sampled_labels
+from synsim.curvature.labels import seeds_of as seeds_of
 from synsim.inputs import Images, has_replicas, labelled, output_replicas, rows_of
 from synsim.networks import replicas_of
-from synsim.synapses import synapses
 
 READ = 1000
 
@@ -56,20 +56,6 @@ class View:
     def _keep(self, name: str, value: float) -> None:
         # NumPy's numbers and torch's become Python's: a seed is spelled out in the names of streams.
         object.__setattr__(self, name, value)
-
-
-def seeds_of(net: nn.Module, seed: int) -> tuple[int, ...]:
-    """Seeds for choices made while measuring: those of the replicas, so that each chooses the same alone.
-
-    Args:
-        net: any module.
-        seed: used for a network without stochastic layers.
-
-    Returns:
-        One seed per replica (one without replicas).
-    """
-    layer = next(iter(synapses(net).values()), None)
-    return (seed,) if layer is None else layer.seeds
 
 
 class Chosen:
@@ -208,50 +194,3 @@ def own_labels(net: nn.Module, y: Tensor | None, logits: Tensor, rows: slice, na
     assert y is not None
     what = f"token, shape [N, {lead[1]}]" if logits.ndim == 3 else "image, shape [N]"
     raise ValueError(f"y must hold one label per {what}, got {list(y.shape)}.")
-
-
-def sampled_labels(
-    probabilities: Tensor,
-    seeds: Sequence[int],
-    name: str,
-    rows: slice,
-    count: int,
-    draw: int,
-    *,
-    tokens: bool = False,
-) -> Tensor:
-    """Labels drawn from the network's own output, a function of seed, image and draw.
-
-    Args:
-        probabilities: [B, C] or [R, B, C]; [B, T, C] for tokens.
-        seeds: one per replica.
-        name: tells streams apart.
-        rows: which of the images these are.
-        count: images in all.
-        draw: number of the draw.
-        tokens: whether the first two axes of three count images and their tokens.
-
-    Returns:
-        int64 [B], [R, B] or [B, T].
-
-    Raises:
-        NotFiniteError: if a probability is not finite; the message names the image.
-    """
-    bad = (~probabilities.isfinite()).any(-1)
-    if bool(bad.any()):
-        first = int((bad.any(1) if tokens else bad.reshape(-1, bad.shape[-1]).any(0)).nonzero()[0])
-        raise NotFiniteError(
-            f"the output for image {rows.start + first} is not finite, so no label can be drawn from it. "
-            "The network may have diverged; look at its weights.",
-            [0] if tokens else bad.reshape(-1, bad.shape[-1]).any(1).nonzero().flatten().tolist(),
-        )
-    each = probabilities.shape[1] if tokens else 1
-    numbers = streams.uniform(streams.keys("label", seeds, name), count * each, draw)
-    if tokens:
-        numbers = numbers[0].reshape(count, each)[rows]
-    else:
-        numbers = numbers[:, rows] if probabilities.ndim == 3 else numbers[0, rows]
-    numbers = numbers.to(probabilities.device)
-    below = probabilities.double().cumsum(-1)
-    # The last sum may fall short of 1 by rounding.
-    return (numbers.unsqueeze(-1) >= below[..., :-1]).sum(-1)

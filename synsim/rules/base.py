@@ -8,15 +8,17 @@ A rule is a `torch.optim.Optimizer`, and its class answers, so that optimisers o
 | does it need the loss again? | `step` has an argument `closure` without default, or `needs_closure = True` | LBFGS |
 | does it look at all replicas at once? | `couples_replicas`; unless given: if it needs the loss again | LBFGS |
 | does it protect old tasks by itself? | `protects` says in a few words with what | none |
+| does it see the layers in a pass? | `watches = True`: then it has `watch()` and `backward(losses, output)` | none |
 
 Its state is what `state_dict()` returns: per parameter under "state", and whatever else under names of its own, nested
 dicts and lists of tensors of any shape, numbers and text. A loop keeps all of it, and hands it to `load_state_dict`. A
 rule with such names has a method `reset()`, which a loop that starts anew with each task calls. The names are there
 from the start: by them a checkpoint of another rule is told and refused.
 
-What else a rule looks at, such as the activations that Kronecker factors are made of, it sees by hooks of its own on
-the modules of its network. Where importances need gradients of other batches (`Importance.needs`), these passes come
-between that of the update and `step`.
+A rule that watches sees the pass that is made within `with rule.watch():`, and makes its gradients by `backward`, in
+place of that of the loss. It may also have `cold` and `warm_up(pairs of inputs and labels)`: while it is cold, a loop
+calls that with the first batches of a task, ahead of the first step. Where importances need gradients of other batches
+(`Importance.needs`), these passes come between that of the update and `step`, and are not watched.
 """
 
 from dataclasses import dataclass
@@ -42,12 +44,14 @@ class Traits:
         needs_closure: whether `step(closure)` computes the loss anew, at several values of the parameters.
         couples_replicas: whether one number for all replicas decides about the step of each.
         protects: with what it protects old tasks by itself, in a few words; empty: it does not.
+        watches: whether passes are made under `watch`, and gradients by `backward`.
     """
 
     takes_penalty: bool
     needs_closure: bool
     couples_replicas: bool
     protects: str
+    watches: bool = False
 
 
 def traits(rule: Optimizer) -> Traits:
@@ -75,7 +79,13 @@ def _traits(kind: Any, step: Any) -> Traits:
     closure = arguments.get("closure")
     again = bool(getattr(kind, "needs_closure", closure is not None and closure.default is Parameter.empty))
     couples = bool(getattr(kind, "couples_replicas", again))
-    return Traits("penalty" in arguments, again, couples, str(getattr(kind, "protects", "")))
+    return Traits(
+        "penalty" in arguments,
+        again,
+        couples,
+        str(getattr(kind, "protects", "")),
+        bool(getattr(kind, "watches", False)),
+    )
 
 
 def begin_anew(rule: Optimizer) -> None:

@@ -57,7 +57,13 @@ class Powerpropagation(Optimizer):
     ) -> None:
         own = traits(inner)
         require(
-            not (own.needs_closure or own.couples_replicas or own.protects or isinstance(inner, Powerpropagation)),
+            not (
+                own.needs_closure
+                or own.couples_replicas
+                or own.protects
+                or own.watches
+                or isinstance(inner, Powerpropagation)
+            ),
             f"{type(inner).__name__} can't be powerpropagated: expected an optimiser that makes one step by one "
             "gradient, such as torch.optim.SGD, Adam or synsim.PresynapticSGD.",
         )

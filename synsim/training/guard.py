@@ -133,7 +133,7 @@ class Guard:
         """
         require(self._open, "no task has begun: call guard.start() first.")
         at_hand = [(p, p.grad) for p in self.net.parameters()]
-        again = partial(forward_backward, self.net, self.optimiser, x, y, self._head, self.objective)
+        again = partial(forward_backward, self.net, self.optimiser, x, y, self._head, self.objective, beside=True)
         try:
             for parameter, _ in at_hand:
                 parameter.grad = None

@@ -6,6 +6,7 @@ Who listens to the events, and how to add another, is said in `synsim.training.m
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,6 +17,7 @@ from synsim._progress import Lines, bar
 from synsim.importance.selection import seeds_of
 from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
+from synsim.rules.base import traits
 from synsim.synapses import synapses
 from synsim.synapses.base import say_unheard
 from synsim.tasks import Task, batches
@@ -202,6 +204,7 @@ class _Run:
         order = task.order(self.history.seeds, index, epoch).to(self.tally.sums.device)
         # Asked once: a walk over all modules.
         alone = replicas_of(self.net) is None
+        warm_up(self.optimiser, task, order, self.todo.batch, alone)
         steps = self.todo.steps(index, epoch)
         for step, rows in enumerate(islice(batches(order, self.todo.batch, first), steps - first), start=first):
             moment = self.moment(index, epoch, step)
@@ -232,7 +235,23 @@ class _Run:
 def _losses(
     net: nn.Module, optimiser: Optimizer, x: Tensor, y: Tensor, head: int | None, objective: Objective | None
 ) -> Tensor:
-    return forward_backward(net, optimiser, x, y, head, objective)[0]
+    return forward_backward(net, optimiser, x, y, head, objective, beside=True)[0]
+
+
+def warm_up(optimiser: Optimizer, task: Task, order: Tensor, batch: int, alone: bool) -> None:
+    """Let a rule that watches see the first batches of a task before it moves anything, if it has seen none yet.
+
+    Args:
+        optimiser: the rule.
+        task: the task.
+        order: of its examples in an epoch, [R, N].
+        batch: examples per step.
+        alone: whether the network has no replicas.
+    """
+    rule: Any = optimiser
+    if traits(optimiser).watches and getattr(rule, "cold", False):
+        pairs = (task.batch(rows[0] if alone else rows) for rows in batches(order, batch))
+        rule.warm_up(pairs, head=task.head)
 
 
 def _names(tasks: Sequence[Task]) -> list[str]:

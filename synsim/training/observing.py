@@ -144,5 +144,5 @@ class Beside:
             self._order = (key, order.to(device))
         rows = next(batches(self._order[1], moment.batch, moment.step))
         x, y = task.batch(rows[0] if replicas_of(net) is None else rows)
-        again = partial(forward_backward, net, moment.optimiser, x, y, task.head, moment.objective)
+        again = partial(forward_backward, net, moment.optimiser, x, y, task.head, moment.objective, beside=True)
         return independent(net, again, moment.index, moment.within)

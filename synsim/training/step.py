@@ -26,6 +26,8 @@ def forward_backward(
     y: Tensor,
     head: int | None = None,
     objective: Objective | None = None,
+    *,
+    beside: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Losses, accuracies and gradients of one batch.
 
@@ -36,15 +38,22 @@ def forward_backward(
         y: labels [B] or [R, B].
         head: index of the head, or None.
         objective: what is minimised; None: the cross-entropy.
+        beside: whether the gradients are for somebody else than the optimiser, which then does not watch the pass.
 
     Returns:
         Loss (mean cross-entropy in nats) and share of right answers of this pass, [R] each ([1] without replicas);
         with another objective there are no answers, and the share is NaN.
     """
     optimiser.zero_grad()
-    losses, logits, tokens = losses_of(net, x, y, head, objective)
-    # One loss is its own sum, and a sum would be one more operation in both passes.
-    (losses.sum() if losses.ndim else losses).backward()  # type: ignore[no-untyped-call,unused-ignore]
+    if traits(optimiser).watches and not beside:
+        rule: Any = optimiser
+        with rule.watch():
+            losses, logits, tokens = losses_of(net, x, y, head, objective)
+        rule.backward(losses, logits, tolerant=True)
+    else:
+        losses, logits, tokens = losses_of(net, x, y, head, objective)
+        # One loss is its own sum, and a sum would be one more operation in both passes.
+        (losses.sum() if losses.ndim else losses).backward()  # type: ignore[no-untyped-call,unused-ignore]
     if objective is not None:
         return losses.detach().reshape(-1), torch.full_like(losses.detach().reshape(-1), torch.nan)
     right = (class_logits(logits.detach()).argmax(-1) == y).to(logits.dtype)
@@ -115,7 +124,7 @@ def train_step(
     found = forward_backward(net, optimiser, x, y, head)
     if not bool(found[0].isfinite().all()) and x.is_floating_point():
         images(x)  # a network that diverged is what it is; of its inputs nobody thinks
-    apply_step(net, optimiser, penalty, lambda: forward_backward(net, optimiser, x, y, head)[0])
+    apply_step(net, optimiser, penalty, lambda: forward_backward(net, optimiser, x, y, head, beside=True)[0])
     return found
 
 

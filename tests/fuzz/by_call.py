@@ -160,6 +160,20 @@ PROBABILITY = tensor(things.probability, ("rank", "size", "negative", "large", "
 TINY = Path(__file__).resolve().parent.parent / "sweeps" / "tiny.py"
 OLD = Kind(things.finished, lambda v: False)
 
+DESCENT = {
+    "lr": number(0.1),
+    "damping": number(1.0, above=True),
+    "average": number(0.9, 0.0, 1.0),
+    "period": whole(3, 1, HUGE),
+    "collect": optional(whole(2, 1, 3)),
+    "warmup": whole(2, 0, HUGE),
+    "momentum": number(0.5, 0.0, 1.0),
+    "scale": choice("sum", "mean"),
+    "lr_rest": optional(number(0.1)),
+    "release": choice("pass", "mean"),
+    "seed": whole(0, 0, HUGE),
+}
+
 BY_CALL: dict[str, dict[str, Kind]] = {
     "rules.bgd.BGD": {"net": Kind(lambda s: nn.Linear(6, 4)), "seed": whole(1, 0, HUGE), "samples": whole(2, 1, 10**6)},
     "rules.bgd.BGD.step": {"closure": call(lambda s: things.closure_of_bgd(s))},
@@ -560,6 +574,28 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "order": choice("p", "weight", "random"),
         "scope": choice("layer"),
         "output": number(1.0, 0.0, above=True),
+        "seed": whole(0, 0, HUGE),
+    },
+    "descent.base.Descent.backward": {
+        "losses": tensor(things.losses, ("rank", "nan", "inf", "bool")),
+        "logits": tensor(things.watched, ("flat", "bool")),
+        "gradients": flag(True),
+        "tolerant": flag(False),
+    },
+    "descent.base.Descent.step": {"closure": NOTHING},
+    "descent.averages.Averaging.warm_up": {"batches": Kind(lambda s: [things.x(s)])},
+    "descent.foof.FOOF": DESCENT,
+    "descent.kfac.KFAC": {
+        **DESCENT,
+        "damp": choice("heuristic", "standard", "left"),
+        "labels": choice("sampled", "empirical", "exact"),
+        "likelihood": choice("categorical", "gaussian"),
+        "match": NOTHING,
+    },
+    "descent.kronecker.kronecker": {
+        "labels": choice("sampled", "empirical", "exact"),
+        "likelihood": choice("categorical"),
+        "scale": choice("sum", "mean"),
         "seed": whole(0, 0, HUGE),
     },
     "sparse.masks.packed": {"mask": tensor(lambda s: torch.tensor([True, False, True]), ("float",))},

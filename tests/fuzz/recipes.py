@@ -26,6 +26,9 @@ from synsim.spiking import ShortTerm, surrogate
 
 RECEIVERS = {
     "rules.bgd.BGD": things.bgd,
+    "descent.averages.Averaging": things.descending,
+    "descent.base.Descent": things.descending,
+    "descent.base.Descent.backward": things.watching,
     "consolidation.accumulate.Accumulation": lambda s: synsim.consolidation.accumulate.Accumulation(),
     "consolidation.base.Consolidation": consolidated,
     "consolidation.base.Consolidation.gradient": penalty,

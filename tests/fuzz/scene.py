@@ -126,6 +126,32 @@ def bgd(scene: Scene) -> synsim.BGD:
     return synsim.BGD(plain_net(scene), samples=1)
 
 
+def watching(scene: Scene) -> synsim.FOOF:
+    """A rule that has seen a pass, whose output is `watched`."""
+
+    def build() -> synsim.FOOF:
+        made = synsim.FOOF(net(scene), 0.1, 1.0, warmup=0)
+        with made.watch():
+            scene.made["watched"] = net(scene)(x(scene))
+        return made
+
+    return scene.once("watching", build)
+
+
+def watched(scene: Scene) -> Tensor:
+    watching(scene)
+    return scene.made["watched"]
+
+
+def losses(scene: Scene) -> Tensor:
+    return synsim.losses.replica_cross_entropy(watched(scene), y(scene))
+
+
+def descending(scene: Scene) -> synsim.FOOF:
+    watching(scene).backward(losses(scene), watched(scene))
+    return watching(scene)
+
+
 def plain_net(scene: Scene) -> nn.Module:
     return scene.once("plain", lambda: nn.Linear(INPUTS, CLASSES))
 
