@@ -25,7 +25,7 @@ import synsim
 from synsim import outcomes, tables, tasks
 from synsim.data import Dataset
 from synsim.experiment import Experiment, option
-from synsim.meters import atp_of_events, energy, mutual_information, transmission
+from synsim.meters import HOROWITZ_45NM, atp_of_events, energy, mutual_information, operations, transmission
 from synsim.papers.schug2021 import ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
 from synsim.spiking import SpikingMLP, events, spikes_per_neuron, spiking_mlp
 from synsim.spiking.local import LocalMLP, random_feedback
@@ -39,6 +39,11 @@ SCOPES = ("batch", "sample", "event")
 RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
 TERMS = ("spikes", "release", "reversal")
 GIGA = 1e-9
+OPERATIONS = {
+    "synops": ("effective operations at synapses per image", 1),
+    "macs": ("multiply-accumulates of the dense network per image", 1),
+    "picojoules": ("nJ of operations per image", 1000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +162,7 @@ def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[
 
 
 def measured(net: nn.Module, task: tasks.Task, n: float) -> dict[str, Tensor]:
-    """Information, events and ATP per image of the trained network, [R] each."""
+    """Information, events, ATP and operations per image of the trained network, [R] each."""
     x = task.test
     if isinstance(net, SpikingMLP):
         spikes, vesicles, released = events(net, x)
@@ -168,12 +173,16 @@ def measured(net: nn.Module, task: tasks.Task, n: float) -> dict[str, Tensor]:
         sent = transmission(net, x, samples=1)
         spikes, vesicles, released = n * sent.spikes, n * sent.vesicles, sent.strength
         hidden = n * energy(net, "activity", x=x, samples=1)
+    added, multiplied, dense = operations(net, x, samples=1)
     return {
         "information": mutual_information(net, x, x.y),
         "hidden_spikes": hidden,
         "spikes": spikes,
         "vesicles": vesicles,
         "released": released,
+        "synops": added + multiplied,
+        "macs": dense,
+        "picojoules": HOROWITZ_45NM.accumulate * added + HOROWITZ_45NM.multiply_accumulate * multiplied,
         **{f"atp_{term}": value for term, value in atp_of_events(spikes, vesicles, released).items()},
     }
 
@@ -236,7 +245,9 @@ def quantities(dataset: xarray.Dataset) -> dict[str, xarray.DataArray]:
         "vesicles per image": last.vesicles,
         "released strength per image": last.released,
     }
-    return shown | {f"10⁹ ATP per image, {term}": GIGA * values for term, values in atp.items()}
+    shown |= {f"10⁹ ATP per image, {term}": GIGA * values for term, values in atp.items()}
+    # Older records have none.
+    return shown | {metric: last[name] / scale for name, (metric, scale) in OPERATIONS.items() if name in last}
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
@@ -262,7 +273,16 @@ def row(name: str, metric: str, values: xarray.DataArray, decay: float) -> table
     return tables.row(name, metric, values.sel(model=name, decay=decay).values, setting={"decay": decay})
 
 
-EXPERIMENT = Experiment(Config, measure, rows, __doc__)
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """What the numbers are not."""
+    costs = HOROWITZ_45NM
+    return [
+        f"nJ count arithmetic alone, {costs.accumulate:g} pJ per addition and {costs.multiply_accumulate:g} pJ per "
+        "multiply-accumulate (Horowitz 2014, 45 nm): such tables rank models, and are no joules.",
+    ]
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

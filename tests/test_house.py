@@ -144,8 +144,8 @@ OTHER_WEIGHTS = {
     "lesions/copies.py: _Lesion.__init__": "parameters, silenced",
     "lesions/copies.py: widened": "parameters, repeated",
     "meters/coverage.py: plain_strengths": "that of torch's own layers",
-    "meters/transmission.py: _axes": "that of torch's own layers",
-    "meters/transmission.py: _plain": "that of torch's own layers",
+    "meters/heard.py: axes_of": "that of torch's own layers",
+    "meters/heard.py: strength_of": "that of torch's own layers",
 }
 
 
@@ -194,7 +194,8 @@ COMPILED = {"kernels", "spiking/cpu.py"}
 MANY = {
     "data/dataset.py: from_arrays", "lesions/curves.py: lesion_curve", "lesions/curves.py: lesion_curves",
     "lesions/pruning.py: pruning_curve",
-    "meters/information.py: mutual_information", "meters/uncertainty.py: information_interval", "networks.py: cnn",
+    "meters/energy.py: energy", "meters/information.py: mutual_information",
+    "meters/uncertainty.py: information_interval", "networks.py: cnn",
     "networks.py: mlp", "perceptron.py: presynaptic_step", "rules/plasticity.py: plastic",
     "rules/steps.py: probability_step", "rules/suggest.py: suggest_g_lim", "spiking/brian/running.py: run",
     "spiking/network.py: spiking_mlp", "synapses/chunked.py: forward", "training/loop.py: fit",

@@ -2,6 +2,7 @@
 
 from synsim.meters.energy import energy
 from synsim.meters.information import information_per_energy, mutual_information
+from synsim.meters.operations import HOROWITZ_45NM, OpCosts, Operations, op_budget, operations
 from synsim.meters.passes import accuracy, class_probabilities
 from synsim.meters.physiology import RODENT_CORTEX, AtpConstants, atp_budget, atp_of_events
 from synsim.meters.sparsity import (
@@ -16,9 +17,12 @@ from synsim.meters.transmission import Transmission, transmission
 from synsim.meters.uncertainty import InformationInterval, information_interval
 
 __all__ = [
+    "HOROWITZ_45NM",
     "RODENT_CORTEX",
     "AtpConstants",
     "InformationInterval",
+    "OpCosts",
+    "Operations",
     "Transmission",
     "accuracy",
     "atp_budget",
@@ -32,6 +36,8 @@ __all__ = [
     "information_interval",
     "information_per_energy",
     "mutual_information",
+    "op_budget",
+    "operations",
     "shuffle_test",
     "shuffled",
     "transmission",

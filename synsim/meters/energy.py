@@ -13,13 +13,14 @@ from synsim._doors import typed
 from synsim._kept import TURN, kept
 from synsim.inputs import Images, as_images, logits_of
 from synsim.meters.coverage import PROBES, eager, plain_strengths, say_left_out, say_shared, shown
+from synsim.meters.operations import HOROWITZ_45NM, OpCosts, op_budget, operations
 from synsim.meters.passes import passes
 from synsim.meters.physiology import RODENT_CORTEX, AtpConstants, atp_budget
 from synsim.meters.transmission import transmission
 from synsim.networks import replicas_of
 from synsim.synapses import evaluation, synapses
 
-KINDS = ("synaptic", "activity", "release", "atp")
+KINDS = ("synaptic", "activity", "release", "atp", "synops", "macs", "pj")
 RECTIFIERS = ("relu", "relu_")
 OTHERS = (
     "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu",
@@ -39,6 +40,7 @@ def energy(
     seed: int = 0,
     head: int | None = None,
     constants: AtpConstants = RODENT_CORTEX,
+    costs: OpCosts = HOROWITZ_45NM,
 ) -> Tensor:
     """Energy per image.
 
@@ -46,25 +48,30 @@ def energy(
     - "activity": Σ of the outputs of all hidden units, mean over images and passes; rate (ibid., Fig. 4.6b).
     - "release": Σ abs(w̄) a, with a the input of each synapse, mean likewise: strength released; strength × rate.
     - "atp": spikes, vesicles and reversal of postsynaptic ion fluxes, mean likewise; ATP (`AtpConstants`).
+    - "synops": synapses that release at inputs and strengths other than 0; effective operations.
+    - "macs": multiply-accumulates of the same network where nothing is skipped; operations.
+    - "pj": what "synops" cost, additions at spikes and multiply-accumulates at other inputs; pJ (`OpCosts`).
 
     The first is the mean strength transmitted if every presynaptic neuron spikes once: p · abs(m). The others need
     images; "release" and "atp" take the inputs of layers for spike rates and refuse negative ones, so standardised
-    pixels too. `atp_budget` gives the terms of "atp" one by one.
+    pixels too. `atp_budget` gives the terms of "atp" one by one. "pj" refuses negative inputs as well; "synops" and
+    "macs" (`operations`) take any. Picojoules by a table rank networks and are no joules, as ATP is none of cells.
 
     Plain layers count as synapses that never fail: for "synaptic" all weights of `nn.Linear`, `nn.Bilinear`,
-    convolutions, embeddings, recurrent layers and attention, for "release" and "atp" what `transmission` counts. Gains
+    convolutions, embeddings, recurrent layers and attention, for the last five what `transmission` counts. Gains
     of normalisations are no synapses. Weights that are not counted are named by a warning. A weight that layers share
     is one synapse to "synaptic", as the entry of a kernel is, and one in each of them to the others.
 
     Args:
         net: the network. Hidden units are, for "activity", all that is rectified (`nn.ReLU`, `F.relu`).
-        kind: "synaptic", "activity", "release" or "atp".
+        kind: one of those above.
         x: images, as for `accuracy`; not needed for "synaptic".
         samples: stochastic passes.
         block: images that share a mask.
         seed: of the masks.
         head: index of the head, or None.
         constants: costs of the events and scales of the units, for "atp".
+        costs: of the operations, for "pj".
 
     Returns:
         A number, or [R]; float64.
@@ -82,7 +89,13 @@ def energy(
         return _activity(net, x, samples, block, seed, head)
     if kind == "release":
         return transmission(net, x, samples=samples, block=block, seed=seed, head=head).strength
-    terms = atp_budget(net, x, constants, samples=samples, block=block, seed=seed, head=head)
+    if kind in ("synops", "macs"):
+        made = operations(net, x, samples=samples, block=block, seed=seed, head=head)
+        return made.dense if kind == "macs" else made.accumulates + made.multiply_accumulates
+    if kind == "pj":
+        terms = op_budget(net, x, costs, samples=samples, block=block, seed=seed, head=head)
+    else:
+        terms = atp_budget(net, x, constants, samples=samples, block=block, seed=seed, head=head)
     return torch.stack(list(terms.values())).sum(0)
 
 

@@ -317,6 +317,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "lesions.probabilities.clamp_p": {"low": P},
     "meters.energy.energy": {"kind": choice("release")},
     "meters.information.information_per_energy": {"kind": choice("synaptic")},
+    "meters.operations.OpCosts": {},
     "meters.physiology.AtpConstants": {},
     "meters.physiology.atp_of_events": {"spikes": EVENTS, "vesicles": EVENTS, "strength": EVENTS},
     "meters.sparsity.correlation": {"a": ANY, "b": ANY},

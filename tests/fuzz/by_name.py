@@ -122,6 +122,7 @@ BY_NAME: dict[str, Kind] = {
     "constants": of_class(lambda s: synsim.meters.RODENT_CORTEX, synsim.meters.AtpConstants),
     "control": choice("ghost-code", "unnormalised"),
     "correction": choice("published", "none", "jackknife"),
+    "costs": of_class(lambda s: synsim.meters.HOROWITZ_45NM, synsim.meters.OpCosts),
     "count": whole(6, 1, 10**6),
     "counter": rows(tensor(lambda s: torch.arange(3), ("float", "negative", "bool")), 4, 4),
     "current": tensor(things.spikes, ("rank", "flat", "empty", "bool", "size")),
