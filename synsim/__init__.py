@@ -46,6 +46,7 @@ from synsim.synapses import BernoulliConv2d as BernoulliConv2d
 from synsim.synapses import BernoulliLinear as BernoulliLinear
 from synsim.synapses import expected as expected
 from synsim.synapses import frozen as frozen
+from synsim.synapses import held as held
 from synsim.synapses import seed as seed
 from synsim.synapses import synapses as synapses
 

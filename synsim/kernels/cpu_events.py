@@ -78,18 +78,18 @@ def _add(bits, threshold, values, into):
 
 
 @njit(**OPTIONS)
-def transmit(first, sources, factor, scaled, threshold, key, sites, example, batch, draw, out, start, stop):
+def transmit(first, sources, factor, scaled, threshold, key, sites, example, batch, draw, begin, out, start, stop):
     """out[row] += Σ over spikes of the row, synapses and sites of what is released, for the rows `start` to `stop`.
 
     Args are those of `synsim.kernels.events.Spikes`; `scaled` = w̄ / (N p) and `threshold` = 65536 p are [I, O], and a
-    factor of shape [0, 0] means that there is none.
+    factor of shape [0, 0] means that there is none. The first step is `begin`.
     """
     number = scaled.dtype.type
     outputs = scaled.shape[1]
     lanes = (outputs + 7) // 8
     bits, limit = np.empty(8 * lanes, np.uint16), np.empty(outputs, scaled.dtype)
     for row in range(start, stop):
-        step, b = row // batch, example + row % batch
+        step, b = begin + row // batch, example + row % batch
         for at in range(first[row], first[row + 1]):
             i = sources[at]
             limits = threshold[i]
@@ -104,7 +104,7 @@ def transmit(first, sources, factor, scaled, threshold, key, sites, example, bat
 
 
 @njit(**OPTIONS)
-def gradient(first, rows, factor, threshold, key, sites, example, batch, draw, grad, into, start, stop):
+def gradient(first, rows, factor, threshold, key, sites, example, batch, draw, begin, grad, into, start, stop):
     """into[i] += Σ over spikes of source i of the releases times grad[row], for the sources `start` to `stop`."""
     number = grad.dtype.type
     outputs = grad.shape[1]
@@ -120,5 +120,5 @@ def gradient(first, rows, factor, threshold, key, sites, example, batch, draw, g
                     limit[o] = threshold[i, o] * f
                 limits = limit
             for site in range(sites):
-                _bits(bits, lanes, i, site, row // batch, example + row % batch, draw, key[0], key[1])
+                _bits(bits, lanes, i, site, begin + row // batch, example + row % batch, draw, key[0], key[1])
                 _add(bits, limits, grad[row], into[i])

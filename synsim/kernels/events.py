@@ -1,8 +1,9 @@
 """Release per spike: a spike is released or not at each site of each synapse; numba on the CPU, plain torch elsewhere.
 
-Rows are time-major: row t · B + b is example b at step t. The bits of synapse (i → o) at a spike come from the Philox
-counter (block, site + 256 t, example, draw): with L = ⌈O / 8⌉ blocks per source, block i · L + l holds the 16-bit
-numbers of the outputs l, l + L, …, l + 7 L. So a spike costs L blocks whatever the number of sources.
+Rows are time-major: row t · B + b is example b at the t-th step of the pass. The bits of synapse (i → o) at a spike
+come from the Philox counter (block, site + 256 t, example, draw), t counted from the first step of a loop over time:
+with L = ⌈O / 8⌉ blocks per source, block i · L + l holds the 16-bit numbers of the outputs l, l + L, …, l + 7 L. So a
+spike costs L blocks whatever the number of sources.
 """
 
 from typing import NamedTuple
@@ -34,6 +35,7 @@ class Place(NamedTuple):
         example: index of the first example.
         batch: examples B per time step.
         draw: number of the draw.
+        step: index of the first time step.
     """
 
     keys: Tensor
@@ -42,6 +44,7 @@ class Place(NamedTuple):
     example: int
     batch: int
     draw: int
+    step: int = 0
 
 
 class Spikes(NamedTuple):
@@ -132,7 +135,8 @@ def _released(spikes: Spikes, p: Tensor, factor: Tensor | None, place: Place):  
         threshold = p.t()[source] * 65536.0
         if factor is not None:
             threshold = threshold * factor[row, source].unsqueeze(1)
-        at = {"source": source, "step": row // place.batch, "example": place.example + row % place.batch}
+        step, example = place.step + row // place.batch, place.example + row % place.batch
+        at = {"source": source, "step": step, "example": example}
         bits = (event_bits(place.keys, p.shape[0], site=s, draw=place.draw, **at) for s in range(place.sites))
         none = torch.zeros((), dtype=p.dtype, device=p.device)
         yield row, source, sum(((b.to(p.dtype) < threshold).to(p.dtype) for b in bits), none)
@@ -169,7 +173,7 @@ def transmit(spikes: Spikes, weight: Tensor, p: Tensor, factor: Tensor | None, p
     pool.split(
         lambda start, stop: cpu_events.transmit(
             first, sources, given, strengths, threshold, place.words, place.sites, place.example, place.batch,
-            place.draw, o, start, stop,
+            place.draw, place.step, o, start, stop,
         ),
         rows,
         len(sources) * weight.shape[0] * place.sites,
@@ -205,8 +209,8 @@ def weight_gradient(spikes: Spikes, grad: Tensor, p: Tensor, factor: Tensor | No
         g, summed = grad.contiguous().numpy(), into.numpy()
         pool.split(
             lambda start, stop: cpu_events.gradient(
-                starts, rows, given, threshold, place.words, place.sites, place.example, place.batch, place.draw, g,
-                summed, start, stop,
+                starts, rows, given, threshold, place.words, place.sites, place.example, place.batch, place.draw,
+                place.step, g, summed, start, stop,
             ),
             p.shape[1],
             len(rows) * p.shape[0] * place.sites,

@@ -12,6 +12,7 @@ the steps t + 1 … t + n − 1, with n the refractory period in steps, and may 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 
-from synsim._checks import require, within
+from synsim._checks import affordable, available_device, require, whole, within
 from synsim._doors import ArgumentError, check_fields, shown, typed
 from synsim.kernels import pool
 from synsim.kernels.dispatch import compiled
@@ -93,6 +94,31 @@ class LIF:
         # The margin of Brian2's `timestep`, against times that are a little less than a multiple of dt.
         return int((self.refractory + 1e-3 * dt) / dt)
 
+    @typed
+    def rest(
+        self, shape: Sequence[int], *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "State":
+        """The state of rested neurons, to begin a loop over `lif_step` with.
+
+        Args:
+            shape: [B, H] or [R, B, H], as the inputs of a step have it.
+            device: where the state lives.
+            dtype: floating-point type of v.
+
+        Returns:
+            v = 0, nobody refractory.
+
+        Raises:
+            ValueError: if the shape is none, or the type holds no floats.
+        """
+        sizes = [whole(size, "every entry of shape", 0) for size in shape]
+        require(len(sizes) in (2, 3), f"shape must be [B, H] or [R, B, H], got {sizes}.")
+        require(dtype is None or dtype.is_floating_point, f"dtype must be a float type, got {dtype}.")
+        place = available_device(device)
+        if place.type == "cpu":
+            affordable(math.prod(sizes) * 12, f"a state of shape {sizes}")
+        return at_rest(torch.zeros(sizes, device=place, dtype=dtype))
+
 
 @dataclass(frozen=True)
 class Leaky:
@@ -162,13 +188,13 @@ def at_rest(current: Tensor) -> State:
 
 
 def lif_step(
-    current: Tensor, state: State, parameters: LIF, dt: float, surrogate: Surrogate | None = None
+    current: Tensor, state: State | None, parameters: LIF, dt: float, surrogate: Surrogate | None = None
 ) -> tuple[Tensor, State]:
     """One step in plain torch operations: the meaning of everything else here.
 
     Args:
         current: input of this step, [B, H] or [R, B, H], in the units of v.
-        state: at the end of the step before.
+        state: at the end of the step before; None: rest, as before the first step.
         parameters: of the population.
         dt: time step, ms.
         surrogate: of the gradient; None: `FastSigmoid()`.
@@ -181,11 +207,13 @@ def lif_step(
         ValueError: if the shapes do not fit, or dt is longer than τ.
     """
     # Not by `typed`, which would cost as much as one of the operations below.
-    kinds = ((parameters, LIF, "parameters"), (state, State, "state"))
-    for value, kind, name in kinds if surrogate is None else (*kinds, (surrogate, Surrogate, "surrogate")):
-        if not isinstance(value, kind):
-            raise ArgumentError(f"{name} must be a {kind.__name__}, got {shown(value)}.")
+    kinds = ((parameters, LIF, "parameters", False), (state, State, "state", True))
+    for value, kind, name, optional in (*kinds, (surrogate, Surrogate, "surrogate", True)):
+        if not (isinstance(value, kind) or (optional and value is None)):
+            raise ArgumentError(f"{name} must be a {kind.__name__}{' or None' * optional}, got {shown(value)}.")
     _require_current(current)
+    if state is None:
+        state = at_rest(current)
     _require_state(current, state)
     return _lif_step(current, state, parameters, dt, surrogate or FastSigmoid())
 

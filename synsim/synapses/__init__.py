@@ -5,7 +5,7 @@ from synsim.synapses.base import StochasticLayer, synapses
 from synsim.synapses.control import ControlLinear
 from synsim.synapses.conv import BernoulliConv2d
 from synsim.synapses.linear import BernoulliLinear
-from synsim.synapses.views import evaluation, expected, frozen, seed
+from synsim.synapses.views import evaluation, expected, frozen, held, seed
 
 __all__ = [
     "Address",
@@ -18,6 +18,7 @@ __all__ = [
     "evaluation",
     "expected",
     "frozen",
+    "held",
     "seed",
     "synapses",
 ]

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import local
 from typing import Any
 
@@ -16,6 +16,7 @@ from synsim import kernels, streams
 from synsim._checks import MOST_REPLICAS, require, whole
 from synsim._doors import check_fields, typed
 from synsim._names import named_modules
+from synsim.kernels import events
 from synsim.synapses import recomputation
 from synsim.synapses.door import door as _door
 
@@ -32,12 +33,14 @@ class Address:
         draw: number of the draw, or None to count on from the module's own counter.
         example: index of the first example (bits of each example's own) or of the block (batch scope).
         mean: True for the mean field: every synapse transmits its expected strength, and nothing is drawn.
+        step: index of the first time step of a pass, for releases per spike.
     """
 
     purpose: str = "train"
     draw: int | None = None
     example: int = 0
     mean: bool = False
+    step: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -52,15 +55,17 @@ class View:
     Args:
         address: where the numbers of this thread come from.
         tied: whether it holds for one pass alone, whose repetition in a backward pass it is or will be tied to.
+        under: for a loop over time (`held`) the address that it began with, else None: the first draw of a loop is kept
+            for all of its passes, and each pass is a later step.
 
     Attributes:
         asked: whether the module has drawn at this address.
     """
 
-    __slots__ = ("address", "asked", "counts", "tied")
+    __slots__ = ("address", "asked", "counts", "tied", "under")
 
-    def __init__(self, address: Address, tied: bool = False) -> None:
-        self.address, self.tied = address, tied
+    def __init__(self, address: Address, tied: bool = False, under: Address | None = None) -> None:
+        self.address, self.tied, self.under = address, tied, under
         self.counts: Tensor | None = None
         self.asked = False
 
@@ -92,7 +97,7 @@ class Stream:
         twin, view = Stream(), self.here.view
         twin.draw, twin.counts = self.draw, None if self.counts is None else self.counts.clone()
         if view is not None and not view.tied:
-            twin.here.view = View(view.address)
+            twin.here.view = View(view.address, under=view.under)
             twin.here.view.counts = view.counts
         return twin
 
@@ -242,7 +247,22 @@ class Addressed(nn.Module):
         if draw > LAST_DRAW:
             raise OverflowError("this layer has made 2**32 draws; give it another seed with synsim.seed.")
         self.stream.draw = draw + 1
+        view = self.stream.here.view
+        if view is not None and view.under is not None:
+            view.address = replace(view.address, draw=draw)
         return draw
+
+    def _begin(self, steps: int) -> int:
+        # Index of the first step of a pass: in a loop over time it begins where the pass before it ended.
+        view = self.stream.here.view
+        if view is None:
+            return 0
+        first = view.address.step
+        if view.under is not None:
+            if first + steps > events.LAST_STEP:
+                raise OverflowError("a loop over time has 2**24 steps at most; begin another one (synsim.held).")
+            view.address = replace(view.address, step=first + steps)
+        return first
 
     def _key_on(self, purpose: str, device: torch.device) -> tuple[Tensor, np.ndarray]:
         at, known = (purpose, device), self.stream.keys

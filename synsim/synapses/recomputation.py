@@ -214,14 +214,16 @@ def _held(module: "Addressed", address: "Address") -> Iterator[None]:
     from synsim.synapses.addressed import View
 
     here = module.stream.here
-    before, here.view = here.view, View(address, tied=True)
-    view = here.view
+    before = here.view
+    view = here.view = View(address, tied=True, under=None if before is None else before.under)
     try:
         yield
     finally:
         here.view = before
         if before is not None:
             before.asked = before.asked or view.asked
+            if before.under is not None and _backward() == -1:
+                before.address = replace(before.address, step=view.address.step)
         if view.counts is not None and _backward() == -1:
             module._note(view.counts)
 

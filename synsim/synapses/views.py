@@ -10,7 +10,7 @@ from synsim import streams
 from synsim._checks import is_whole, require, whole
 from synsim._doors import typed
 from synsim._kept import TURN
-from synsim.synapses.addressed import Address, View, addressed
+from synsim.synapses.addressed import PLAIN, Address, View, addressed
 from synsim.synapses.base import synapses
 
 
@@ -101,11 +101,51 @@ def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
 
 @contextmanager
 @typed
+def held(net: nn.Module) -> Iterator[nn.Module]:
+    """One mask for a loop over time written by hand: all passes inside are the steps of one pass.
+
+        for x, y in batches:                       # x [T, B, I]
+            with synsim.held(net):
+                for now in x:
+                    spikes, state = neuron(net(now), state)
+
+    Each layer that is called takes its next draw, once, and keeps it until the end: its mask in batch scope, the masks
+    of all examples in sample scope. With release per spike each pass is the next time step, with releases of its own
+    at the address that `spiking_mlp` would give them. Gradients go through all passes, and `layer.mask` is that of the
+    loop afterwards. A view that is in force already stays in force, so a loop that stands in a network's `forward` is
+    measured like any other pass. A loop within a loop goes on with it.
+
+    Args:
+        net: any module with stochastic layers; dropout and encoders of this package are held likewise.
+
+    Yields:
+        The network.
+    """
+    before = [(layer, layer.stream.here.view) for layer in addressed(net).values()]
+    fresh = [(layer, view) for layer, view in before if view is None or view.under is None]
+    loops = []
+    try:
+        for layer, view in fresh:
+            address = PLAIN if view is None else view.address
+            loops.append(View(address, under=address))
+            layer.stream.here.view = loops[-1]
+        yield net
+    finally:
+        for (layer, view), loop in zip(fresh, loops, strict=False):
+            layer.stream.here.view = view
+            if loop.counts is not None:
+                layer._note(loop.counts)
+            if view is not None:
+                view.asked = view.asked or loop.asked
+
+
+@contextmanager
+@typed
 def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
     """Streams of their own for measuring, which leave those of training as they are.
 
-    A view that is already in force (`expected`, `frozen`) stays in force. One thread at a time measures: the mode of a
-    network (training or evaluation) is the same for all of them.
+    A view that is already in force (`expected`, `frozen`) stays in force; a loop over time (`held`) is none. One thread
+    at a time measures: the mode of a network (training or evaluation) is the same for all of them.
 
     Args:
         net: any module with stochastic layers.
@@ -120,7 +160,7 @@ def evaluation(net: nn.Module, seed: int = 0) -> Iterator["Passes"]:
         plain = address == Address()
         return Address(purpose=f"eval/{seed}", draw=0) if plain else address
 
-    with TURN, _addresses(net, measure):
+    with TURN, _addresses(net, measure, outside=True):
         yield Passes(net)
 
 
@@ -158,13 +198,14 @@ class Passes:
 
 
 @contextmanager
-def _addresses(net: nn.Module, change: Callable[[Address, int], Address]) -> Iterator[None]:
+def _addresses(net: nn.Module, change: Callable[[Address, int], Address], *, outside: bool = False) -> Iterator[None]:
     # For this thread: another one that uses the network sees nothing of it, and the mask of training stays.
     layers = list(addressed(net).values())
     before = [layer.stream.here.view for layer in layers]
     try:
-        for layer in layers:
-            layer.stream.here.view = View(change(layer.address, layer.draws))
+        for layer, view in zip(layers, before, strict=True):
+            address = view.under if outside and view is not None and view.under is not None else layer.address
+            layer.stream.here.view = View(change(address, layer.draws))
         yield
     finally:
         for layer, view in zip(layers, before, strict=True):

@@ -506,6 +506,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "tau": number(10.0, above=True),
         "threshold": number(1.0, above=True),
     },
+    "spiking.neurons.LIF.rest": {"shape": rows(whole(6, 0, 10**4), 2, 2)},
     "spiking.neurons.Leaky": {"tau": number(10.0, above=True)},
     "spiking.short_term.ShortTerm": {"tau_depression": number(200.0), "tau_facilitation": number(0.0)},
     "spiking.neurons.leaky": {
@@ -652,6 +653,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "synapses.views.evaluation": {"net": ANY_NETWORK, "seed": whole(0, 0, HUGE)},
     "synapses.views.expected": {"net": ANY_NETWORK},
     "synapses.views.frozen": {"net": ANY_NETWORK, "draw": optional(whole(0, 0, 2**32 - 1))},
+    "synapses.views.held": {"net": ANY_NETWORK},
     "tables.row": {
         "method": WORD,
         "metric": WORD,

@@ -202,8 +202,8 @@ CURRENT, REST = noise(2, 3), State(noise(2, 3) * 0, torch.zeros(2, 3, dtype=torc
     ("make", "message"),
     [
         (lambda: lif_step(CURRENT, REST, 10.0, 1.0), "parameters must be a LIF, got 10.0"),
-        (lambda: lif_step(CURRENT, (REST.v, REST.left), LIF(), 1.0), "state must be a State, got tuple"),
-        (lambda: lif_step(CURRENT, REST, LIF(), 1.0, "arctan"), "surrogate must be a Surrogate, got 'arctan'"),
+        (lambda: lif_step(CURRENT, (REST.v, REST.left), LIF(), 1.0), "state must be a State or None, got tuple"),
+        (lambda: lif_step(CURRENT, REST, LIF(), 1.0, "arctan"), "surrogate must be a Surrogate or None, got 'arctan'"),
         (lambda: lif_step(CURRENT.tolist(), REST, LIF(), 1.0), "current must be a tensor of floats"),
         (lambda: lif_step(CURRENT > 0, REST, LIF(), 1.0), "current must be a tensor of floats, .*torch.bool"),
         (lambda: lif_step(CURRENT[:1], REST, LIF(), 1.0), r"the state must be of v .* \[1, 3\], got .* \[2, 3\]"),
@@ -237,6 +237,27 @@ def test_times_of_other_kinds_are_times():
     for dt in (np.float32(0.5), torch.tensor(0.5), np.array(0.5)):
         assert float(LIF().decay(dt)) == pytest.approx(math.exp(-0.05))
         assert LIF(refractory=5.0).hold(dt) == 10
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_a_loop_begins_at_rest(lead):
+    current, lif_of = noise(*lead, 6, 4, 3), LIF(refractory=2.0, threshold=0.3)
+    found, state = [], None
+    for now in current.unbind(-3):
+        spikes, state = lif_step(now, state, lif_of, 1.0)
+        found.append(spikes)
+    assert torch.equal(torch.stack(found, -3), lif(current, lif_of, 1.0)[0])
+    rest = lif_of.rest((*lead, 4, 3), dtype=torch.float64)
+    first = current.unbind(-3)[0]
+    for one, same in zip(lif_step(first, rest, lif_of, 1.0)[1], lif_step(first, None, lif_of, 1.0)[1], strict=True):
+        assert torch.equal(one, same)
+    assert rest.left.dtype == torch.int32
+    assert lif_of.rest([2, 3]).v.dtype == torch.float32
+    for shape, message in (((3,), r"shape must be \[B, H\]"), ((2, -1), "every entry of shape"), (2, "shape must be")):
+        with pytest.raises(ValueError, match=message):
+            lif_of.rest(shape)
+    with pytest.raises(ValueError, match="dtype must be a float type"):
+        lif_of.rest((2, 3), dtype=torch.int32)
 
 
 def test_one_step_alone():

@@ -69,7 +69,7 @@ class Event(PerSpike):
             return out + (mean - mean.detach())
         fast = kernels.path(weight, p) == "numba"
         keys, words = layer._key()
-        shared = (layer.sites, layer.address.example, x.shape[-2] // steps, layer._next())
+        shared = (layer.sites, layer.address.example, x.shape[-2] // steps, layer._next(), layer._begin(steps))
         places = tuple(events.Place(keys[r], words[r], *shared) for r in range(len(words)))
         return transmit_events(lead, weight, p, factors, places, fast)
 
@@ -119,7 +119,7 @@ class EventGaussian(PerSpike):
 def _places_of(layer: "StochasticLayer", x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     # Time step and example of every row.
     batch = x.shape[-2] // steps
-    step = torch.arange(steps, device=x.device).repeat_interleave(batch)
+    step = (layer._begin(steps) + torch.arange(steps, device=x.device)).repeat_interleave(batch)
     return step, (layer.address.example + rows_of(x, batch)).repeat(steps)
 
 
