@@ -68,8 +68,15 @@ class Method:
 METHODS = {
     "sgd-momentum": Method(torch.optim.SGD, {"momentum": MOMENTUM}),
     "adam": Method(torch.optim.Adam, {}),
+    "kfac": Method(synsim.KFAC, AVERAGED, often=True),
+    "kfac-low": Method(synsim.KFAC, AVERAGED, often=True),
+    "kfac-standard": Method(synsim.KFAC, {**AVERAGED, "damp": "standard", "period": 100}),
+    "kfac-subsampled": Method(synsim.KFAC, {"average": 0.0, "period": 1, "warmup": 1}),
+    "kfac-empirical": Method(synsim.KFAC, {**AVERAGED, "labels": "empirical"}, "kfac", often=True),
+    "foof-1": Method(synsim.FOOF, {**AVERAGED, "period": 1}),
+    "foof-100": Method(synsim.FOOF, {**AVERAGED, "period": 100}),
 }
-QUICK = ("sgd-momentum", "adam")
+QUICK = ("sgd-momentum", "adam", "foof-100", "kfac", "kfac-standard")
 NEURONS, WEIGHTS = ("foof-100", "kfac"), ("sgd-momentum", "adam")
 RATIOS = (("natural", "kfac"), ("natural", "natural-same"))
 STEPS, SMOOTHED = (600, 1200, 1800, 3000, 6000), 100

@@ -59,6 +59,15 @@ def test_the_error_that_one_side_lacks_is_taken_from_the_other():
 
 
 @pytest.mark.parametrize(
+    ("mean", "wanted"),
+    [(0.14, "within a factor of 1.5"), (0.299, "within a factor of 1.5"), (0.131, "differs"), (0.302, "differs"),
+     (-0.2, "differs"), (math.nan, "failed")],
+)  # fmt: skip
+def test_a_value_read_off_a_figure_is_judged_by_a_factor(mean, wanted):
+    assert report.of_value(mean, 0.0, 3, Published(0.2, n=3), 1.5) == wanted
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: report.of_value(1.0, -0.5, 3, Published(1.0)), "sem must be an error, 0 or more, got -0.5"),
@@ -68,6 +77,7 @@ def test_the_error_that_one_side_lacks_is_taken_from_the_other():
         (lambda: report.of_pair(2.0, "larger"), "p must lie between 0 and 1, or be NaN"),
         (lambda: report.Limit("a", ("b",), "=", 0.5, "c"), "sign must be one of <, >, got '='"),
         (lambda: report.Limit("a", ("b",), "<", math.nan, "c"), r"limit must lie in \(-inf, inf\), got nan"),
+        (lambda: report.Value("a", ("b",), Published(1.0), factor=1.0), r"factor must lie in \(1, inf\), got 1.0"),
         (lambda: report.Value("a", ("b",), Published(1.0), -1), "digits must be a whole number from 0 to 20, got -1"),
         (lambda: report.of_limit(0.1, 0.2, "<", math.inf), "limit must be finite, got inf"),
         (lambda: Heading(0, "a"), "level must be a whole number from 1 to 6, got 0"),

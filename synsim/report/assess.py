@@ -190,7 +190,9 @@ def _judged(claim: Claim, sums: Sequence[statistics.Summary], samples: Sequence[
     one = sums[0]
     match claim:
         case Value():
-            judged = verdict.of_value(float(one.mean), float(one.sem), int(one.n), claim.published)
+            judged = verdict.of_value(float(one.mean), float(one.sem), int(one.n), claim.published, claim.factor)
+            if claim.factor is not None:
+                return judged, words.times(float(one.mean), claim.published)
             return judged, words.distance(one.mean, one.sem, one.n, claim.published)
         case Difference():
             mean, sem = float(one.mean - sums[1].mean), math.hypot(one.sem, sums[1].sem)

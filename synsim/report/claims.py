@@ -22,16 +22,21 @@ class Value:
         key: where ours is.
         published: theirs.
         digits: printed after the point.
+        factor: for a value that was read off a figure: how many times larger or smaller ours may be. None: errors
+            tell.
     """
 
     label: str
     key: Key
     published: Published
     digits: int = 2
+    factor: float | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         whole(self.digits, "digits", 0, DIGITS)
+        if self.factor is not None:
+            within(self.factor, "factor", "(1, inf)")
 
 
 @dataclass(frozen=True)

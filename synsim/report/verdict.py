@@ -2,7 +2,7 @@
 
 import math
 
-from synsim._checks import require, whole
+from synsim._checks import require, whole, within
 from synsim._doors import typed
 from synsim.papers import Published
 
@@ -68,24 +68,30 @@ def combined_error(sem: float, n: int, published: Published) -> float:
 
 
 @typed
-def of_value(mean: float, sem: float, n: int, published: Published) -> str:
-    """Whether a published value is within two combined standard errors of ours.
+def of_value(mean: float, sem: float, n: int, published: Published, factor: float | None = None) -> str:
+    """Whether a published value is within two combined standard errors of ours, or within a factor.
 
     Args:
         mean: ours.
         sem: our standard error; NaN if there is one run.
         n: our runs that count.
         published: the published value, in the same unit.
+        factor: in place of errors: how many times larger or smaller than the published value ours may be.
 
     Returns:
         The verdict.
 
     Raises:
-        ValueError: if a number of runs or an error is negative.
+        ValueError: if a number of runs or an error is negative, or a factor does not lie above 1.
     """
     error = combined_error(sem, n, published)
+    if factor is not None:
+        within(factor, "factor", "(1, inf)")
     if n == 0 or not math.isfinite(mean):
         return FAILED
+    if factor is not None:
+        ratio = mean / published.mean if published.mean else math.inf
+        return f"within a factor of {factor:g}" if 1 / factor <= ratio <= factor else DIFFERS
     if math.isnan(error):
         return NO_ERROR
     return WITHIN if abs(mean - published.mean) <= FACTOR * error else DIFFERS

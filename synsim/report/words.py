@@ -47,6 +47,20 @@ def distance(value: float, sem: float, n: int, published: Published) -> str:
     return f"{text} ({abs(gap) / error:.1f} s.e.)" if error > 0 else text
 
 
+def times(value: float, published: Published) -> str:
+    """Ours as a multiple of theirs.
+
+    Args:
+        value: our mean.
+        published: theirs.
+
+    Returns:
+        Such as "× 0.93".
+    """
+    ratio = value / published.mean if published.mean else math.nan
+    return f"× {ratio:.3g}" if math.isfinite(ratio) else NOTHING
+
+
 def test(found: statistics.Test) -> str:
     """A t test, its corrected p value and the effect size.
 

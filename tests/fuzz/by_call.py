@@ -132,6 +132,7 @@ INDEX = whole(0, 0, 1)
 ROOTED = tensor(lambda s: things.numbers(3, 4), ("bool",))
 COUNTS = tensor(lambda s: torch.arange(6), ("flat", "bool", "size"))
 SHUFFLED = tensor(lambda s: torch.arange(18).reshape(3, 6), ("flat", "bool", "size"))
+FACTOR = optional(number(1.5, 1.0, above=True))
 TENSORS = mapping(things.importance)
 DATA = of_class(things.data, synsim.data.Dataset)
 TUPLE = Kind(
@@ -429,7 +430,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "outcomes.readers.of": {"experiment": choice("lifelong"), "dataset": SEQUENCE},
     "outcomes.rows.as_made": {"rows": ROWS, "first": SEVERAL, "second": SEVERAL},
     "outcomes.rows.from_rows": {"rows": ROWS},
-    "report.claims.Value": {"published": PUBLISHED},
+    "report.claims.Value": {"published": PUBLISHED, "factor": FACTOR},
     "report.claims.Difference": {"published": PUBLISHED, "first": LINES, "second": LINES},
     "report.claims.Apart": {"first": LINES, "second": LINES, "published": WORD},
     "report.claims.Limit": {"published": WORD, "limit": number(0.5, -1e308)},
@@ -475,6 +476,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "mean": number(0.1, -1e300, odd=True),
         "sem": number(0.1, odd=True),
         "published": PUBLISHED,
+        "factor": FACTOR,
     },
     "spiking.encoding": {"x": OF_ANY_WIDTH},
     "spiking.readout.first_spike": {"spikes": SPIKES_OF_ANY_WIDTH},
