@@ -131,13 +131,18 @@ def settings_of(config: Config, name: str) -> list[dict[str, float]]:
     ]  # fmt: skip
 
 
-def rule(config: Config, name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
-    """The rule of a method, its constants one per replica where it can have them so."""
+def rule(config: Config, name: str, net: nn.Module, sweep: Sweep, task: Task) -> Optimizer:
+    """The rule of a method, its constants one per replica where it can have them so, and its averages filled."""
     method = METHODS[name]
     if method.of_torch:
         return method.kind(net.parameters(), lr=sweep.settings[0]["lr"], **method.options)
     often = {"period": config.period} if method.often else {}
-    return method.kind(net, sweep.column("lr"), sweep.column("damping"), **method.options, **often)
+    made = method.kind(net, sweep.column("lr"), sweep.column("damping"), **method.options, **often)
+    if isinstance(made, synsim.FOOF | synsim.KFAC):
+        # Here and not by `fit`, to which a window is an epoch, and too few batches.
+        order = tasks.epoch_order(sweep.seeds, 0, 0, len(task.train))
+        made.warm_up(task.batch(rows) for rows in tasks.batches(order, config.batch))
+    return made
 
 
 def tested(net: nn.Module, task: Task) -> Tensor:
@@ -159,7 +164,7 @@ def trained(config: Config, session: Session, name: str, settings: Settings, see
         sizes = [task.inputs, *config.hidden, task.classes]
         net = kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device), sweep.seeds)
         phase = session.fit(
-            f"{name}{choosing}{f', {place}' if place else ''}", net, rule(config, name, net, sweep), [cut], sweep=sweep,
+            f"{name}{choosing}{f', {place}' if place else ''}", net, rule(config, name, net, sweep, task), [cut], sweep=sweep,
             # That a large rate diverges is its result.
             keep=False, tolerant=True, epochs=config.epochs * windows.per_epoch, batch=config.batch, tested_by=tested,
             test_every_epoch=False, test_ahead=False,
