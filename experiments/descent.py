@@ -164,10 +164,10 @@ def trained(config: Config, session: Session, name: str, settings: Settings, see
         sizes = [task.inputs, *config.hidden, task.classes]
         net = kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device), sweep.seeds)
         phase = session.fit(
-            f"{name}{choosing}{f', {place}' if place else ''}", net, rule(config, name, net, sweep, task), [cut], sweep=sweep,
+            f"{name}{choosing}{f', {place}' if place else ''}", net, rule(config, name, net, sweep, task), [cut],
             # That a large rate diverges is its result.
-            keep=False, tolerant=True, epochs=config.epochs * windows.per_epoch, batch=config.batch, tested_by=tested,
-            test_every_epoch=False, test_ahead=False,
+            sweep=sweep, keep=False, tolerant=True, epochs=config.epochs * windows.per_epoch, batch=config.batch,
+            tested_by=tested, test_every_epoch=False, test_ahead=False,
         )  # fmt: skip
         found = phase.dataset.isel(task=0, after_task=0, test_task=0, drop=True)
         each = 1000 * float(found.seconds.sum()) / sweep.replicas
