@@ -1,6 +1,6 @@
 """Factors that are averaged over steps and inverted now and then: what FOOF and KFAC share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -11,7 +11,7 @@ from synsim._checks import choice, require, warn, whole
 from synsim._doors import typed
 from synsim.descent.base import Descent, Pass, Seen
 from synsim.descent.blocks import Block
-from synsim.descent.factors import averaged, gram, weight_of
+from synsim.descent.factors import along, symmetric, take_in, weight_of
 from synsim.losses import replica_cross_entropy
 from synsim.rules.settable import per_replica
 from synsim.synapses import StochasticLayer, evaluation
@@ -148,22 +148,26 @@ class Averaging(Descent):
         if (self.steps + 1) % self.period == 0:
             self._invert([block for block in self._blocks.values() if "passes" in self.state[block.weight]])
 
+    @torch.no_grad()
     def _absorb(self, done: Pass, seen: Iterable[Seen]) -> None:
         for one in seen:
             state, average = self.state[one.block.weight], self._group(one.block.weight)["average"]
-            for name, factor in self._factors(done, one).items():
+            for name, rows, scale in self._rows(done, one):
+                total = state.get(name)
+                if total is None:
+                    total = state[name] = rows.new_zeros(*rows.shape[:-2], rows.shape[-1], rows.shape[-1])
                 if done.finite is not None:
-                    good = done.finite.reshape(-1, *[1] * (factor.ndim - 1)) if self._replicas else done.finite.all()
-                    factor = torch.where(good.to(factor.device), factor, torch.zeros_like(factor))
-                state[name] = averaged(state.get(name), factor, average)
+                    good = done.finite.to(rows.device) if self._replicas else done.finite.all().to(rows.device)
+                    rows = torch.where(good.reshape(-1, *[1] * (rows.ndim - 1)), rows, torch.zeros_like(rows))
+                take_in(total, rows, average, scale)
+                if name == "inputs" and self.release == "mean":
+                    more = rows.square().sum(-2) * spread(one.block) * scale
+                    total.diagonal(dim1=-2, dim2=-1).add_(more * (1 - along(average, more)))
             state["passes"] = state.get("passes", 0) + 1
 
-    def _factors(self, done: Pass, one: Seen) -> dict[str, Tensor]:
-        # What one pass adds to the averages of a layer.
-        factor = gram(one.inputs, 1 / done.examples if self.scale == "mean" else 1.0)
-        if self.release == "mean":
-            factor.diagonal(dim1=-2, dim2=-1).mul_(1 + spread(one.block))
-        return {"inputs": factor}
+    def _rows(self, done: Pass, one: Seen) -> Iterator[tuple[str, Tensor, float]]:
+        # Of which rows a pass adds a Gram matrix to the averages of a layer, and times what.
+        yield "inputs", one.inputs, 1 / done.examples if self.scale == "mean" else 1.0
 
     def averages(self) -> dict[str, tuple[Tensor, ...]]:
         """The averaged factors of all layers that were seen, divided by 1 − m^k.
@@ -180,7 +184,7 @@ class Averaging(Descent):
         found = []
         for name in ("inputs", "outputs"):
             if name in state:
-                total = state[name]
+                total = symmetric(state[name])
                 by = weight if not isinstance(weight, Tensor) else weight.to(total).reshape(-1, *[1] * (total.ndim - 1))
                 found.append(total / by)
         return found

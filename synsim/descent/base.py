@@ -80,14 +80,14 @@ class Pass:
         examples: how many terms the mean loss of a replica has.
         finite: which replicas have finite losses and gradients, bool [R]; None: all.
         taken: names of layers whose averages have taken it in already.
-        outputs: layer name -> Σ_E of the pass [*lead, O, O], where the rule makes one.
+        outputs: layer name -> gradients of the outputs for other labels, [*lead, N, O] each, where the rule asks.
     """
 
     seen: dict[str, Seen]
     examples: int
     finite: Tensor | None = None
     taken: set[str] = field(default_factory=set)
-    outputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 class Descent(Rule):

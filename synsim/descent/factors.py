@@ -13,6 +13,8 @@ from synsim._checks import NotFiniteError
 from synsim._doors import typed
 
 Lambda = float | Tensor
+BLOCK = 256
+"""Columns of a Gram matrix that are computed at a time."""
 
 
 @typed
@@ -29,21 +31,50 @@ def gram(rows: Tensor, scale: float = 1.0) -> Tensor:
     return (rows * scale).mT @ rows
 
 
-def averaged(total: Tensor | None, new: Tensor, average: Lambda) -> Tensor:
-    """One step of an exponential average that starts at 0, in place.
+@torch.no_grad()
+def take_in(total: Tensor, rows: Tensor, average: Lambda, scale: float = 1.0) -> None:
+    """One step of an exponential average of Gram matrices, in place: m Σ + (1 − m) scale · rowsᵀ rows.
+
+    Of a symmetric matrix the lower triangle does: on a CPU what is left of the diagonal blocks alone is computed.
 
     Args:
-        total: Σ before; None: 0.
-        new: what is averaged, [.., K, K].
+        total: Σ [.., K, K], which starts as 0. What stands above its diagonal means nothing; see `symmetric`.
+        rows: [.., N, K].
         average: m, a number or [R].
+        scale: of the sum.
+    """
+    keep, left = along(average, rows), rows
+    if isinstance(keep, Tensor):
+        total.mul_(keep)
+        left, keep, scale = rows * ((1 - keep) * scale), 1.0, 1.0
+    else:
+        scale *= 1 - keep
+    width = total.shape[-1]
+    block = BLOCK if rows.device.type == "cpu" else width
+    for start in range(0, width, block):
+        end = min(width, start + block)
+        _add_product(total[..., start:end, :end], left[..., start:end].mT, rows[..., :end], keep, scale)
+
+
+def _add_product(target: Tensor, left: Tensor, right: Tensor, keep: float, scale: float) -> None:
+    if target.ndim == 2:
+        target.addmm_(left, right, beta=keep, alpha=scale)
+    elif target.ndim == 3:
+        target.baddbmm_(left, right, beta=keep, alpha=scale)
+    else:
+        target.mul_(keep).add_(left @ right, alpha=scale)
+
+
+def symmetric(lower: Tensor) -> Tensor:
+    """The symmetric matrix with a given lower triangle.
+
+    Args:
+        lower: [.., K, K].
 
     Returns:
-        m Σ + (1 − m) new. After k steps it is to be divided by 1 − m^k.
+        A copy.
     """
-    keep = along(average, new)
-    if total is None:
-        return new * (1 - keep)
-    return total.mul_(keep).add_(new.mul_(1 - keep))
+    return lower.tril() + lower.tril(-1).mT
 
 
 def weight_of(average: Lambda, steps: int) -> Lambda:

@@ -3,6 +3,7 @@
 Sources: Martens & Grosse 2015 (arXiv:1503.05671); Benzing 2022, thesis chapter 5, eq. 5.1 to 5.3.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from synsim.curvature.labels import seeds_of
 from synsim.descent.averages import Averaging
 from synsim.descent.base import Pass, Seen
 from synsim.descent.blocks import Block
-from synsim.descent.factors import eigen, gram, inverse, split
+from synsim.descent.factors import eigen, inverse, split
 from synsim.descent.gradient import Gradient
 from synsim.descent.outputs import LABELS, LIKELIHOODS, exact, pulled, refuse_exact, sampled
 
@@ -126,11 +127,8 @@ class KFAC(Averaging):
     def _beyond(self, done: Pass, tape: Tape, logits: Tensor) -> None:
         if not self._feeds(done.seen):
             return
-        with torch.no_grad():
-            if self.labels == "empirical":
-                # Errors are those of the mean loss.
-                done.outputs = {name: gram(one.errors, float(done.examples)) for name, one in done.seen.items()}
-                return
+        if self.labels == "empirical":
+            return
         refuse_exact(logits, self._replicas, self.labels)
         uses = {name: tape.uses[name] for name in done.seen}
         if self.labels == "exact":
@@ -141,14 +139,16 @@ class KFAC(Averaging):
             with torch.no_grad():
                 for (name, use), error in zip(uses.items(), found, strict=True):
                     if error is not None:
-                        own = gram(done.seen[name].block.rows(use, error)[1], 1 / done.examples)
-                        done.outputs[name] = own if name not in done.outputs else done.outputs[name].add_(own)
+                        done.outputs.setdefault(name, []).append(done.seen[name].block.rows(use, error)[1])
 
-    def _factors(self, done: Pass, one: Seen) -> dict[str, Tensor]:
-        found, outputs = super()._factors(done, one), done.outputs.get(one.block.name)
-        size = one.errors.shape[-1]
-        blank = one.errors.new_zeros(*one.errors.shape[:-2], size, size)
-        return {**found, "outputs": blank if outputs is None else outputs}
+    def _rows(self, done: Pass, one: Seen) -> Iterator[tuple[str, Tensor, float]]:
+        yield from super()._rows(done, one)
+        if self.labels == "empirical":
+            # Errors are those of the mean loss.
+            yield "outputs", one.errors, float(done.examples)
+            return
+        found = done.outputs.get(one.block.name, [torch.zeros_like(one.errors)])
+        yield "outputs", found[0] if len(found) == 1 else torch.cat(found, -2), 1 / done.examples
 
     def _inverted(self, block: Block) -> dict[str, Tensor]:
         inputs, outputs = self._averages(block)
