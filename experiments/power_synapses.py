@@ -1,0 +1,311 @@
+"""Powerpropagated synapses that fail at random: what a bit costs, whole and pruned, and what the power adds to it.
+
+Plastic and deterministic networks with θ = φ|φ|^(α−1), under three penalties: L2 (decay of θ), φ-decay (decay of φ, the
+penalty ρ/2 Σ|θ|^(2/α), which for α = 2 is ρ/2 times the synaptic energy), and as a control L1, that energy as the
+penalty of a plain network (α = 1). What φ-decay has over L2 but not over L1 is due to its penalty, the rest to the
+power: both are compared at the energy, and at the bits, of φ-decay. Settings × seeds are replicas of one program.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+import xarray
+from common import NetworkConfig, flat_p, histograms, kept, nested, probes, single
+from lines import BITS
+from torch import Tensor, nn
+
+import synsim
+from synsim import Sweep, sparse, statistics, tables
+from synsim.experiment import Experiment, Presets, option
+from synsim.meters import accuracy, energy, mutual_information
+from synsim.papers.schug2021 import DECAYS, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
+from synsim.tasks import Task
+from synsim.training import Session
+
+MODELS = ("plastic", "deterministic")
+# Below this rate powers above 1 learn too slowly, and at 1 they diverge; α = 1 has the published rate of its model.
+RATE = 0.3
+SMALL = 1e-3
+SCARCE = (0.02, 0.05)
+L2, L1, PHI = "L2", "L1", "φ-decay"
+
+
+class Family(NamedTuple):
+    """Networks of one power and one kind of penalty, of any strength."""
+
+    alpha: float
+    penalty: str
+
+    def __str__(self) -> str:
+        return f"α = {self.alpha:g}, {self.penalty}"
+
+
+# (metric, model, family, plain family beside it, strength of the first)
+Key = tuple[str, str, Family, Family, float]
+METRICS = ("points of accuracy at the same energy", "bits at the same energy", f"{BITS} at the same bits")
+PLAIN, CONTROL = Family(1.0, L2), Family(1.0, L1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(NetworkConfig):
+    """Options of this experiment."""
+
+    CHOICES = ("models",)
+    PRESETS: ClassVar[Presets] = {
+        "quick": {
+            "epochs": 3, "alphas": (1.0, 2.0), "passes": 2, "l2": (0.0, 0.005, 0.01, 0.02),
+            "l1": (0.0001, 0.0003, 0.0006, 0.001, 0.003), "phi": (0.0003, 0.001, 0.003),
+        },
+        "paper": {
+            "epochs": 50, "alphas": (1.0, 2.0, 3.0), "passes": 10, "l2": DECAYS,
+            "l1": (0.00003, 0.0001, 0.0003, 0.0006, 0.001, 0.003, 0.01), "phi": (0.0001, 0.0003, 0.001, 0.003, 0.01),
+        },
+    }  # fmt: skip
+    out: str = option("runs/power_synapses", "folder of the run")
+    models: tuple[str, ...] = option(MODELS, "networks", MODELS, neutral=True)
+    alphas: tuple[float, ...] = option((), "powers α (default: from the preset)")
+    l2: tuple[float, ...] = option((), "decays of θ, for every power (default: from the preset)")
+    l1: tuple[float, ...] = option((), "strengths of L1, for α = 1 (default: from the preset)")
+    phi: tuple[float, ...] = option((), "decays of φ, for every other power (default: from the preset)")
+    keep: tuple[float, ...] = option((0.01, *SCARCE, 0.1, 0.2, 0.5), "shares of all synapses that are kept")
+    passes: int | None = option(None, "stochastic passes per accuracy of a pruned network (default: from the preset)")
+    rate: float = option(RATE, "learning rate of powers above 1")
+    plain_rate: float | None = option(None, "learning rate of α = 1 (default: the published one of each model)")
+
+
+def settings(config: Config) -> list[dict[str, Any]]:
+    """Family and strength of every setting; without any penalty (0) L2 stands for all."""
+    found = []
+    for alpha in config.alphas:
+        grids = {L2: config.l2, **({L1: config.l1} if alpha == 1 else {PHI: config.phi})}
+        for penalty, strengths in grids.items():
+            found += [{"family": Family(alpha, penalty), "strength": one} for one in strengths]
+    return found
+
+
+def column(sweep: Sweep, penalty: str) -> Tensor:
+    """Strengths of one kind of penalty, 0 where a setting has another one, [R]."""
+    return sweep.column(lambda one: one["strength"] if one["family"].penalty == penalty else 0.0)
+
+
+def shrinkage(net: nn.Module, strength: Tensor, rate: Tensor) -> dict[str, Tensor]:
+    """The gradient of strength · Σ|θ| that takes no weight beyond 0, where it would else swing to and fro."""
+    found = {}
+    for name, layer in synsim.synapses(net).items():
+        most, step = (each.to(layer.weight).reshape(-1, 1, 1) for each in (strength, rate))
+        found[f"{name}.weight"] = torch.clamp(layer.weight.detach() / step, -most, most)
+    return found
+
+
+def pruned(net: nn.Module, task: Task, keep: float, passes: int) -> dict[str, Tensor]:
+    """The network with only its strongest synapses, and how well it does with only its most reliable ones, [R] each."""
+    x, y = task.test, task.test.y
+    with synsim.masked(net, sparse.masks(net, keep)):
+        found = {
+            "pruned_accuracy": accuracy(net, x, y, samples=passes),
+            "pruned_information": mutual_information(net, x, y),
+            "pruned_energy": energy(net),
+        }
+    if bool((flat_p(net) < 1).any()):
+        with synsim.masked(net, sparse.masks(net, keep, "p")):
+            found["accuracy_by_p"] = accuracy(net, x, y, samples=passes)
+    else:
+        found["accuracy_by_p"] = torch.full_like(found["pruned_accuracy"], torch.nan)
+    return found
+
+
+def measures(config: Config, net: nn.Module, task: Task, before: Tensor) -> dict[str, np.ndarray]:
+    """What is left of a trained network when it is pruned, how its weights are spread, and where its p have gone."""
+    each = [pruned(net, task, keep, config.passes or 1) for keep in config.keep]
+    found = {name: torch.stack([one[name].double() for one in each], 1) for name in each[0]}
+    theta = torch.cat([layer.weight.detach().flatten(1) for layer in synsim.synapses(net).values()], 1).double().abs()
+    found["spread"] = theta.sum(1) ** 2 / (theta.shape[1] * (theta**2).sum(1))
+    found["small"] = (theta < SMALL).double().mean(1)
+    made = {name: value.cpu().numpy() for name, value in found.items()}
+    return {**made, "p_histogram": histograms(before, flat_p(net)).transpose("replica", "when", "bin").values}
+
+
+def train(config: Config, session: Session, model: str) -> xarray.Dataset:
+    """Train one model under every setting, and prune what it has become."""
+    task, sweep = single(config), Sweep(settings(config), config.seeds)
+    sizes = [task.inputs, *config.hidden, task.classes]
+    net = synsim.mlp(sizes, p=ENERGY_INITIAL[model], replicas=sweep, device=config.device)
+    plain = ENERGY_RATES[model] if config.plain_rate is None else config.plain_rate
+    rate = sweep.column(lambda one: plain if one["family"].alpha == 1 else config.rate)
+    inner = synsim.PresynapticSGD(
+        net, rate, weight_decay=column(sweep, L2), plastic=model == "plastic", **ENERGY_CONSTANTS
+    )
+    alphas = sweep.column(lambda one: one["family"].alpha)
+    rule = synsim.Powerpropagation(inner, alphas, net=net, weight_decay=column(sweep, PHI))
+    before = flat_p(net).clone()
+    phase = session.fit(
+        model,
+        net,
+        rule,
+        [task],
+        sweep=sweep,
+        epochs=config.epochs,
+        batch=config.batch,
+        penalty=partial(shrinkage, net, column(sweep, L1), rate),
+        test_every_epoch=False,
+        probe_every=config.epochs,
+        probes=probes("energy", "information", "mean_p"),
+    )
+    arrays = kept(session, f"{model}, pruned", lambda: measures(config, net, task, before))
+    axes = {"p_histogram": ("replica", "when", "bin"), "spread": ("replica",), "small": ("replica",)}
+    found = xarray.Dataset({name: (axes.get(name, ("replica", "keep")), values) for name, values in arrays.items()})
+    found = found.assign_coords(histograms(before, before).coords).assign_coords(keep=list(config.keep))
+    end = phase.dataset.isel(task=0, after_task=0, test_task=0, epoch=-1, drop=True)
+    return end.assign(sweep.unfold(found))
+
+
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Both models."""
+    return nested(partial(train, config, session), model=config.models)
+
+
+class Curve(NamedTuple):
+    """A family of one model, from its weakest penalty to its strongest: strengths [K], and values [K, S] over seeds."""
+
+    strengths: np.ndarray
+    accuracy: np.ndarray
+    bits: np.ndarray
+    cost: np.ndarray
+
+    def at_energy(self, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Accuracy and bits at some energy of every seed, between the strengths around it; NaN beyond them."""
+        accuracy, bits = (between(np.log(cost), np.log(self.cost), each) for each in (self.accuracy, self.bits))
+        return accuracy, bits
+
+    def at_bits(self, bits: np.ndarray) -> np.ndarray:
+        """Energy at some bits of every seed, likewise."""
+        found: np.ndarray = np.exp(between(bits, self.bits, np.log(self.cost)))
+        return found
+
+
+def between(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Values at a place of every seed [S], on the line through its points [K, S], in the order of x."""
+    found = np.full(len(at), np.nan)
+    for seed, place in enumerate(at):
+        good = np.isfinite(x[:, seed]) & np.isfinite(y[:, seed])
+        order = np.argsort(x[good, seed])
+        if good.any():
+            found[seed] = np.interp(place, x[good, seed][order], y[good, seed][order], np.nan, np.nan)
+    return found
+
+
+def curve(dataset: xarray.Dataset, model: str, family: Family) -> Curve:
+    """A family of a model; without any penalty all families of a power are the same network."""
+    free = (dataset.family == str(Family(family.alpha, L2))) & (dataset.strength == 0)
+    places = np.flatnonzero((dataset.family == str(family)) | free)
+    one = dataset.sel(model=model).isel(setting=places).sortby("strength").transpose("setting", "seed", ...)
+    one = one[["accuracy", "information", "energy"]].where(~one.failed)
+    return Curve(one.strength.values, 100 * one.accuracy.values, one.information.values, one.energy.values)
+
+
+def alone(config: Config, dataset: xarray.Dataset) -> Iterator[tables.Row]:
+    """What every network can do, whole and pruned, and what it costs."""
+    for model, place in product(config.models, range(dataset.sizes["setting"])):
+        one = dataset.sel(model=model).isel(setting=place)
+        one = one.where(~one.failed)
+        method, setting = f"{model}, {one.family.item()}", {"strength": float(one.strength)}
+        ratio = 1000 * one.pruned_information / one.pruned_energy
+        found = {
+            BITS: 1000 * one.information / one.energy,
+            "mutual information, bits": one.information,
+            "synaptic energy Σ|w̄|, strength": one.energy,
+            "accuracy, %": 100 * one.accuracy,
+            "weights below 10⁻³, %": 100 * one.small,
+            "mean release probability": one.mean_p,
+        }
+        for share in [share for share in SCARCE if share in config.keep]:
+            found[f"accuracy with {share:.0%} kept by weight, %"] = 100 * one.pruned_accuracy.sel(keep=share)
+            found[f"10⁻³ bits per energy with {share:.0%} kept by weight"] = ratio.sel(keep=share)
+            found[f"accuracy with {share:.0%} kept by p, %"] = 100 * one.accuracy_by_p.sel(keep=share)
+        for metric, values in found.items():
+            if bool(values.notnull().any()):
+                yield tables.row(method, metric, values.values, setting=setting)
+
+
+def powered(config: Config) -> list[Family]:
+    """φ-decay of every power that has a plain network to stand beside."""
+    return [Family(alpha, PHI) for alpha in config.alphas if alpha != 1 and 1 in config.alphas]
+
+
+def compared(config: Config, dataset: xarray.Dataset) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
+    """φ-decay at every strength beside the plain networks of its model, both over the seeds."""
+    found: dict[Key, tuple[np.ndarray, np.ndarray]] = {}
+    for model, mine, other in product(config.models, powered(config), (PLAIN, CONTROL)):
+        plain = curve(dataset, model, other)
+        for strength, right, bits, cost in zip(*curve(dataset, model, mine), strict=True):
+            like = plain.at_energy(cost)
+            each = (right, like[0]), (bits, like[1]), (1000 * bits / cost, 1000 * bits / plain.at_bits(bits))
+            found |= {(metric, model, mine, other, strength): pair for metric, pair in zip(METRICS, each, strict=True)}
+    return {key: pair for key, pair in found.items() if key[-1] > 0 and np.isfinite(pair[1]).any()}
+
+
+def beside(config: Config, dataset: xarray.Dataset) -> Iterator[tables.Row]:
+    """φ-decay against L2 and L1 at its own energy and at its own bits; those against L1 are tested."""
+    samples = compared(config, dataset)
+    tests: dict[Key, statistics.Test] = {}
+    for metric in METRICS:
+        control = {key: pair for key, pair in samples.items() if key[0] == metric and key[3] == CONTROL}
+        tests |= statistics.family(f"{metric}, φ-decay against L1", control, paired=True)
+    for key, (first, second) in samples.items():
+        metric, model, mine, other, strength = key
+        method, setting = f"{model}, {mine}", {"strength": float(strength)}
+        yield tables.row(f"{model}, {other}, beside {mine}", metric, second, setting=setting)
+        yield tables.row(
+            f"{method} − {other}", f"{metric}, difference", first - second, setting=setting, test=tests.get(key)
+        )
+
+
+def released(config: Config, dataset: xarray.Dataset) -> Iterator[tables.Row]:
+    """What plastic release adds to the bits per energy of every network."""
+    if set(config.models) != set(MODELS):
+        return
+    ratio = (1000 * dataset.information / dataset.energy).where(~dataset.failed)
+    names = list(zip(dataset.family.values, dataset.strength.values, strict=True))
+    each = {
+        (str(family), float(strength)): tuple(ratio.sel(model=model).isel(setting=place).values for model in MODELS)
+        for place, (family, strength) in enumerate(names)
+    }
+    tests = statistics.family("bits per energy, plastic against deterministic", each, paired=True)
+    for key, (first, second) in each.items():
+        method, setting = f"plastic − deterministic, {key[0]}", {"strength": key[1]}
+        yield tables.row(method, f"{BITS}, difference", first - second, setting=setting, test=tests.get(key))
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Every network, φ-decay against both penalties of plain networks, plastic against deterministic release."""
+    return [*alone(config, dataset), *beside(config, dataset), *released(config, dataset)]
+
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """What penalty and power do to the energy of the same bits."""
+    made = []
+    for model, mine in product(config.models, powered(config)):
+        plain, control = (curve(dataset, model, each) for each in (PLAIN, CONTROL))
+        for strength, _, bits, cost in zip(*curve(dataset, model, mine), strict=True):
+            penalty = statistics.summary(np.log(plain.at_bits(bits) / control.at_bits(bits)))
+            power = statistics.summary(np.log(control.at_bits(bits) / cost))
+            told = (
+                f"L2 costs {np.exp(penalty.mean):.2f} times the energy of L1 (what is due to the penalty), and L1 "
+                f"{np.exp(power.mean):.2f} times that of φ-decay (to the power)"
+                if penalty.n and power.n
+                else "more than one of the plain networks has, so that no energy can be compared"
+            )
+            if strength > 0:
+                made.append(f"{model}, {mine} {strength:g}, {np.nanmean(bits):.2f} bits: {told}.")
+    return made
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
