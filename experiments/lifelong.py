@@ -65,7 +65,7 @@ class Config(ScenarioConfig):
     )
     ewc_rate: float | None = option(None, "learning rate of EWC and of other importances")
     ewc_optimiser: str | None = option(None, "optimiser of EWC and of other importances", tuple(OPTIMISERS))
-    consolidation: str = option("penalty", "what other importances feed", consolidation.available())
+    consolidation: str = option("penalty", "what other importances feed", consolidation.available(owns=False))
     draws: int | None = option(None, "draws of BGD per step, in pairs of opposite sign (its authors: 10 single ones)")
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")

@@ -149,7 +149,7 @@ def test_importances(name):
 def test_consolidation(name):
     def protect(net: nn.Module, x: Tensor, y: Tensor) -> None:
         kinds = {"penalty": {"strength": 1.0}, "modulation": {}, "freeze": {"share": 0.5}, "mask": {"share": 0.5}}
-        assert kinds.keys() == set(synsim.consolidation.available())
+        assert kinds.keys() == set(synsim.consolidation.available(owns=False))
         for kind, options in kinds.items():
             held = synsim.consolidation.make(kind, **options)
             held.remember(net, {at: p.detach().square() for at, p in net.named_parameters()})

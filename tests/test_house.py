@@ -56,7 +56,7 @@ ALLOWED = {
         "_names",
     },
     "importance": {"curvature", "inputs", "losses", "networks", "streams", "synapses", "_checks", "_kept", "_names"},
-    "consolidation": {"networks", "sparse", "synapses", "_checks", "_names"},
+    "consolidation": {"lesions", "meters", "networks", "sparse", "synapses", "_checks", "_names"},
     "spiking": {"_philox", "inputs", "kernels", "losses", "networks", "streams", "synapses", "_kept", "_progress"},
     "lesions": {"inputs", "meters", "networks", "synapses", "streams", "_checks", "_kept", "_names"},
     "records": {"_checks", "_files"},

@@ -1,4 +1,4 @@
-"""What is done with an importance: a quadratic penalty, slower learning, freezing, or a hard mask."""
+"""How old tasks are protected: a quadratic penalty, slower learning, freezing, a hard mask, or their own synapses."""
 
 from typing import Any
 
@@ -6,21 +6,28 @@ from synsim._checks import choice, options_of
 from synsim._doors import typed
 from synsim.consolidation.accumulate import Accumulation
 from synsim.consolidation.base import Consolidation
+from synsim.consolidation.packnet import EfficientPackNet, PackNet
 from synsim.consolidation.penalty import Penalty
 from synsim.consolidation.rates import Freeze, Mask, Modulation
 
 __all__ = ["Accumulation", "Consolidation", "available", "make", "register"]
 
-_KINDS: dict[str, type[Consolidation]] = {kind.name: kind for kind in (Penalty, Modulation, Freeze, Mask)}
+_KINDS: dict[str, type[Consolidation]] = {
+    kind.name: kind for kind in (Penalty, Modulation, Freeze, Mask, PackNet, EfficientPackNet)
+}
 
 
-def available() -> tuple[str, ...]:
+@typed
+def available(owns: bool | None = None) -> tuple[str, ...]:
     """Names of all kinds of consolidation.
+
+    Args:
+        owns: True: those whose tasks own synapses; False: those that an importance feeds; None: both.
 
     Returns:
         What `make` takes.
     """
-    return tuple(_KINDS)
+    return tuple(name for name, kind in _KINDS.items() if owns in (None, kind.owns))
 
 
 def register(kind: type[Consolidation]) -> type[Consolidation]:
@@ -54,7 +61,8 @@ def make(name: str, **options: Any) -> Consolidation:
     """Build a consolidation.
 
     Args:
-        name: "penalty", "modulation", "freeze" or "mask".
+        name: "penalty", "modulation", "freeze" or "mask", which an importance feeds; "packnet" or "efficient-packnet",
+            whose tasks own synapses.
         options: of that kind; `help(type(synsim.consolidation.make("penalty")))` lists them.
 
     Returns:

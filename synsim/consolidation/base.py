@@ -24,10 +24,13 @@ class Consolidation:
     Attributes:
         name: under which `make` builds it.
         anchored: whether it pulls parameters back to where they were, so that it protects even after a fresh start.
+        owns: whether tasks own parameters, without any importance, and are tested under masks of their own, so that a
+            test must know which task it is.
     """
 
     name: str = ""
     anchored: bool = False
+    owns: bool = False
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -117,7 +120,7 @@ class Consolidation:
             net: the network.
 
         Returns:
-            Parameter name -> factor, shaped like the parameter; empty if all are free.
+            Parameter name -> factor, shaped like the parameter, or a bool mask of what is free; empty if all are.
         """
         held(net, nn.Module, "net")
         return {}

@@ -13,7 +13,7 @@ from synsim._doors import shown, typed
 from synsim.lesions import kept, lesion_ranks, lesion_scores
 from synsim.lesions.orders import Order
 from synsim.networks import replicas_of
-from synsim.synapses import synapses
+from synsim.synapses import StochasticLayer, synapses
 
 
 @typed
@@ -78,8 +78,10 @@ def masked(net: nn.Module, stays: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     try:
         with torch.no_grad():
             for name, weight in weights.items():
-                weight.mul_(checked[name])
+                weight.masked_fill_(~checked[name], 0.0)
         for name, mask in checked.items():
+            if type(layers[name]).expected_strength is StochasticLayer.expected_strength:
+                continue
             rest = layers[name].expected_strength.detach()[~mask]
             require(
                 not bool(rest.any()),

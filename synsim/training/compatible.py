@@ -38,9 +38,15 @@ def made(
         consolidation = consolidations.make(consolidation, **options)
     else:
         require(strength is None, "strength goes with a consolidation by name; give the object its strength.")
+    owns = consolidation is not None and consolidation.owns
     require(
-        consolidation is None or importance is not None,
+        consolidation is None or owns or importance is not None,
         "a consolidation needs an importance: give synsim.importance.make(...), or its name.",
+    )
+    require(
+        not owns or importance is None,
+        f"{getattr(consolidation, 'name', '')} takes no importance: its tasks claim the largest weights. Leave the "
+        "importance out, or observe it with watch=.",
     )
     return importance, consolidation
 

@@ -51,10 +51,13 @@ def slow_down(before: Before) -> None:
         before: of the step.
     """
     for name, rate in before.rates.items():
-        # lerp is exact at both ends: a rate of 1 changes nothing, a rate of 0 leaves the parameter in place.
-        if name in before.parameters:
-            parameter = before.parameters[name]
-            parameter.copy_(torch.lerp(before.values[name], parameter, rate))
+        if name not in before.parameters:
+            continue
+        parameter, value = before.parameters[name], before.values[name]
+        # lerp is exact at both ends: a rate of 1 changes nothing, a rate of 0 leaves the parameter in place. A mask
+        # does that whatever the sign of a zero, and where the move is not finite.
+        masked = rate.dtype == torch.bool
+        parameter.copy_(torch.where(rate, parameter, value) if masked else torch.lerp(value, parameter, rate))
 
 
 @torch.no_grad()

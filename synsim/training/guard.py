@@ -323,6 +323,11 @@ def attach(
         "only. Use an optimiser that needs no closure.",
     )
     importance, consolidation = made(importance, consolidation, strength)
+    require(
+        consolidation is None or not consolidation.owns,
+        f"{getattr(consolidation, 'name', '')} needs to know when a task claims, relearns and is tested: learn by "
+        "synsim.training.fit(..., protection=Protection(consolidation=...)).",
+    )
     return Guard(net, optimiser, importance, consolidation, objective)
 
 

@@ -4,6 +4,7 @@ Who listens to the events, and how to add another, is said in `synsim.training.m
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from synsim._checks import require, times, warn, whole
 from synsim._doors import typed
 from synsim._progress import Lines, bar
+from synsim.consolidation.owned import Owned
 from synsim.importance.selection import seeds_of
 from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
@@ -26,6 +28,7 @@ from synsim.training.failing import Replicas
 from synsim.training.history import History, check_names
 from synsim.training.moment import EVENTS, Moment, Observer, told
 from synsim.training.observers import OnEpoch, Probe, Probing, Progress, Protecting, Telling, Testing, test_of
+from synsim.training.owning import View, check_owned
 from synsim.training.plan import Plan, Position, check_optimiser, plan
 from synsim.training.protection import Protection
 from synsim.training.schedule import Schedule, Scheduler
@@ -118,7 +121,9 @@ def fit(
         TrainingStoppedError: if `stop` said so.
     """
     probe_every, samples, probes = whole(probe_every, "probe_every"), times(samples, "samples"), dict(probes or {})
-    todo = plan(net, tasks, test, seeds, epochs, steps, batch)
+    owned = _owned(protection)
+    todo = plan(net, tasks, test, seeds, epochs, steps, batch, again=getattr(owned, "retrain", 0))
+    view = View(owned, todo.tasks)
     _check(todo, net, optimiser, probes, penalty, protection, on_epoch)
     schedule = None if scheduler is None else Schedule(scheduler, optimiser, schedule_every)
     _look_for_scheduler(optimiser, schedule, store)
@@ -136,9 +141,10 @@ def fit(
             tested_by or test_of(samples, block),
             test_every_epoch,
             test_ahead,
-            once=tested_by is None and not probes,
+            once=_untouched(tested_by, probes, owned),
+            view=view,
         ),
-        Probing(todo, probes, probe_every),
+        Probing(todo, probes, probe_every, view),
         None if protection is None else Protecting(todo, protection, replicas),
         schedule,
         telling,
@@ -188,6 +194,11 @@ class _Run:
         self.told = {event: told(observers, event) for event in EVENTS}
         self.looked = False
 
+    def view(self, moment: Moment) -> AbstractContextManager[Any]:
+        # A task that has claimed relearns under its mask.
+        owned = _owned(self.protection)
+        return nullcontext() if owned is None else View(owned, self.todo.tasks).of(moment.net, moment.task)
+
     def tell(self, event: str, moment: Moment) -> None:
         for hear in self.told[event]:
             hear(moment)
@@ -209,7 +220,8 @@ class _Run:
         for step, rows in enumerate(islice(batches(order, self.todo.batch, first), steps - first), start=first):
             moment = self.moment(index, epoch, step)
             x, y = task.batch(rows[0] if alone else rows)
-            self.step(moment, x, y)
+            with self.view(moment):
+                self.step(moment, x, y)
             for listen in hear:
                 listen(moment)
         end = self.moment(index, epoch, steps)
@@ -254,6 +266,15 @@ def warm_up(optimiser: Optimizer, task: Task, order: Tensor, batch: int, alone: 
         rule.warm_up(pairs, head=task.head)
 
 
+def _owned(protection: Protection | None) -> Owned | None:
+    return None if protection is None else protection.owned
+
+
+def _untouched(tested_by: Probe | None, probes: Mapping[str, Probe], owned: Owned | None) -> bool:
+    # Whether the network at the end of a task is that of the test after its last epoch.
+    return tested_by is None and not probes and owned is None
+
+
 def _names(tasks: Sequence[Task]) -> list[str]:
     return [task.name for task in tasks]
 
@@ -277,10 +298,13 @@ def _check(
     on_epoch: OnEpoch | None,
 ) -> None:
     require(penalty is None or protection is None, "give either a penalty or a protection, not both.")
-    check_names(probes, protection.after_task if protection is not None else ())
+    measured = () if protection is None else (*protection.after_task, *protection.measures)
+    check_names(probes, measured)
     require(on_epoch is None or "step" not in probes, "probe 'step' has the name of an entry of on_epoch's rows.")
     if protection is not None:
         protection.check(todo.tasks, optimiser, todo.batch)
+        if protection.owned is not None:
+            check_owned(protection.owned, net, todo.tasks, todo.test)
     check_optimiser(net, optimiser)
 
 

@@ -52,7 +52,7 @@ def _finite(importance: Importance, net: nn.Module, task: Task, failed: Sequence
     if importance.accumulated and failed:
         state = importance.state_dict().items()
         importance.load_state_dict({name: without(value, failed) if value.ndim > 1 else value for name, value in state})
-    with _at_zero(net, () if importance.accumulated else failed):
+    with at_zero(net, () if importance.accumulated else failed):
         values = value_of(importance, net, task.train, task.train.y, task.head)
     if failed:
         values = {name: without(value, failed) for name, value in values.items()}
@@ -84,8 +84,16 @@ def value_of(importance: Importance, net: nn.Module, data: Any, y: Any, head: in
 
 
 @contextmanager
-def _at_zero(net: nn.Module, failed: Sequence[int]) -> Iterator[None]:
-    # The weights of a replica that diverged may be so large that its gradients overflow.
+def at_zero(net: nn.Module, failed: Sequence[int]) -> Iterator[None]:
+    """Replicas that failed with weights of 0: those of one that diverged may be so large that its gradients overflow.
+
+    Args:
+        net: the network.
+        failed: replicas.
+
+    Yields:
+        Nothing.
+    """
     before = [(p.detach()[r], p.detach()[r].clone()) for p in net.parameters() for r in failed if replicas_of(net)]
     try:
         for place, _ in before:

@@ -13,6 +13,7 @@ from synsim.networks import replicas_of
 from synsim.tasks import Task
 from synsim.training.failing import Replicas
 from synsim.training.moment import Moment, Observer
+from synsim.training.owning import View
 from synsim.training.plan import Plan, vector
 from synsim.training.protection import Protection
 
@@ -52,13 +53,15 @@ class Testing(Observer):
         ahead: whether tasks are tested before they are trained on.
         once: whether the test that ends the last epoch of a task stands for that of the same task at its end: the same
             masks, and nothing has touched the network in between.
+        view: the network as a task sees it; no task is tested that owns nothing yet.
     """
 
     plan: Plan
     test: Probe
     every_epoch: bool
     ahead: bool
-    once: bool = False
+    once: bool
+    view: View
 
     def epoch_ends(self, moment: Moment) -> None:
         """Test the present task."""
@@ -71,12 +74,13 @@ class Testing(Observer):
         untested = () if self.ahead else self.plan.tasks[moment.index + 1 :]
         just = moment.history.per_epoch["test_accuracy"][:, moment.index, moment.epoch]
         for column, task in enumerate(self.plan.test):
-            if not any(task is later for later in untested):
+            if not any(task is later for later in untested) and self.view.shows(task):
                 found = just if self.once and task is moment.task else self._tested(moment, task)
                 moment.history.accuracy[:, moment.index, column] = found
 
     def _tested(self, moment: Moment, task: Task) -> Tensor:
-        return vector(self.test(moment.net, task), len(moment.seeds), "the test of a task")
+        with self.view.of(moment.net, task):
+            return vector(self.test(moment.net, task), len(moment.seeds), "the test of a task")
 
 
 @dataclass
@@ -87,18 +91,21 @@ class Probing(Observer):
         plan: of the run.
         probes: name -> measurement.
         every: epochs from one measurement to the next; the last of a task is always measured.
+        view: the network as a task sees it.
     """
 
     plan: Plan
     probes: Mapping[str, Probe]
     every: int
+    view: View
 
     def epoch_ends(self, moment: Moment) -> None:
         """Measure."""
         if (moment.epoch + 1) % self.every and not self.plan.ends_task(moment):
             return
         for name, probe in self.probes.items():
-            found = vector(probe(moment.net, moment.task), len(moment.seeds), f"probe {name!r}")
+            with self.view.of(moment.net, moment.task):
+                found = vector(probe(moment.net, moment.task), len(moment.seeds), f"probe {name!r}")
             moment.history.per_epoch[name][:, moment.index, moment.epoch] = found
 
 
@@ -120,11 +127,19 @@ class Protecting(Observer):
         """Begin to observe."""
         self.protection.start(moment.net, moment.optimiser, moment.index)
 
+    def epoch_ends(self, moment: Moment) -> None:
+        """Claim, where tasks own synapses."""
+        if self.plan.ends_learning(moment):
+            fail = partial(self._fail, moment)
+            found = self.protection.claim(moment.net, moment.optimiser, moment.task, self.replicas.failed, fail)
+            moment.history.record(moment.index, found)
+
     def task_ends(self, moment: Moment) -> None:
         """Measure and remember."""
-        found = self.protection.finish(
-            moment.net, moment.task, self.plan.ends_run(moment), self.replicas.failed, partial(self._fail, moment)
-        )
+        with View(self.protection.owned, self.plan.tasks).of(moment.net, moment.task):
+            found = self.protection.finish(
+                moment.net, moment.task, self.plan.ends_run(moment), self.replicas.failed, partial(self._fail, moment)
+            )
         moment.history.record(moment.index, found)
 
     def _fail(self, moment: Moment, replicas: Any) -> None:

@@ -30,7 +30,8 @@ class Plan:
         batch: examples per step.
         per_epoch: steps per pass over each task.
         counts: steps on each task.
-        rounds: epochs of each task, the last perhaps incomplete.
+        rounds: epochs of each task, the last one before relearning perhaps incomplete.
+        again: those of them in which a task relearns with the synapses that it has claimed.
     """
 
     tasks: tuple[Task, ...]
@@ -40,6 +41,7 @@ class Plan:
     per_epoch: tuple[int, ...]
     counts: tuple[int, ...]
     rounds: tuple[int, ...]
+    again: int = 0
 
     def done(self, position: Position) -> int:
         """Steps made before a position.
@@ -52,7 +54,7 @@ class Plan:
         """
         index, epoch, step = position
         before = sum(self.counts[:index])
-        return before + (self.per_epoch[index] * epoch + step if index < len(self.tasks) else 0)
+        return before + sum(self.steps(index, each) for each in range(epoch)) + step
 
     def epochs(self, position: Position) -> Iterator[Position]:
         """The epochs that are left.
@@ -69,7 +71,7 @@ class Plan:
                 yield index, epoch, step if (index, epoch) == (first, begun) else 0
 
     def steps(self, index: int, epoch: int) -> int:
-        """Steps of an epoch; the last one of a task may be incomplete.
+        """Steps of an epoch; the last one of learning may be incomplete.
 
         Args:
             index: of the task.
@@ -78,7 +80,21 @@ class Plan:
         Returns:
             Their number.
         """
-        return min(self.per_epoch[index], self.counts[index] - epoch * self.per_epoch[index])
+        size = self.per_epoch[index]
+        if epoch >= self.rounds[index] - self.again:
+            return size
+        return min(size, self.counts[index] - (self.again + epoch) * size)
+
+    def ends_learning(self, moment: Moment) -> bool:
+        """Whether an epoch is the last in which its task is learned, before it may relearn.
+
+        Args:
+            moment: of the epoch.
+
+        Returns:
+            True then.
+        """
+        return moment.epoch == self.rounds[moment.index] - self.again - 1
 
     def ends_task(self, moment: Moment) -> bool:
         """Whether an epoch is the last of its task.
@@ -135,6 +151,7 @@ def plan(
     epochs: int | None,
     steps: int | None,
     batch: int,
+    again: int = 0,
 ) -> Plan:
     """The steps of a run, from the arguments of `fit`.
 
@@ -146,6 +163,7 @@ def plan(
         epochs: passes over each task.
         steps: steps on each task, in place of epochs.
         batch: examples per step.
+        again: epochs in which each task relearns.
 
     Returns:
         The plan.
@@ -160,7 +178,7 @@ def plan(
     least = min(task.per_epoch for task in sequence)
     require(least >= batch, f"a batch of {batch} needs as many examples, got {least}. Choose a smaller batch.")
     per_epoch = tuple(task.per_epoch // batch for task in sequence)
-    counts = tuple(whole(steps, "steps") if epochs is None else one * whole(epochs, "epochs") for one in per_epoch)
+    learned = tuple(whole(steps, "steps") if epochs is None else one * whole(epochs, "epochs") for one in per_epoch)
     lead = replicas_of(net) or 1
     if seeds is None:
         seeds = seeds_of(net, 0)
@@ -171,8 +189,9 @@ def plan(
         tuple(whole(seed, "seed", 0) for seed in seeds),
         batch,
         per_epoch,
-        counts,
-        tuple(-(-count // one) for count, one in zip(counts, per_epoch, strict=True)),
+        tuple(count + again * one for count, one in zip(learned, per_epoch, strict=True)),
+        tuple(-(-count // one) + again for count, one in zip(learned, per_epoch, strict=True)),
+        again,
     )
 
 

@@ -10,6 +10,7 @@ from synsim._checks import Number, require, whole
 from synsim._doors import explained, typed
 from synsim._names import named_parameters
 from synsim.consolidation import Consolidation
+from synsim.consolidation.owned import MEASURES
 from synsim.importance import Importance
 from synsim.networks import replicas_of
 from synsim.rules.base import begin_anew
@@ -19,6 +20,7 @@ from synsim.training.engine import Tensors, before_step, remember, slow_down
 from synsim.training.measuring import Fail, importances_of
 from synsim.training.moment import Moment
 from synsim.training.observing import Accumulating, Beside, Extra
+from synsim.training.owning import claim, owner
 from synsim.training.step import apply_step
 
 Found = Mapping[str, Mapping[str, Tensor]]
@@ -38,8 +40,9 @@ class Protection:
     masks of the update, ĝ′ masks of its own. Where units drop out, ĝ costs a second pass over the batch.
 
     Args:
-        importance: measured or accumulated for every task; needed with a consolidation. A name (see
-            `synsim.importance.available`), or what `synsim.importance.make` returns.
+        importance: measured or accumulated for every task; needed with a consolidation that it feeds, and none with
+            one whose tasks own synapses. A name (see `synsim.importance.available`), or what `synsim.importance.make`
+            returns.
         consolidation: what is done with it, by name (see `synsim.consolidation.available`) or as what
             `synsim.consolidation.make` returns; None: nothing. Without an `accumulate` of its own, tasks add up as
             suits the importance (`Importance.accumulate`).
@@ -72,6 +75,7 @@ class Protection:
         self.after_task = dict(after_task or {})
         self.reset_optimiser, self.reinitialise = reset_optimiser, reinitialise
         self._accumulating, self._beside = Accumulating(self.all.values()), Beside()
+        self.owned = owner(consolidation)
 
     @typed
     def start(self, net: nn.Module, optimiser: Optimizer, index: int) -> None:
@@ -84,6 +88,8 @@ class Protection:
         """
         if index and self.reinitialise is not None:
             self.reinitialise(net, index)
+        if self.owned is not None:
+            self.owned.begin(net)
         if self.reset_optimiser:
             begin_anew(optimiser)
         self._accumulating.start(net)
@@ -114,6 +120,8 @@ class Protection:
         before = before_step(parameters, rates)
         apply_step(net, moment.optimiser, self._penalty(net), again)
         slow_down(before)
+        if self.owned is not None:
+            self.owned.hold(net)
         observing.observe(net, moment.within, before, gradient, extra, failed)
 
     def _penalty(self, net: nn.Module) -> Callable[[], Mapping[str, Tensor]] | None:
@@ -121,6 +129,34 @@ class Protection:
             return None
         gradient = self.consolidation.gradient(net)
         return (lambda: gradient) if gradient else None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what is measured as a task claims."""
+        return () if self.owned is None else MEASURES
+
+    @explained
+    def claim(
+        self, net: nn.Module, optimiser: Optimizer, task: Task, failed: Sequence[int] = (), fail: Fail | None = None
+    ) -> dict[str, Tensor]:
+        """A task was learned: it claims its synapses, if tasks own any, and may relearn with them from now on.
+
+        Args:
+            net: the network.
+            optimiser: its optimiser.
+            task: the task.
+            failed: replicas that failed.
+            fail: told of replicas that turn out to have diverged; None: that is an error.
+
+        Returns:
+            Measurements by name, each with a leading axis R (1 without replicas); empty without claims.
+        """
+        if self.owned is None:
+            return {}
+        found = claim(self.owned, net, task, failed, fail)
+        if self.reset_optimiser and not self.owned.settled:
+            begin_anew(optimiser)
+        return found
 
     @typed
     def finish(
@@ -145,7 +181,9 @@ class Protection:
         found: Found = {}
         if not last or self.after_task:
             found = importances_of(self.all, net, task, failed, fail)
-        if self.consolidation is not None and not last:
+        if self.owned is not None:
+            self.owned.settle()
+        elif self.consolidation is not None and not last:
             remember(self.consolidation, net, found["importance"], self.all["importance"].accumulate)
         lead = replicas_of(net)
         results = {name: measure(net, task, found).detach().double().cpu() for name, measure in self.after_task.items()}
@@ -201,5 +239,5 @@ class Protection:
         """
         check_batch(self.all, batch)
         check_rule(optimiser, self.consolidation, self.reset_optimiser, self.reinitialise)
-        if self.consolidation is not None and len(tasks) > 1:
+        if self.consolidation is not None and self.owned is None and len(tasks) > 1:
             look_for_lone_classes(tasks)

@@ -495,7 +495,7 @@ def test_importances_that_do_not_fit(kind, found, message):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ewc", {}, "consolidation must be one of penalty, modulation, freeze, mask, got 'ewc'"),
+        ("ewc", {}, "consolidation must be one of penalty, modulation, freeze, mask, packnet, effi.*, got 'ewc'"),
         ("penalty", {"scale": "max"}, "'penalty': an option must be one of .*got 'scale'"),
         ("mask", {"threshold": 1}, "'mask': an option must be one of .*got 'threshold'"),
         ("penalty", {"anchors": "first"}, "anchors must be one of last, separate, got 'first'"),

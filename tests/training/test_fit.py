@@ -187,7 +187,7 @@ def test_lbfgs_learns_and_goes_on_to_the_same_bits(digits):
         fit(many, torch.optim.LBFGS(many.parameters()), digits, seeds=[0, 1], epochs=1, batch=70)
 
 
-@pytest.mark.parametrize("kind", consolidation.available())
+@pytest.mark.parametrize("kind", consolidation.available(owns=False))
 @pytest.mark.parametrize("name", ["si", "fisher", "magnitude"])
 @pytest.mark.parametrize("when", [1, 2])
 def test_a_layer_frozen_in_a_run_rests_and_the_others_learn(digits, kind, name, when):
