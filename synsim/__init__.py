@@ -26,6 +26,7 @@ from synsim import tasks as tasks
 from synsim.conversion import convert as convert
 from synsim.descent import FOOF as FOOF
 from synsim.descent import KFAC as KFAC
+from synsim.descent import NaturalGradient as NaturalGradient
 from synsim.importance import Step as Step
 from synsim.lesions import clamp_p as clamp_p
 from synsim.lesions import lesion_curve as lesion_curve

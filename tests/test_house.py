@@ -80,6 +80,7 @@ ALLOWED = {
         "networks",
         "records",
         "rules",
+        "streams",
         "sweep",
         "synapses",
         "tasks",

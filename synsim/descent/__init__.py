@@ -3,5 +3,6 @@
 from synsim.descent.foof import FOOF
 from synsim.descent.kfac import KFAC
 from synsim.descent.kronecker import kronecker
+from synsim.descent.natural import NaturalGradient
 
-__all__ = ["FOOF", "KFAC", "kronecker"]
+__all__ = ["FOOF", "KFAC", "NaturalGradient", "kronecker"]

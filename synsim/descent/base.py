@@ -307,10 +307,8 @@ class Descent(Rule):
         done, pulls = self._at_hand(), self._pulls(penalty)
         self._prepare(done)
         found: dict[str, Tensor] = {}
-        for one in done.seen.values():
-            gradient = self._pulled(one, pulls)
-            if gradient is not None:
-                found.update(one.block.parts(self._move(one.block, gradient).matrix))
+        for name, move in self._preconditioned(self._gradients(done, pulls)).items():
+            found.update(done.seen[name].block.parts(move.matrix))
         return found
 
     @torch.no_grad()
@@ -338,10 +336,10 @@ class Descent(Rule):
                 loss = closure()
         done, pulls = self._at_hand(), self._pulls(penalty)
         self._prepare(done)
-        for one in done.seen.values():
-            gradient = self._pulled(one, pulls)
-            if gradient is not None:
-                self._advance(one.block, gradient)
+        blocks = {name: one.block for name, one in done.seen.items()}
+        heavy = {name: self._heavy(blocks[name], each) for name, each in self._gradients(done, pulls).items()}
+        for name, move in self._preconditioned(heavy).items():
+            self._subtract(blocks[name], move)
         self._descend(pulls)
         self._learn(done)
         for parameter in self._firsts():
@@ -358,8 +356,12 @@ class Descent(Rule):
         # What a step leaves behind, once it was made.
         pass
 
+    def _preconditioned(self, gradients: Mapping[str, Gradient]) -> dict[str, Gradient]:
+        # What the parameters of all layers move against.
+        return {name: self._move(self._blocks[name], gradient) for name, gradient in gradients.items()}
+
     def _move(self, block: Block, gradient: Gradient) -> Gradient:
-        # What the parameters of a layer move against.
+        # What the parameters of a layer move against, where each layer has a preconditioner of its own.
         raise NotImplementedError
 
     def _at_hand(self) -> Pass:
@@ -411,15 +413,22 @@ class Descent(Rule):
         bias = found[1] if block.bias is not None else None
         return Gradient(matrix=gradient.matrix + block.matrix(weight, bias))
 
-    def _advance(self, block: Block, gradient: Gradient) -> None:
-        lr, decay = self._constant(block, "lr"), self._constant(block, "weight_decay")
+    def _gradients(self, done: Pass, pulls: Mapping[str, Tensor]) -> dict[str, Gradient]:
+        each = {name: self._pulled(one, pulls) for name, one in done.seen.items()}
+        return {name: gradient for name, gradient in each.items() if gradient is not None}
+
+    def _heavy(self, block: Block, gradient: Gradient) -> Gradient:
+        # With momentum: the raw gradients of earlier steps in it.
         momentum, state = self._constant(block, "momentum"), self.state[block.weight]
-        if isinstance(momentum, Tensor) or momentum:
-            before = state.get("momentum")
-            matrix = gradient.matrix.clone() if before is None else before.mul_(momentum).add_(gradient.matrix)
-            state["momentum"] = matrix
-            gradient = Gradient(matrix=matrix)
-        move = self._move(block, gradient)
+        if not (isinstance(momentum, Tensor) or momentum):
+            return gradient
+        before = state.get("momentum")
+        matrix = gradient.matrix.clone() if before is None else before.mul_(momentum).add_(gradient.matrix)
+        state["momentum"] = matrix
+        return Gradient(matrix=matrix)
+
+    def _subtract(self, block: Block, move: Gradient) -> None:
+        lr, decay = self._constant(block, "lr"), self._constant(block, "weight_decay")
         if isinstance(decay, Tensor) or decay:
             for parameter in block.parameters.values():
                 parameter.mul_(1 - along(_flat(lr), parameter) * along(_flat(decay), parameter))

@@ -20,6 +20,11 @@ class Gradient:
         self.rows, self._matrix = rows, matrix
 
     @property
+    def ready(self) -> bool:
+        """Whether the matrix was carried out."""
+        return self._matrix is not None
+
+    @property
     def matrix(self) -> Tensor:
         """G [.., O, I]."""
         if self._matrix is None:

@@ -17,8 +17,10 @@ from the start: by them a checkpoint of another rule is told and refused.
 
 A rule that watches sees the pass that is made within `with rule.watch():`, and makes its gradients by `backward`, in
 place of that of the loss. It may also have `cold` and `warm_up(pairs of inputs and labels)`: while it is cold, a loop
-calls that with the first batches of a task, ahead of the first step. Where importances need gradients of other batches
-(`Importance.needs`), these passes come between that of the update and `step`, and are not watched.
+calls that with the first batches of a task, ahead of the first step. And it may have `estimates` and
+`estimate(images)`: while that is true, a loop shows it other images ahead of every step, as many as its `images` says,
+or as the batch has. Where importances need gradients of other batches (`Importance.needs`), these passes come between
+that of the update and `step`, and are not watched.
 """
 
 from dataclasses import dataclass

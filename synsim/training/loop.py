@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from synsim import streams
 from synsim._checks import require, times, warn, whole
 from synsim._doors import typed
 from synsim._progress import Lines, bar
@@ -221,6 +222,7 @@ class _Run:
             moment = self.moment(index, epoch, step)
             x, y = task.batch(rows[0] if alone else rows)
             with self.view(moment):
+                show_others(moment, alone)
                 self.step(moment, x, y)
             for listen in hear:
                 listen(moment)
@@ -273,6 +275,22 @@ def _owned(protection: Protection | None) -> Owned | None:
 def _untouched(tested_by: Probe | None, probes: Mapping[str, Probe], owned: Owned | None) -> bool:
     # Whether the network at the end of a task is that of the test after its last epoch.
     return tested_by is None and not probes and owned is None
+
+
+def show_others(moment: Moment, alone: bool) -> None:
+    """Show other images, drawn at random from the training data, to a rule that estimates something of them.
+
+    Args:
+        moment: of the step to come.
+        alone: whether the network has no replicas.
+    """
+    rule: Any = moment.optimiser
+    if not (traits(moment.optimiser).watches and getattr(rule, "estimates", False)):
+        return
+    count, data = getattr(rule, "images", None) or moment.batch, moment.task.train
+    keys = streams.keys("order", moment.seeds, f"estimate/{moment.index}/{moment.epoch}")
+    rows = (streams.uniform(keys, count, moment.step) * len(data)).long().to(next(moment.net.parameters()).device)
+    rule.estimate(moment.task.batch(rows[0] if alone else rows)[0], head=moment.task.head)
 
 
 def _names(tasks: Sequence[Task]) -> list[str]:

@@ -29,6 +29,7 @@ RECEIVERS = {
     "descent.averages.Averaging": things.descending,
     "descent.base.Descent": things.descending,
     "descent.base.Descent.backward": things.watching,
+    "descent.natural.NaturalGradient": things.natural,
     "consolidation.accumulate.Accumulation": lambda s: synsim.consolidation.accumulate.Accumulation(),
     "consolidation.base.Consolidation": consolidated,
     "consolidation.base.Consolidation.gradient": penalty,

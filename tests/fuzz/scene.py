@@ -152,6 +152,10 @@ def descending(scene: Scene) -> synsim.FOOF:
     return watching(scene)
 
 
+def natural(scene: Scene) -> synsim.NaturalGradient:
+    return scene.once("natural", lambda: synsim.NaturalGradient(net(scene), 0.1, 1.0))
+
+
 def plain_net(scene: Scene) -> nn.Module:
     return scene.once("plain", lambda: nn.Linear(INPUTS, CLASSES))
 
