@@ -131,10 +131,14 @@ class KFAC(Averaging):
             return
         refuse_exact(logits, self._replicas, self.labels)
         uses = {name: tape.uses[name] for name in done.seen}
+        outputs = logits.detach()
+        if done.finite is not None:
+            # Those of replicas that failed are left out of the averages, whatever label they are given.
+            outputs = outputs.nan_to_num(0.0, 0.0, 0.0)
         if self.labels == "exact":
-            errors = exact(logits, self.likelihood)
+            errors = exact(outputs, self.likelihood)
         else:
-            errors = iter([sampled(logits, self.likelihood, seeds_of(self._net, self.seed), *self._stream())])
+            errors = iter([sampled(outputs, self.likelihood, seeds_of(self._net, self.seed), *self._stream())])
         for found in pulled(logits, errors, [use.output for use in uses.values()]):
             with torch.no_grad():
                 for (name, use), error in zip(uses.items(), found, strict=True):
