@@ -75,13 +75,8 @@ def test_replicas_with_constants_of_their_own_are_single_runs(kind):
     ]
     options = {"p": 0.6, "bias": True, "dtype": torch.float64}
     together = synsim.mlp([6, 5, 3], replicas=3, seed=4, **options)
-    rule = KINDS[kind](
-        together,
-        period=3,
-        collect=2,
-        warmup=2,
-        **{name: torch.tensor(v, dtype=torch.float64) for name, v in of.items()},
-    )
+    each = {name: torch.tensor(v, dtype=torch.float64) for name, v in of.items()}
+    rule = KINDS[kind](together, period=3, collect=2, warmup=2, **each)
     rule.warm_up(data)
     for x, y in data:
         watched(together, rule, x, y)
