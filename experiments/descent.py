@@ -78,7 +78,7 @@ METHODS = {
 }
 QUICK = ("sgd-momentum", "adam", "foof-100", "kfac", "kfac-standard")
 NEURONS, WEIGHTS = ("foof-100", "kfac"), ("sgd-momentum", "adam")
-RATIOS = (("natural", "kfac"), ("natural", "natural-same"))
+RATIOS = (("natural", "kfac"), ("kfac-standard", "sgd-momentum"))
 STEPS, SMOOTHED = (600, 1200, 1800, 3000, 6000), 100
 # Replicas of one program, in MiB: weights, gradients, factors and their inverses of one.
 MEMORY, EACH = 4000.0, 120.0
