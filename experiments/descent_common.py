@@ -1,22 +1,32 @@
 """What the experiments on descent on neurons share: networks, rules by their names, curves of the training loss."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
+import xarray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 import synsim
-from synsim import streams, tasks
+from synsim import Sweep, streams, tasks
 from synsim.data import Dataset
 from synsim.data.load import SCALES
-from synsim.papers.benzing2022 import DESCENT_SCALE
+from synsim.experiment import PresetConfig, option
+from synsim.papers.benzing2022 import DESCENT_SCALE, Descent
 from synsim.tasks import Task
+from synsim.training import Session
 
 WINDOW = 10
 """Steps from one point of a curve of the training loss to the next."""
+SMOOTHED = 100
+# Replicas of one program, in MiB: weights, gradients, factors and their inverses of one.
+MEMORY, EACH = 4000.0, 120.0
+Settings = Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -71,3 +81,146 @@ def kaiming(net: nn.Module, seeds: Sequence[int], gain: float = math.sqrt(2)) ->
         with torch.no_grad():
             layer.weight.copy_(normal * gain / math.sqrt(layer.weight.shape[-1]))
     return net
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescentConfig(PresetConfig):
+    """Options of an experiment that may choose among several settings, on seeds that it does not report."""
+
+    epochs: int = option(None, "passes over the data (default: from the preset)")
+    selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings, and are not reported")
+
+    def __post_init__(self) -> None:
+        """Check that no seed chooses and is reported."""
+        super().__post_init__()
+        both = sorted(set(self.selection) & set(self.seeds))
+        if both:
+            raise ValueError(f"seeds {both} are in --selection and in --seeds; settings must be chosen on others.")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A rule with its options.
+
+    Attributes:
+        kind: which rule.
+        options: what it is told beside rate and damping.
+        like: the method whose constants it has; empty: its own.
+        often: whether it inverts as often as `--period` says.
+    """
+
+    kind: Callable[..., Optimizer]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    like: str = ""
+    often: bool = False
+
+    @property
+    def separate(self) -> tuple[str, ...]:
+        """Constants of which it takes one for all replicas."""
+        return ("lr",) if self.kind in (torch.optim.SGD, torch.optim.Adam) else ()
+
+    def rule(self, net: nn.Module, sweep: Sweep, **more: Any) -> Optimizer:
+        """The rule for a network, with the settings of a sweep."""
+        if self.separate:
+            return self.kind(net.parameters(), lr=sweep.settings[0]["lr"], **self.options)
+        return self.kind(net, sweep.column("lr"), sweep.column("damping"), **self.options, **more)
+
+
+def multiples(base: Descent, rates: Sequence[float], dampings: Sequence[float]) -> list[dict[str, float]]:
+    """Settings around one: multiples of rate and damping, and what they make of them.
+
+    The rate is a multiple of the damping's, so that large dampings do not stand still.
+    """
+    return [
+        {"rate": rate, "damped": much, "lr": base.lr * rate * much, "damping": (base.damping or math.nan) * much}
+        for much in (dampings if base.damping is not None else (1.0,))
+        for rate in rates
+    ]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Training losses of one network under several rules.
+
+    Attributes:
+        config: of the experiment.
+        session: of the run.
+        task: what is learned.
+        network: sweep -> network.
+        rule: (network, sweep) -> rule.
+        options: further ones of `fit`.
+    """
+
+    config: Any
+    session: Session
+    task: Task
+    network: Callable[[Sweep], nn.Module]
+    methods: Mapping[str, Method]
+    options: Mapping[str, Any]
+
+    def rule(self, name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
+        """The rule of a method, its averages filled."""
+        method = self.methods[name]
+        made = method.rule(net, sweep, **({"period": self.config.period} if method.often else {}))
+        if isinstance(made, synsim.FOOF | synsim.KFAC) and made.warmup:
+            # Here and not by `fit`, to which a window is an epoch, and too few batches.
+            order = tasks.epoch_order(sweep.seeds, 0, 0, len(self.task.train))
+            made.warm_up(self.task.batch(rows) for rows in tasks.batches(order, self.config.batch))
+        return made
+
+    def trained(self, name: str, settings: Settings, seeds: Sequence[int]) -> xarray.Dataset:
+        """Settings of a method on some seeds; loss [setting, seed, step]."""
+        config, windows = self.config, Windows.of(self.task, self.config.batch)
+        cut = replace(self.task, stream=windows)
+        choosing = ", chosen among" if seeds == config.selection else ""
+        parts: list[xarray.Dataset] = []
+        numbers: list[int] = []
+        programs = Sweep(settings, seeds).programs(*self.methods[name].separate, memory=MEMORY, each=EACH)
+        for place, program in enumerate(programs):
+            sweep, phase = program.sweep, f"{name}{choosing}{f', {place}' if place else ''}"
+            net = self.network(sweep)
+            made = self.session.fit(
+                phase, net, self.rule(name, net, sweep), [cut], sweep=sweep, keep=False, batch=config.batch,
+                epochs=config.epochs * windows.per_epoch, test_every_epoch=False, test_ahead=False,
+                # That a large rate diverges is its result.
+                tolerant=True, **self.options,
+            )  # fmt: skip
+            found = made.dataset.isel(task=0, after_task=0, test_task=0, drop=True)
+            each = 1000 * float(found.seconds.sum()) / sweep.replicas
+            parts.append(found[["loss", "accuracy", "failed"]].assign(milliseconds=("setting", [each] * len(sweep))))
+            numbers += program.numbers
+        found = xarray.concat(parts, "setting").isel(setting=np.argsort(numbers)).rename(epoch="step")
+        found["loss"] = found.loss.where(~found.failed)
+        steps = windows.count // config.batch * np.arange(1, found.sizes["step"] + 1)
+        return found.assign(milliseconds=found.milliseconds / steps[-1]).assign_coords(step=steps)
+
+    def chosen(self, name: str, settings: Settings) -> xarray.Dataset:
+        """The best of the settings on the reported seeds, and the loss at the end of all on those that choose."""
+        config, best, made = self.config, 0, xarray.Dataset()
+        if len(settings) > 1:
+            tried = self.trained(name, settings, config.selection)
+            ends = smooth(tried.loss, int(tried.step[-1]))
+            best = int(ends.mean("seed", skipna=False).fillna(np.inf).argmin("setting"))
+            grid = ends.drop_vars(["lr", "damping"]).set_index(setting=["damped", "rate"]).unstack("setting")
+            made["tried"] = grid.rename(seed="selection")
+        own = self.trained(name, settings[best : best + 1], config.seeds).isel(setting=0)
+        own = own.drop_vars(["setting", *settings[0]], errors="ignore")
+        made = made.assign(loss=own.loss, accuracy=own.accuracy.where(~own.failed), milliseconds=own.milliseconds)
+        return made.assign({f"chosen_{key}": settings[best][key] for key in ("lr", "damping")})
+
+
+def smooth(loss: xarray.DataArray, step: int) -> xarray.DataArray:
+    """Mean loss of the steps before one: the last hundred, or as many as there are."""
+    return loss.where((loss.step > step - SMOOTHED) & (loss.step <= step), drop=True).mean("step", skipna=False)
+
+
+def chosen_setting(one: xarray.Dataset) -> dict[str, float]:
+    """Rate and damping of a rule, for its rows."""
+    values = {key: float(one[f"chosen_{key}"]) for key in ("lr", "damping")}
+    return {key: value for key, value in values.items() if math.isfinite(value)}
+
+
+def costs(dataset: xarray.Dataset) -> str:
+    """What a step of each rule took, for the remarks."""
+    each = (f"{rule} {float(dataset.milliseconds.sel(rule=rule)):.0f}" for rule in dataset.rule.values)
+    return f"Milliseconds per step and replica: {', '.join(each)}."
