@@ -99,9 +99,10 @@ def test_every_setting_has_one_penalty(script):
     together = list(zip(sweep.each("family"), *columns.values(), strict=True))
     assert all(sum(one > 0 for one in each[1:]) <= 1 for each in together)
     assert [str(family) for family, *_ in together[:: len(SEEDS)]] == [
-        *["α = 1, L2"] * 2, *["α = 1, L1"] * 2, *["α = 2, L2"] * 2, *["α = 2, φ-decay"] * 2,
+        *["α = 1, L2"] * 2, *["α = 1, L1"] * 2, *["α = 1, L1, rate 0.1"] * 2, *["α = 2, L2"] * 2,
+        *["α = 2, φ-decay"] * 2,
     ]  # fmt: skip
-    assert columns["L1"][6:12] == [0.001] * 3 + [0.003] * 3
+    assert columns["L1"][6:18] == 2 * ([0.001] * 3 + [0.003] * 3)
     assert sum(columns["φ-decay"]) == pytest.approx(3 * 0.004)
 
 
@@ -126,6 +127,16 @@ def test_a_family_begins_without_a_penalty(script):
     np.testing.assert_array_equal(found.cost, dataset.energy.sel(model="plastic").where(~dataset.failed[0])[[0, 2, 3]])
     assert np.isnan(found.bits[0, 1])
     assert script.curve(dataset, "plastic", script.PLAIN).strengths.tolist() == [0, 0.01]
+    own = script.controls(chosen)[1]
+    assert script.curve(dataset, "plastic", own).strengths.tolist() == [0.001, 0.003]  # free at another rate
+
+
+def test_rates_are_those_of_the_power_the_model_or_its_own(script):
+    chosen = config(script, alphas=(1.0, 2.0))
+    rates = {str(each["family"]): script.rate_of(chosen, "deterministic", each["family"])
+             for each in script.settings(chosen)}  # fmt: skip
+    assert list(rates.values()) == [0.08, 0.08, 0.1, 0.3, 0.3]
+    assert script.rate_of(config(script, plain_rate=0.07), "plastic", script.CONTROL) == 0.07
 
 
 def test_rows_are_those_of_plain_loops(script):
@@ -139,15 +150,15 @@ def test_rows_are_those_of_plain_loops(script):
 
     bits, cost = dataset.information.values[1], dataset.energy.values[1]
     ratio = row("deterministic, α = 2, φ-decay", "10⁻³ bits per energy", strength=0.003)
-    np.testing.assert_allclose(ratio["values"], 1000 * bits[7] / cost[7])
+    np.testing.assert_allclose(ratio["values"], 1000 * bits[9] / cost[9])
     # L1 with the free network: settings 3, 2 and 0 by rising energy.
-    wanted = [np.interp(np.log(cost[6, s]), np.log(cost[[3, 2, 0], s]), bits[[3, 2, 0], s]) for s in range(3)]
+    wanted = [np.interp(np.log(cost[8, s]), np.log(cost[[3, 2, 0], s]), bits[[3, 2, 0], s]) for s in range(3)]
     plain = row("deterministic, α = 1, L1, beside α = 2, φ-decay", "bits at the same energy", strength=0.001)
     np.testing.assert_allclose(plain["values"], wanted)
     gap = row("deterministic, α = 2, φ-decay − α = 1, L1", "bits at the same energy, difference", strength=0.001)
-    np.testing.assert_allclose(gap["values"], bits[6] - wanted)
+    np.testing.assert_allclose(gap["values"], bits[8] - wanted)
     assert gap["mean"] == pytest.approx(0.25, abs=0.05)
-    assert gap["test"]["t"] == pytest.approx(stats.ttest_rel(bits[6], wanted).statistic)
+    assert gap["test"]["t"] == pytest.approx(stats.ttest_rel(bits[8], wanted).statistic)
     assert gap["test"]["family"] == "bits at the same energy, φ-decay against L1"
     assert gap["test"]["p_holm"] >= gap["test"]["p"]
     assert "test" not in row("deterministic, α = 2, φ-decay − α = 1, L2", gap["metric"], strength=0.001)
@@ -165,19 +176,20 @@ def test_remarks_part_penalty_and_power(script):
     for name, above in (("α = 1, L1", 0.1), ("α = 2, φ-decay", 0.15)):
         dataset["information"][:] = dataset.information + above * (dataset.family == name)
     found = script.remarks(chosen, dataset)
-    assert [one.split(",")[0] for one in found] == ["plastic", "plastic", "deterministic", "deterministic"]
-    assert "no energy can be compared" in found[0]
-    for told in found[1::2]:
+    published = [one for one in found[:-1] if "rate" not in one]
+    assert [one.split(",")[0] for one in published] == ["plastic", "deterministic"]
+    assert "no strength with such bits" in found[-1]
+    for told in published:
         # 0.05 bits more are worth exp(0.05 / 0.25) of the energy; L1 against L2 exp(0.1 / 0.25).
-        assert "L2 costs 1.49 times the energy of L1 (what is due to the penalty)" in told
-        assert "L1 1.22 times that of φ-decay (to the power)" in told
+        assert "L2 costs 1.49 times the energy of α = 1, L1 (what is due to the penalty)" in told
+        assert "1.22 times the energy of φ-decay (to the power)" in told
 
 
 def test_nothing_is_compared_without_a_plain_network(script):
     chosen = config(script, alphas=(2.0,), models=("plastic",))
     dataset = record(script, chosen)
     assert not [row for row in script.rows(chosen, dataset) if "−" in row["method"]]
-    assert script.remarks(chosen, dataset) == []
+    assert len(script.remarks(chosen, dataset)) == 1
 
 
 def test_the_figure_says_what_the_record_says(script, tmp_path):
@@ -190,7 +202,7 @@ def test_the_figure_says_what_the_record_says(script, tmp_path):
     np.testing.assert_allclose(free["energy"][1], dataset.energy.values[0, 1])
     assert free["information"][0][1] is None or np.isnan(free["information"][0][1])
     ratio = 1000 * dataset.pruned_information / dataset.pruned_energy
-    np.testing.assert_allclose(data["pruned"]["α = 2, φ-decay"], ratio.sel(model="plastic", keep=0.02)[6:8].values)
+    np.testing.assert_allclose(data["pruned"]["α = 2, φ-decay"], ratio.sel(model="plastic", keep=0.02)[8:10].values)
     # Shown are those whose bits are nearest to those of the plain network at decay 0.01.
     bits = dataset.information.values[0].mean(1)
     near = min((2, 3), key=lambda place: abs(bits[place] - bits[1]))
@@ -206,7 +218,7 @@ def test_a_run_on_digits_measures_what_it_says(script, tmp_path, capsys):
     script.EXPERIMENT.main([*arguments, "--threads", "1", "--out", str(tmp_path / "run")])
     capsys.readouterr()
     found = records.open(tmp_path / "run").dataset
-    assert list(found.family.values) == ["α = 1, L2", "α = 1, L1", "α = 2, L2", "α = 2, φ-decay"]
+    assert list(found.family.values) == ["α = 1, L2", "α = 1, L1", "α = 1, L1, rate 0.1", "α = 2, L2", "α = 2, φ-decay"]
     whole = found.sel(keep=1.0)
     for name in ("accuracy", "information", "energy"):
         np.testing.assert_allclose(whole[f"pruned_{name}"].values, found[name].values, rtol=1e-6)
