@@ -48,6 +48,7 @@ bench: $(VENV)/demo
 	$(BIN)/python experiments/bench_importance.py --out runs/bench-importance.json
 	$(BIN)/python experiments/bench_spiking.py --out runs/bench-spiking.json
 	$(BIN)/python experiments/bench_sparse.py --out runs/bench-sparse.json
+	$(BIN)/python experiments/bench_descent.py --out runs/bench-descent.json
 
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "synsim needs Python 3.11 or newer")'
