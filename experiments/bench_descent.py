@@ -150,7 +150,8 @@ def report(device: torch.device, count: int) -> dict[str, Any]:
             step()
         seconds, ahead = turns(steps, max(4, period), count, device)
         busy = device.type == "cpu" and ahead > BUSY
-        found[f"period {period}"] = numbers = {"seconds": statistics.median(seconds["SGD"]), "wall_over_cpu": ahead}
+        numbers: dict[str, Any] = {"seconds": statistics.median(seconds["SGD"]), "wall_over_cpu": ahead}
+        found[f"period {period}"] = numbers
         print(f"one inversion in {period} steps; a step of SGD takes {1000 * numbers['seconds']:.2f} ms")
         for name, ratio in ratios(seconds).items():
             if name == "SGD":

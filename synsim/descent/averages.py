@@ -9,9 +9,10 @@ from torch import Tensor
 
 from synsim._checks import choice, require, warn, whole
 from synsim._doors import typed
-from synsim.descent.base import Descent, Pass, Seen
+from synsim.descent.base import Descent
 from synsim.descent.blocks import Block
 from synsim.descent.factors import along, symmetric, take_in, weight_of
+from synsim.descent.seen import Pass, Seen
 from synsim.losses import replica_cross_entropy
 from synsim.rules.settable import per_replica
 from synsim.synapses import StochasticLayer, evaluation

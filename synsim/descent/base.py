@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,83 +10,14 @@ from torch import Tensor, nn
 from synsim._checks import NotFiniteError, Number, flag, require
 from synsim._doors import explained, shown, typed
 from synsim._names import by_own_name, named_parameters
-from synsim.curvature import wide
 from synsim.curvature.capture import Tape, capture
 from synsim.descent.blocks import Block, blocks_of, refuse_layers, rest_of
 from synsim.descent.factors import along
 from synsim.descent.gradient import Gradient
+from synsim.descent.seen import Pass, Seen, add, refuse_use
 from synsim.rules.network import Home, Rule, network
 from synsim.rules.settable import per_replica
 from synsim.synapses import StochasticLayer
-
-
-@dataclass
-class Seen:
-    """What one pass left of a layer.
-
-    Attributes:
-        block: the layer.
-        inputs: A [*lead, N, I], with the 1 of a bias.
-        errors: E [*lead, N, O], gradients of the losses with respect to the outputs.
-        factor: by which the pass scaled the strengths, [*lead, O, I]; None: 1.
-        made: the gradients as they were given to the parameters, and their versions; empty if none were made.
-    """
-
-    block: Block
-    inputs: Tensor
-    errors: Tensor
-    factor: Tensor | None
-    made: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
-
-    def product(self) -> Gradient:
-        """The gradient of the layer.
-
-        Returns:
-            Eᵀ A, times the factor.
-        """
-        if self.factor is None:
-            return Gradient((self.inputs, self.errors))
-        return Gradient(matrix=(self.errors.mT @ self.inputs).mul_(self.factor))
-
-    def gradient(self) -> Gradient | None:
-        """The gradient as it stands in `.grad`, where somebody may have clipped or scaled it.
-
-        Returns:
-            The gradient; None if it was cleared.
-        """
-        if not self.made:
-            return self.product()
-        grads = {name: parameter.grad for name, parameter in self.block.parameters.items()}
-        if all(grad is None for grad in grads.values()):
-            return None
-        weight, *bias = grads.values()
-        weight = torch.zeros_like(self.block.weight) if weight is None else weight
-        matrix = self.block.matrix(wide(weight), bias[0] if bias else None)
-        same = self.factor is None and all(self._untouched(name, grad) for name, grad in grads.items())
-        return Gradient((self.inputs, self.errors) if same else None, matrix)
-
-    def _untouched(self, name: str, grad: Tensor | None) -> bool:
-        before, version = self.made.get(name, (None, 0))
-        return grad is not None and grad is before and grad._version == version
-
-
-@dataclass
-class Pass:
-    """A pass and what is made of it.
-
-    Attributes:
-        seen: layer name -> what it left.
-        examples: how many terms the mean loss of a replica has.
-        finite: which replicas have finite losses and gradients, bool [R]; None: all.
-        taken: names of layers whose averages have taken it in already.
-        outputs: layer name -> gradients of the outputs for other labels, [*lead, N, O] each, where the rule asks.
-    """
-
-    seen: dict[str, Seen]
-    examples: int
-    finite: Tensor | None = None
-    taken: set[str] = field(default_factory=set)
-    outputs: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 class Descent(Rule):
@@ -242,7 +172,8 @@ class Descent(Rule):
         require(fits, f"logits must be the output of the network, {form}, got shape {list(logits.shape)}.")
 
     def _gather(self, tape: Tape, losses: Tensor, gradients: bool) -> dict[str, Seen]:
-        blocks = {name: block for name, block in self._blocks.items() if name in tape.uses}
+        trained = {name: block for name, block in self._blocks.items() if block.trained}
+        blocks = {name: block for name, block in trained.items() if name in tape.uses}
         for name in blocks:
             refuse_use(name, tape)
         rest = [parameter for parameter in self._rest.values() if parameter.requires_grad]
@@ -255,9 +186,9 @@ class Descent(Rule):
                     inputs, errors = block.rows(tape.uses[name], delta)
                     seen[name] = Seen(block, inputs, errors, block.factor())
             for parameter, gradient in zip(rest, found[len(blocks) :], strict=True):
-                _add(parameter, gradient)
+                add(parameter, gradient)
             for one in seen.values() if gradients else ():
-                _fill(one)
+                one.fill()
         return seen
 
     def _look(self, losses: Tensor, seen: Mapping[str, Seen], tolerant: bool) -> Tensor | None:
@@ -470,40 +401,3 @@ def damping_of(value: Number, replicas: int | None) -> float | Tensor:
 
 def _flat(value: Any) -> Any:
     return value.reshape(-1) if isinstance(value, Tensor) else value
-
-
-def refuse_use(name: str, tape: Tape) -> None:
-    """Refuse a layer that was used several times in a pass, or on more than one input.
-
-    Args:
-        name: of the layer.
-        tape: of the pass.
-
-    Raises:
-        ValueError: if it was.
-    """
-    require(
-        tape.calls[name] == 1,
-        f"layer {name!r} was used {tape.calls[name]} times in one pass (by time steps, or shared, or in two passes "
-        "within one `watch`), where its gradient is a sum of several products. Make one pass per watch, and give each "
-        "use a layer of its own.",
-    )
-    require(
-        tape.uses[name].input.numel() > 0,
-        f"layer {name!r} takes more than one input, as the layers of spiking networks do: this rule needs layers of "
-        "rows times a matrix.",
-    )
-
-
-def _fill(one: Seen) -> None:
-    for name, gradient in one.block.parts(one.product().matrix).items():
-        parameter = one.block.parameters[name]
-        if parameter.requires_grad:
-            _add(parameter, gradient.to(parameter.dtype))
-            assert parameter.grad is not None
-            one.made[name] = parameter.grad, parameter.grad._version
-
-
-def _add(parameter: nn.Parameter, gradient: Tensor | None) -> None:
-    if gradient is not None:
-        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient

@@ -44,6 +44,11 @@ class Block:
         return found if self.bias is None else {**found, f"{lead}bias": self.bias}
 
     @property
+    def trained(self) -> bool:
+        """Whether any of them is."""
+        return any(parameter.requires_grad for parameter in self.parameters.values())
+
+    @property
     def lead(self) -> tuple[int, ...]:
         """Sizes of the axes in front: replicas, groups."""
         replicas, groups = getattr(self.layer, "replicas", None), getattr(self.layer, "groups", 1)

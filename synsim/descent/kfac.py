@@ -14,11 +14,11 @@ from synsim._doors import typed
 from synsim.curvature.capture import Tape
 from synsim.curvature.labels import seeds_of
 from synsim.descent.averages import Averaging
-from synsim.descent.base import Pass, Seen
 from synsim.descent.blocks import Block
 from synsim.descent.factors import eigen, inverse, split
 from synsim.descent.gradient import Gradient
 from synsim.descent.outputs import LABELS, LIKELIHOODS, exact, pulled, refuse_exact, sampled
+from synsim.descent.seen import Pass, Seen
 
 DAMPINGS = ("heuristic", "standard", "left")
 MATCHES = ("norm", "rate")

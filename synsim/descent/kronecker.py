@@ -11,10 +11,10 @@ from synsim._doors import typed
 from synsim.curvature import measured
 from synsim.curvature.capture import Tape, capture
 from synsim.curvature.labels import seeds_of
-from synsim.descent.base import refuse_use
 from synsim.descent.blocks import blocks_of, refuse_layers
 from synsim.descent.factors import gram
 from synsim.descent.outputs import LABELS, LIKELIHOODS, exact, pulled, refuse_exact, sampled
+from synsim.descent.seen import refuse_use
 from synsim.inputs import labelled, logits_of, output_replicas, rows_of
 from synsim.losses import replica_cross_entropy
 

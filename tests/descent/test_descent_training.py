@@ -291,6 +291,23 @@ def test_clipped_and_cleared_gradients_are_taken_as_they_are():
     assert torch.equal(net[1].weight, before)
 
 
+def test_gradients_of_several_passes_add_up():
+    net = nn.Linear(4, 3).double()
+    rule = synsim.FOOF(net, 0.1, 1.0, average=0.0, warmup=0)
+    x, y = torch.randn(12, 4, dtype=torch.float64), torch.arange(12) % 3
+    rule.warm_up([x])
+    found = []
+    for part in (slice(0, 6), slice(6, 12)):
+        watched(net, rule, x[part], y[part])
+        found.append(rule.moves()["weight"])
+    rule.zero_grad()
+    for part in (slice(0, 6), slice(6, 12)):
+        with rule.watch():
+            logits = net(x[part])
+        rule.backward(F.cross_entropy(logits, y[part]), logits)
+    torch.testing.assert_close(rule.moves()["weight"], found[0] + found[1])
+
+
 def test_a_frozen_bias_stays_and_an_inactive_head_too():
     trunk = synsim.mlp([6, 5], p=1.0, bias=True)
     net = synsim.MultiHead(trunk, [synsim.BernoulliLinear(5, 2, p=1.0, bias=True) for _ in range(2)])
