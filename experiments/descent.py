@@ -49,6 +49,12 @@ AVERAGED = {"average": AVERAGE, "warmup": WARMUP}
 METHODS = {
     "sgd-momentum": Method(torch.optim.SGD, {"momentum": MOMENTUM}),
     "adam": Method(torch.optim.Adam),
+    "natural": Method(synsim.NaturalGradient),
+    "natural-previous": Method(synsim.NaturalGradient, {"batch": "previous"}, "natural"),
+    "natural-same": Method(synsim.NaturalGradient, {"batch": "same"}, "natural"),
+    "natural-1000": Method(synsim.NaturalGradient, {"images": 1000}),
+    "natural-4000": Method(synsim.NaturalGradient, {"images": 4000}),
+    "natural-blocks": Method(synsim.NaturalGradient, {"blocks": True}),
     "kfac": Method(synsim.KFAC, AVERAGED, often=True),
     "kfac-low": Method(synsim.KFAC, AVERAGED, often=True),
     "kfac-standard": Method(synsim.KFAC, {**AVERAGED, "damp": "standard", "period": 100}),
@@ -57,7 +63,7 @@ METHODS = {
     "foof-1": Method(synsim.FOOF, {**AVERAGED, "period": 1}),
     "foof-100": Method(synsim.FOOF, {**AVERAGED, "period": 100}),
 }
-QUICK = ("sgd-momentum", "adam", "foof-100", "kfac", "kfac-standard")
+QUICK = ("sgd-momentum", "adam", "foof-100", "kfac", "natural", "kfac-standard")
 NEURONS, WEIGHTS = ("foof-100", "kfac"), ("sgd-momentum", "adam")
 RATIOS = (("natural", "kfac"), ("kfac-standard", "sgd-momentum"))
 STEPS = (600, 1200, 1800, 3000, 6000)

@@ -30,7 +30,7 @@ ARGUMENTS = {
                "--probabilities", "0.4", "1", "--rates", "0.05"],
     "sparsity": ["--hidden", "20", "--steps", "30", "--alphas", "1", "2", "--keep", "0.05", "0.5", "1",
                  "--seeds", "1", "2"],
-    "descent": ["--hidden", "20", "--epochs", "1", "--methods", "sgd-momentum", "adam", "foof-100", "kfac",
+    "descent": ["--hidden", "20", "--epochs", "1", "--methods", "adam", "foof-100", "kfac", "natural",
                 "--rates", "0.3", "1", "--seeds", "1", "2"],
     "sites": ["--hidden", "20", "--epochs", "1", "--sites", "1", "2", "--seeds", "1", "2"],
     "bounds": ["--hidden", "20", "--epochs", "1", "--energy-epochs", "1", "--trials", "2", "--batch", "50",
