@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import synsim
-from synsim import consolidation, importance, tasks
-from synsim.training import Protection, fit
+from synsim import consolidation, importance, records, tasks
+from synsim.training import Protection, Session, fit
+from synsim.training.stopping import StoppedError
 
 pytestmark = pytest.mark.filterwarnings("ignore:(freeze|mask|modulation) (holds|slows) no parameter:UserWarning")
 KINDS = {
@@ -191,6 +192,26 @@ def test_a_replica_that_diverges_leaves_the_others_alone(digits):
     assert [one.replica for one in failed.failures] == [1]
     for name, value in good.named_parameters():
         torch.testing.assert_close(dict(bad.named_parameters())[name][0], value[0], rtol=1e-5, atol=1e-7)
+
+
+def test_a_session_sweeps_over_rates_stops_and_goes_on(digits, tmp_path):
+    sweep = synsim.Sweep({"lr": (0.02, 0.05, 1e30)}, (1, 2))
+
+    def run(folder, stop=lambda: False, **options):
+        session = Session(records.create(folder, {"seeds": [1, 2]}, **options), every=0.0, stop=stop)
+        net = synsim.mlp([64, 8, 2], p=0.5, replicas=sweep)
+        rule = KINDS["kfac"](net, lr=sweep.column("lr"), period=3, warmup=2)
+        return session.fit("sweep", net, rule, digits[:1], sweep=sweep, steps=10, batch=25, samples=1)
+
+    whole = run(tmp_path / "whole")
+    assert whole.dataset.failed.sel(lr=1e30).values.all()
+    assert not whole.dataset.failed.sel(lr=[0.02, 0.05]).values.any()
+    asked = itertools.count()
+    with pytest.raises(StoppedError):
+        run(tmp_path / "cut", lambda: next(asked) > 12)
+    resumed = run(tmp_path / "cut", resume=True)
+    assert resumed.state.keys() == whole.state.keys()
+    assert all(torch.equal(value, whole.state[name]) for name, value in resumed.state.items())
 
 
 class Images(nn.Module):
