@@ -1,0 +1,268 @@
+"""Tasks that own synapses on Permuted MNIST: PackNet, EfficientPackNet with powerpropagated weights (S004, Fig. 4).
+
+A task claims a part of one network and is tested under its own mask, so that old tasks do not change by one bit, and a
+test must know its task. Beside them: one network after the other (naive), a network of its own for every task (single,
+the upper bound), and any importance under any other consolidation. Settings × seeds are replicas of one program; one
+core needs about a minute for a replica of the quick preset. The paper's 300 tasks are 1.3 million steps of a network of
+two million weights: one core needs about six days for a replica, and the bar says what is left.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import xarray
+from common import MEASURED, NetworkConfig, by_setting, importance_of, load, models
+from torch import nn
+from torch.optim import Optimizer
+
+import synsim
+from synsim import Sweep, consolidation, importance, statistics, tables, tasks
+from synsim.experiment import Experiment, Presets, option
+from synsim.networks import redraw
+from synsim.papers.schwarz2021 import (
+    AFTER_ALL,
+    EFFICIENT_GAMMA,
+    FAR_BATCH,
+    FAR_EPOCHS,
+    FAR_HIDDEN,
+    FAR_PAD,
+    FAR_RATE,
+    FAR_TASKS,
+    HELD_OUT,
+)
+from synsim.sweep import Program
+from synsim.training import Protection, Session
+
+OWNED = consolidation.available(owns=True)
+METHODS = ("single", "naive", *OWNED, *importance.available())
+ALIVE = 0.8
+FINAL, KNOWN = "accuracy over all tasks at the end, %", "accuracy over all tasks at the end, task known, %"
+USED = "synapses used at the end, %"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(NetworkConfig):
+    """Options of this experiment."""
+
+    CHOICES = ("methods",)
+    PRESETS: ClassVar[Presets] = {
+        "quick": {
+            "tasks": 10, "epochs": 1, "hidden": (200, 200), "gammas": (EFFICIENT_GAMMA, 0.99), "retrain": (0, 1),
+            "rate": 1e-3, "pad": 0,
+        },
+        "paper": {
+            "tasks": FAR_TASKS, "epochs": FAR_EPOCHS, "hidden": FAR_HIDDEN, "gammas": (EFFICIENT_GAMMA,),
+            "retrain": (0,), "rate": FAR_RATE, "pad": FAR_PAD,
+        },
+    }  # fmt: skip
+    out: str = option("runs/owned", "folder of the run")
+    methods: tuple[str, ...] = option(("single", "naive", *OWNED), "methods to compare", METHODS, neutral=True)
+    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    batch: int = option(FAR_BATCH, "examples per step")
+    alphas: tuple[float, ...] = option((1.0, 2.0, 3.0), "powers α of efficient-packnet; 1 is the plain network")
+    gammas: tuple[float, ...] = option((), "shares γ of the dense accuracy to keep (default: from the preset)")
+    retrain: tuple[int, ...] = option((), "epochs of retraining, each a setting (default: from the preset)")
+    reserve: float = option(0.0, "share of what is free that a task of efficient-packnet may not claim")
+    rate: float | None = option(None, "Adam's learning rate for α = 1 (default: from the preset)")
+    factor: float = option(10.0, "factor of that for larger powers, whose weights start with small steps")
+    pad: int | None = option(None, "pixels around an image (default: from the preset)")
+    consolidation: str = option("penalty", "what importances feed", consolidation.available(owns=False))
+    strength: float = option(1.0, "strength of that (freeze, mask: the share)")
+
+
+def settings(config: Config) -> list[dict[str, Any]]:
+    """All settings of all methods. Of several γ only the first is retrained with."""
+    found = []
+    for method in config.methods:
+        powers = config.alphas if method == "efficient-packnet" else (1.0,)
+        for retrain in config.retrain if method in OWNED else (0,):
+            gammas = config.gammas[: 1 if retrain else None] if method == "efficient-packnet" else (1.0,)
+            for gamma, alpha in itertools.product(gammas, powers):
+                rate = config.rate if alpha == 1 else config.factor * (config.rate or 0)
+                found.append(
+                    {"method": method, "alpha": alpha, "gamma": gamma, "retrain": retrain, "rate": rate}
+                )  # fmt: skip
+    return found
+
+
+def label(setting: Mapping[str, Any]) -> str:
+    """What a setting is called in the table."""
+    efficient = " α = {alpha:g}, γ = {gamma:g}".format(**setting) if setting["method"] == "efficient-packnet" else ""
+    again = {0: "", 1: ", retrained"}.get(setting["retrain"], ", {retrain} epochs retrained".format(**setting))
+    return f"{setting['method']}{efficient}{again}"
+
+
+def sequence_of(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
+    """Permuted images with some held out; pixels around them are permuted, too."""
+    data, pad = load(config), 4 * (config.pad or 0,)
+    data = replace(data, x_train=F.pad(data.x_train, pad), x_test=F.pad(data.x_test, pad))
+    held_out = min(HELD_OUT, len(data.x_train) // 10)
+    return tasks.permuted(data, tasks=config.tasks, seeds=seeds, validation=held_out, device=config.device)
+
+
+def protected(config: Config, program: Program, sequence: list[tasks.Task]) -> Protection:
+    """What a method does about old tasks; Adam starts anew with each of them."""
+    name, retrain = program.common["method"], program.common["retrain"]
+    if name == "packnet":
+        how = consolidation.make(name, tasks=len(sequence), retrain=retrain)
+    elif name == "efficient-packnet":
+        gamma = program.sweep.column("gamma")
+        how = consolidation.make(name, gamma=gamma, retrain=retrain, reserve=config.reserve)
+    elif name == "single":
+        return Protection(reinitialise=lambda net, index: _renewed(net, index), reset_optimiser=True)
+    elif name == "naive":
+        return Protection(reset_optimiser=True)
+    else:
+        argument = "share" if config.consolidation in ("freeze", "mask") else "strength"
+        measured = importance_of(name, sequence, **({"images": 1000} if name in MEASURED else {}))
+        return Protection(
+            measured, consolidation.make(config.consolidation, **{argument: config.strength}), reset_optimiser=True
+        )
+    return Protection(consolidation=how, reset_optimiser=True)
+
+
+def _renewed(net: nn.Module, index: int) -> None:
+    redraw(net, draw=index)
+
+
+def learner(config: Config, program: Program, task: tasks.Task) -> tuple[nn.Module, Optimizer]:
+    """A network without biases, and Adam, whose steps are those of φ."""
+    sizes = [task.inputs, *config.hidden, task.classes]
+    net = synsim.mlp(sizes, p=1.0, replicas=program.sweep, device=config.device)
+    adam = torch.optim.Adam(net.parameters(), lr=program.common["rate"])
+    return net, synsim.Powerpropagation(adam, program.sweep.column("alpha"), net=net)
+
+
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Learn all tasks with all methods; settings that can be replicas of one program are."""
+    every = Sweep(settings(config), config.seeds)
+    found: dict[str, xarray.Dataset] = {}
+    for program in every.programs("method", "retrain", "rate"):
+        sequence = sequence_of(config, program.sweep.seeds)
+        net, rule = learner(config, program, sequence[0])
+        phase = session.fit(
+            "{method}, {retrain}, {rate:g}".format(**program.common),
+            net,
+            rule,
+            sequence,
+            seeds=program.sweep.seeds,
+            epochs=config.epochs,
+            batch=config.batch,
+            test_every_epoch=False,
+            test_ahead=False,
+            protection=protected(config, program, sequence),
+            tolerant=True,
+            keep=False,
+        )
+        found |= dict(
+            zip(map(label, program.sweep.settings), by_setting(phase.dataset, program.sweep), strict=True)
+        )  # fmt: skip
+    named = {
+        name: ("model", list(every.each(name)[:: len(every.own)])) for name in ("method", "alpha", "gamma", "retrain")
+    }
+    return curves(models({name: found[name] for name in map(label, every.settings)})).assign_coords(named)
+
+
+def curves(dataset: xarray.Dataset) -> xarray.Dataset:
+    """With the mean accuracy over the tasks so far, after each task, and by how much the worst task has moved."""
+    after = dataset.accuracy.transpose("model", "replica", "after_task", "test_task").values
+    count = after.shape[-1]
+    learned = np.diagonal(after, axis1=-2, axis2=-1)
+    # A network of its own for every task is only asked about that one.
+    single = (dataset.model == "single").values[:, None, None]
+    so_far = np.stack([after[..., k, : k + 1].mean(-1) for k in range(count)], -1)
+    alone = np.cumsum(learned, -1) / np.arange(1, count + 1)
+    axes = ("model", "replica", "task")
+    return dataset.assign(
+        average=(axes, np.where(single, alone, so_far)),
+        last=(axes, np.where(single, learned, after[..., -1, :])),
+        moved=(("model", "replica"), np.where(single[..., 0], 0.0, np.abs(after[..., -1, :] - learned).max(-1))),
+    )
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Accuracy, what it takes of the network, and how far old tasks move; powers against α = 1."""
+    good = dataset.where(~dataset.failed)
+    tried = {label(one): one for one in settings(config)}
+    tests = compared(config, good)
+    made = []
+    for name, setting in tried.items():
+        one, owns = good.sel(model=name), setting["method"] in OWNED
+        if setting["method"] != "efficient-packnet":
+            setting = {key: value for key, value in setting.items() if key not in ("alpha", "gamma")}
+        known = AFTER_ALL if setting["method"] == "efficient-packnet" and config.tasks == FAR_TASKS else None
+        # Where a test must know the task, the table says so.
+        metric = KNOWN if owns or setting["method"] == "single" else FINAL
+        values = 100 * one.average.isel(task=-1).values
+        made.append(tables.row(name, metric, values, known, setting=setting, test=tests.get((metric, name))))
+        alive = (one["last"] > ALIVE).where(~dataset.failed.sel(model=name)).sum("task", skipna=False)
+        made.append(tables.row(name, f"tasks above {ALIVE:.0%} at the end", alive.values, setting=setting))
+        if setting["method"] != "single":
+            made.append(
+                tables.row(name, "largest change of an old task, points", 100 * one.moved.values, setting=setting)
+            )
+        if owns:
+            used = 100 * one.used.isel(task=-1).values
+            made.append(tables.row(name, USED, used, setting=setting, test=tests.get((USED, name))))
+            for place, which in ((0, "first"), (-1, "last")):
+                for what in ("density", "claimed"):
+                    metric = f"{what} of the {which} task, % of all synapses"
+                    made.append(tables.row(name, metric, 100 * one[what].isel(task=place).values, setting=setting))
+        if owns and bool((one.full == 1).any()):
+            metric = "first task that found no synapse free (counted from 1)"
+            made.append(tables.row(name, metric, first_full(one), setting=setting))
+    return made
+
+
+def first_full(one: xarray.Dataset) -> np.ndarray:
+    """The first task that found nothing free, [replica]; NaN where none did."""
+    full = one.full.transpose("replica", "task").values == 1
+    return np.where(full.any(1), 1.0 + full.argmax(1), np.nan)
+
+
+def compared(config: Config, good: xarray.Dataset) -> dict[tuple[str, str], statistics.Test]:
+    """Accuracy and used share of every power against α = 1, all else equal."""
+    pairs = {}
+    for one in settings(config):
+        plain = label({**one, "alpha": 1.0})
+        if one["alpha"] != 1 and 1 in config.alphas:
+            for metric, values in ((KNOWN, good.average), (USED, good.used)):
+                last = 100 * values.isel(task=-1)
+                pairs[metric, label(one)] = last.sel(model=label(one)).values, last.sel(model=plain).values
+    return statistics.family("accuracy and used synapses, against α = 1", pairs, paired=True)
+
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """Who must know the task, whether larger powers use fewer synapses, and which networks were full, and when."""
+    found = [f"Tests of {', '.join(OWNED)} must know their task: each is under the mask of its own."]
+    good, wrong, count = dataset.where(~dataset.failed), [], 0
+    for one, other in itertools.pairwise(settings(config)):
+        if {**one, "alpha": 0, "rate": 0} == {**other, "alpha": 0, "rate": 0}:
+            less, more = (float(100 * good.used.sel(model=label(k)).isel(task=-1).mean()) for k in (other, one))
+            count += 1
+            if not less < more:
+                wrong.append(f"{label(other)} uses {less:.1f} %, α = {one['alpha']:g} {more:.1f} %")
+    if count:
+        what = "at equal γ the used share falls with α"
+        found.append(f"{what}, but for: {'; '.join(wrong)}." if wrong else f"{what}.")
+    for one in settings(config):
+        at = first_full(good.sel(model=label(one))) if one["method"] in OWNED else np.array([np.nan])
+        if np.isfinite(at).any():
+            seeds = ", ".join("never" if np.isnan(task) else f"{task:.0f}" for task in at)
+            found.append(
+                f"{label(one)}: no synapse was free any more from task {seeds} on (by seed); from there on tasks are "
+                "not learned."
+            )
+    return found
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
