@@ -3,6 +3,8 @@
 Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart.
 """
 
+import base64
+import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,6 +29,8 @@ COLUMN = 3.35
 """Width of one column of a journal, in inches."""
 INCHES, PANELS = "(0, 200]", 50
 """Sizes of a figure, and panels in a row or column, that are drawn."""
+SHOWN = 192
+"""Dots per inch of a figure in a notebook: two for each of the screen."""
 SUFFIXES = (".pdf", ".png", ".json")
 
 STYLE = {
@@ -46,6 +50,17 @@ STYLE = {
     "savefig.dpi": 300,
     "figure.dpi": 150,
 }
+
+
+class Drawing(Figure):
+    """A figure that shows itself in notebooks, though pyplot does not know of it."""
+
+    def _repr_html_(self) -> str:
+        held = io.BytesIO()
+        self.savefig(held, format="png", dpi=SHOWN)
+        coded = base64.b64encode(held.getvalue()).decode("ascii")
+        width = round(96 * self.get_figwidth())
+        return f'<img src="data:image/png;base64,{coded}" style="width: {width}px; max-width: 100%" alt="figure">'
 
 
 def style() -> AbstractContextManager[None]:
@@ -102,7 +117,7 @@ def panels(
     if ratios is not None:
         require(len(ratios) == columns, f"ratios must hold one width per column, {columns}, got {len(ratios)}.")
         ratios = [within(ratio, "every entry of ratios", "(0, 1e6]") for ratio in ratios]
-    made = Figure(figsize=(width, height), layout="constrained")
+    made = Drawing(figsize=(width, height), layout="constrained")
     return made, made.subplots(rows, columns, squeeze=False, width_ratios=ratios)
 
 

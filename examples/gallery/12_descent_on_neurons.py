@@ -1,0 +1,5 @@
+"""
+Is it curvature, or descent on neurons?
+=======================================
+
+"""

@@ -1,0 +1,46 @@
+"""The pages of the documentation: their examples run, they are few, and what they link to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md") if path.name != "searches.md")
+
+
+def text(page):
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_pages_are_few_and_all_in_the_index():
+    assert len(PAGES) <= 16, "fifteen, and the first one"
+    listed = set(re.findall(r"^[\w/]+$", text("index.md"), re.MULTILINE))
+    assert {page.removesuffix(".md") for page in PAGES} - {"index"} <= listed
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page not in ("scaling.md", "data.md")])
+def test_examples_run(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page):
+        # Every block stands by itself, as a reader would paste it.
+        exec(compile(block, page, "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text(page)):
+        if "://" not in target and not target.startswith(("gallery/", "api/")):
+            assert (DOCS / target).exists(), target
+
+
+def test_the_gallery_is_short():
+    scripts = sorted((DOCS.parent / "examples" / "gallery").glob("*.py"))
+    for path in scripts:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 40, path.name
