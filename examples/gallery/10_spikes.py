@@ -2,9 +2,11 @@
 How does an image travel through a spiking network?
 ===================================================
 
-Pixels become spikes, each spike is released or not at each synapse on its own, membranes leak and sum, and the most excited
-output says which digit it was.
+Pixels become spikes, each spike is released or not at each synapse on its own, membranes leak and sum, and the output that is
+excited most says which digit it was.
 """
+import torch
+
 import synsim
 from synsim import plots
 from synsim.spiking import FastSigmoid, spiking_mlp
@@ -14,4 +16,16 @@ neurons = {"threshold": 0.3, "gain": 3.0, "surrogate": FastSigmoid(10.0)}
 net = spiking_mlp([64, 50, 10], p=0.25, window=50.0, rate=200.0, scope="event", **neurons)  # ms, Hz
 rule = synsim.PresynapticSGD(net, lr=0.03, p_up=0.07, p_down=0.07, g_lim=1e-3)
 synsim.training.fit(net, rule, [digits], seeds=[0], epochs=4, batch=20)
-record = net.run(net.encode(digits.test[0:1]), record=True)
+with torch.no_grad():
+    record = net.run(net.encode(digits.test[0:1]))
+with plots.style():
+    made, axes = plots.figure(3, width=7.0, height=2.2)
+    for ax, name in zip(axes, ["input", "hidden 1"], strict=False):
+        time, neuron = record.spikes[name][:, 0].nonzero().T
+        ax.plot(time * net.dt, neuron, "|", color=plots.COLOURS[0], markersize=3)
+        ax.set(xlabel="time (ms)", ylabel="neuron", title=f"{name}: {len(time)} spikes")
+    for output, trace in enumerate(record.membranes["output"][:, 0].T):
+        right = output == int(digits.test.y[0])
+        axes[2].plot(trace, color=plots.COLOURS[1] if right else "0.7", zorder=2 + right)
+    axes[2].set(xlabel="time (ms)", ylabel="membrane", title=f"output; it is a {int(digits.test.y[0])}")
+made
