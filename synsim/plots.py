@@ -52,7 +52,7 @@ STYLE = {
 }
 
 
-class Drawing(Figure):
+class _Drawing(Figure):
     """A figure that shows itself in notebooks, though pyplot does not know of it."""
 
     def _repr_html_(self) -> str:
@@ -117,7 +117,7 @@ def panels(
     if ratios is not None:
         require(len(ratios) == columns, f"ratios must hold one width per column, {columns}, got {len(ratios)}.")
         ratios = [within(ratio, "every entry of ratios", "(0, 1e6]") for ratio in ratios]
-    made = Drawing(figsize=(width, height), layout="constrained")
+    made = _Drawing(figsize=(width, height), layout="constrained")
     return made, made.subplots(rows, columns, squeeze=False, width_ratios=ratios)
 
 

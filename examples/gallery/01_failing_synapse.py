@@ -2,9 +2,10 @@
 What does a failing synapse transmit?
 =====================================
 
-With probability p it releases and transmits m = w̄ / p, else nothing. The mean is w̄ whatever p may be; what changes is how
-far single passes lie from it. Here a neuron sums a hundred such synapses.
+With probability p it releases and transmits m = w̄ / p, else nothing. The mean is w̄ whatever p may be; what
+changes is how far single passes lie from it. Here a neuron sums a hundred such synapses.
 """
+
 import torch
 
 import synsim

@@ -2,9 +2,10 @@
 Which synapses become reliable?
 ===============================
 
-A synapse whose gradient is large releases more often after the step, all others less often. After some epochs most
-synapses have become silent, and a few reliable: these carry the function.
+A synapse whose gradient is large releases more often after the step, all others less often. After some epochs
+most synapses have become silent, and a few reliable: these carry the function.
 """
+
 import torch
 
 import synsim

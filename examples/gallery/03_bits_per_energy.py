@@ -2,9 +2,10 @@
 What does a bit cost?
 =====================
 
-Bits about the class that reach the output, for a unit of synaptic energy Σ abs(w̄): along training, for synapses that learn
-when to fail, that never fail, and that always fail as often.
+Bits about the class that reach the output, for a unit of synaptic energy Σ abs(w̄): along training, for
+synapses that learn when to fail, that never fail, and that always fail as often.
 """
+
 import numpy as np
 
 import synsim

@@ -2,9 +2,10 @@
 Which synapses can be spared?
 =============================
 
-Synapses are removed in an order, and the accuracy of what is left is measured: those that release least first, the weakest
-first, or any.
+Synapses are removed in an order, and the accuracy of what is left is measured: those that release least first,
+the weakest first, or any.
 """
+
 import numpy as np
 
 import synsim

@@ -2,10 +2,11 @@
 What is the energy spent on?
 ============================
 
-ATP molecules per image, by what they are spent on, if a rate of 1 is one spike and a strength of 1 one vesicle's worth of
-channels (`AtpConstants` says where the constants come from, and what they are worth). The spike is scaled down: a cortical
-axon has some 8,000 boutons, a unit here a hundred synapses.
+ATP molecules per image, by what they are spent on, if a rate of 1 is one spike and a strength of 1 one
+vesicle's worth of channels (`AtpConstants` says where the constants come from, and what they are worth). The
+spike is scaled down: a cortical axon has some 8,000 boutons, a unit here a hundred synapses.
 """
+
 import dataclasses
 
 import numpy as np

@@ -2,9 +2,11 @@
 Does a network remember?
 ========================
 
-Four pixel orders of the digits, one after the other, without protection and with elastic weight consolidation: the accuracy
-on every task (columns) after every task (rows). What presynaptic consolidation keeps of MNIST is in the reproduction's tables.
+Four pixel orders of the digits, one after the other, without protection and with elastic weight consolidation:
+the accuracy on every task (columns) after every task (rows). What presynaptic consolidation keeps of MNIST is
+in the reproduction's tables.
 """
+
 import torch
 
 import synsim

@@ -2,9 +2,10 @@
 Which importance protects best?
 ===============================
 
-One penalty, fed by importances of different kinds, for the same three tasks. Strengths are not comparable between
-importances: each is tried at several, as replicas of one program.
+One penalty, fed by importances of different kinds, for the same three tasks. Strengths are not comparable
+between importances: each is tried at several, as replicas of one program.
 """
+
 import torch
 
 import synsim

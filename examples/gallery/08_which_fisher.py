@@ -2,9 +2,11 @@
 Which Fisher information is it?
 ===============================
 
-Four numbers go by that name. The exact one takes all labels, weighted by what the network believes; the sampled one draws
-them; the empirical one takes those of the data; the batched one squares the mean gradient of a batch, and is another thing.
+Four numbers go by that name. The exact one takes all labels, weighted by what the network believes; the sampled
+one draws them; the empirical one takes those of the data; the batched one squares the mean gradient of a batch,
+and is another thing.
 """
+
 import torch
 
 import synsim

@@ -2,9 +2,10 @@
 Do the rich get richer?
 =======================
 
-With weights θ = φ·abs(φ)^(α−1), what is large learns faster and what is small slower. Networks pruned after training, without any
-retraining, then keep their accuracy with far fewer weights.
+With weights θ = φ·abs(φ)^(α−1), what is large learns faster and what is small slower. Networks pruned after
+training, without any retraining, then keep their accuracy with far fewer weights.
 """
+
 import torch
 
 import synsim

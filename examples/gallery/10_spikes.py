@@ -2,9 +2,10 @@
 How does an image travel through a spiking network?
 ===================================================
 
-Pixels become spikes, each spike is released or not at each synapse on its own, membranes leak and sum, and the output that is
-excited most says which digit it was.
+Pixels become spikes, each spike is released or not at each synapse on its own, membranes leak and sum, and the
+output that is excited most says which digit it was.
 """
+
 import torch
 
 import synsim

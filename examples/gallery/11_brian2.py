@@ -2,9 +2,10 @@
 Does another simulator agree?
 =============================
 
-The same network in Brian2, which writes down its equations and solves them by itself. Without releases both agree spike by
-spike; with releases single runs differ (thin lines: Brian2's), and their means agree.
+The same network in Brian2, which writes down its equations and solves them by itself. Without releases both
+agree spike by spike; with releases single runs differ (thin lines: Brian2's), and their means agree.
 """
+
 import torch
 
 import synsim

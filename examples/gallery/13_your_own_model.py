@@ -2,9 +2,11 @@
 Can my own network fail too?
 ============================
 
-Any model's linear layers and convolutions become synapses by `convert`, and learn when to fail beside any optimiser. Shown is
-how often the synapses of each layer of a small convolutional network release after learning the digits.
+Any model's linear layers and convolutions become synapses by `convert`, and learn when to fail beside any
+optimiser. Shown is how often the synapses of each layer of a small convolutional network release after learning
+the digits.
 """
+
 import torch
 from torch import nn
 
@@ -13,7 +15,8 @@ from synsim import plots
 
 digits = synsim.tasks.single(synsim.data.load("digits"))[0]
 plain = nn.Sequential(
-    nn.Unflatten(-1, (1, 8, 8)), nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)
+    nn.Unflatten(-1, (1, 8, 8)), nn.Conv2d(1, 8, 3), nn.ReLU(),
+    nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10),
 )  # fmt: skip
 net = synsim.convert(plain, p=0.5)
 adam = torch.optim.AdamW(net.parameters(), lr=1e-3)

@@ -2,8 +2,10 @@
 Which constants work?
 =====================
 
-Every constant of a rule may have a value per replica, so that a grid of settings with three seeds each is one program.
+Every constant of a rule may have a value per replica, so that a grid of settings with three seeds each is one
+program.
 """
+
 import synsim
 from synsim import plots
 
@@ -20,7 +22,12 @@ with plots.style():
     made, (ax,) = plots.figure(width=4.0)
     texts = [[f"{value:.2f}" for value in row] for row in mean.tolist()]
     image = plots.heatmap(
-        ax, mean, [f"{s:g}" for s in steps], [f"{g:g}" for g in limits], texts, limits=(float(mean.min()), float(mean.max()))
+        ax,
+        mean,
+        [f"{s:g}" for s in steps],
+        [f"{g:g}" for g in limits],
+        texts,
+        limits=(float(mean.min()), float(mean.max())),
     )
     ax.set(xlabel="g_lim", ylabel="p_up = p_down", title="10⁻³ bits per energy")
 made

@@ -78,7 +78,7 @@ class Handler(ABC):
             delta: gradient of its output.
 
         Returns:
-            Inputs [*lead, N, I] and output gradients [*lead, N, O]; in front are the replicas and, where there are
+            Inputs [..., N, I] and output gradients [..., N, O]; in front are the replicas and, where there are
             several, the groups of a convolution, whose I and O are those of one group. None if nothing else is said.
         """
         return None
