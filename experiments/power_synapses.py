@@ -62,7 +62,7 @@ class Config(NetworkConfig):
     PRESETS: ClassVar[Presets] = {
         "quick": {
             "epochs": 3, "alphas": (1.0, 2.0), "passes": 1, "l2": (0.0, 0.005, 0.01, 0.02),
-            "l1": (0.0001, 0.0003, 0.0006, 0.001, 0.003), "phi": (0.0003, 0.001, 0.003),
+            "l1": (0.0003, 0.0006, 0.001, 0.003), "phi": (0.001, 0.003),
         },
         "paper": {
             "epochs": 50, "alphas": (1.0, 2.0, 3.0), "passes": 10, "l2": DECAYS,
