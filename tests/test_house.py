@@ -80,6 +80,7 @@ ALLOWED = {
         "networks",
         "records",
         "rules",
+        "sparse",
         "streams",
         "sweep",
         "synapses",

@@ -444,3 +444,24 @@ def test_a_space_without_its_power_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             synsim.consolidation.make("penalty", **options)
+
+
+def test_a_step_that_is_not_finite_names_the_power_and_the_rate():
+    x, y = numbers(20, 12), torch.arange(20) % 5
+    net = synsim.mlp([12, 16, 5], p=1.0, seed=3, replicas=3, dtype=torch.float64)
+    rule = synsim.Powerpropagation(torch.optim.SGD(net.parameters(), lr=0.5), [1.0, 2.0, 3.0], net=net)
+    with torch.no_grad():
+        net[2].weight[2] = 1e200
+    synsim.cross_entropy(net(x), y).sum().backward()
+    with pytest.warns(UserWarning, match=r"replica 2 is not finite .* alpha = 3 and a learning rate of 0\.5") as said:
+        rule.step()
+    assert len(said) == 1
+    assert net[2].weight[:2].isfinite().all()
+    rule.step()  # said once
+    with torch.random.fork_rng():
+        alone = plain()
+    rule = synsim.Powerpropagation(torch.optim.SGD(alone.parameters(), lr=0.25), 2.0, net=alone)
+    loss_of(alone, 0).backward()
+    alone[0].weight.grad[0, 0] = float("nan")
+    with pytest.warns(UserWarning, match=r"0\.weight is not finite after .* alpha = 2 and a learning rate of 0\.25"):
+        rule.step()

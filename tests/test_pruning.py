@@ -164,7 +164,7 @@ def test_what_makes_no_sense_is_refused(images):
     x, y = images
     net, other = network(), synsim.mlp([64, 10], p=1.0)
     masks = sparse.masks(net, 0.5)
-    with pytest.raises(ValueError, match="masks name '2'"), synsim.masked(other, {"2": masks["2"]}):
+    with pytest.raises(ValueError, match=r"name '2'.* of another network"), synsim.masked(other, {"2": masks["2"]}):
         pass
     with pytest.raises(ValueError, match="must be bool"), synsim.masked(other, masks):
         pass
@@ -184,6 +184,21 @@ def test_what_makes_no_sense_is_refused(images):
         synsim.lesion_curve(net, x, y, "weight", [0.5], output=2.0)
     with pytest.raises(ValueError, match="stochastic layers"):
         synsim.pruning_curve(torch.nn.Linear(64, 10), x, y, [0.5])
+    plain = torch.nn.Linear(64, 10)
+    for call in (
+        lambda: synsim.pruning_curve(plain, x, y, [0.5]),
+        lambda: synsim.lesion_curve(plain, x, y),
+        lambda: sparse.masks(plain, 0.5),
+        lambda: synsim.masked(plain, {}).__enter__(),
+        lambda: lesions.clamp_p(plain, low=0.5),
+    ):
+        with pytest.raises(ValueError, match="deterministic network is one with p = 1"):
+            call()
+    several = network(replicas=2)
+    cut = sparse.masks(several, 0.5)
+    cut["2"][1] = False
+    with pytest.warns(UserWarning, match=r"no synapse of '2' stays in replicas \[1\]"), synsim.masked(several, cut):
+        pass
     assert len(lesions.KEEP) == 20
     assert lesions.KEEP[0] == pytest.approx(0.01)
     assert lesions.KEEP[-1] == 1.0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from synsim import streams
-from synsim._checks import choice, dense, require, tensor, whole, within
+from synsim._checks import Number, choice, constant, dense, require, tensor, whole, within
 from synsim._doors import typed
 from synsim._names import by_own_name
 from synsim.synapses import StochasticLayer, synapses
@@ -16,6 +16,27 @@ ORDERS = ("p", "weight", "p*weight", "random")
 SCOPES = ("network", "layer")
 """Among which synapses shares and ranks are counted: all of them together, or those of each layer."""
 Order = str | Mapping[str, Tensor]
+
+
+def stochastic(net: nn.Module) -> dict[str, StochasticLayer]:
+    """The layers whose synapses can be silenced.
+
+    Args:
+        net: the network.
+
+    Returns:
+        Name -> layer.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    layers = synapses(net)
+    require(
+        bool(layers),
+        "expected a network with stochastic layers, got none. A deterministic network is one with p = 1: build it by "
+        "synsim.mlp(..., p=1.0), or take synsim.convert(net, p=1.0), which computes the same.",
+    )
+    return layers
 
 
 @typed
@@ -33,8 +54,7 @@ def lesion_scores(net: nn.Module, order: Order, seed: int = 0) -> dict[str, Tens
     Raises:
         ValueError: if the order is unknown, or an importance is missing, of the wrong shape or NaN.
     """
-    layers, seed = synapses(net), whole(seed, "seed", 0)
-    require(bool(layers), "expected a network with stochastic layers, got none.")
+    layers, seed = stochastic(net), whole(seed, "seed", 0)
     if isinstance(order, Mapping):
         given = by_own_name(net, order)
         return {name: _given(given, name, layer) for name, layer in layers.items()}
@@ -124,18 +144,19 @@ def staying(
         ValueError: if the fraction does not lie between 0 and 1, or the scope or factor does not fit.
     """
     fraction = within(fraction, "fraction", "[0, 1]")
-    return _staying(ranks, replicas, scope, output, lambda count, factor: count - _gone(count, fraction, factor))
+    return _staying(ranks, replicas, scope, output, lambda count, factor: [count - _gone(count, fraction, factor)])
 
 
 @typed
 def kept(
-    ranks: Mapping[str, Tensor], keep: float, replicas: int | None, scope: str = "network", output: float = 1.0
+    ranks: Mapping[str, Tensor], keep: Number, replicas: int | None, scope: str = "network", output: float = 1.0
 ) -> dict[str, Tensor]:
     """Which synapses stay when a share of them is kept, those of the highest ranks; exactly floor(keep · n).
 
     Args:
         ranks: from `lesion_ranks`, of the same scope.
-        keep: share that stays, above 0 and at most 1: of all synapses, or of each layer's.
+        keep: share that stays, above 0 and at most 1: of all synapses, or of each layer's. A number, or one per
+            replica.
         replicas: R or None.
         scope: "network" or "layer".
         output: factor of the share in the last layer, which keeps all at most; for scope="layer".
@@ -146,8 +167,33 @@ def kept(
     Raises:
         ValueError: if the share does not lie above 0 and up to 1, or the scope or factor does not fit.
     """
-    keep = within(keep, "keep", "(0, 1]")
-    return _staying(ranks, replicas, scope, output, lambda count, factor: math.floor(min(1.0, factor * keep) * count))
+    shares = share_of(keep, "keep", replicas)
+    each = shares.tolist() if isinstance(shares, Tensor) else [shares]
+
+    def stay(count: int, factor: float) -> list[int]:
+        return [math.floor(min(1.0, factor * one) * count) for one in each]
+
+    return _staying(ranks, replicas, scope, output, stay)
+
+
+def share_of(value: Number, what: str, replicas: int | None) -> float | Tensor:
+    """A share that something keeps, or one for each replica.
+
+    Args:
+        value: a number, or one per replica, above 0 and at most 1.
+        what: its name in the message.
+        replicas: R or None.
+
+    Returns:
+        A float, or float64 [R].
+
+    Raises:
+        ValueError: if it is no such share.
+    """
+    found = constant(value, what, replicas, high=1)
+    low = float(found.min()) if isinstance(found, Tensor) else found
+    require(low > 0, f"{what} must lie in (0, 1], got {value!r}.")
+    return found
 
 
 def _gone(count: int, fraction: float, factor: float) -> int:
@@ -159,20 +205,28 @@ def _staying(
     replicas: int | None,
     scope: str,
     output: float,
-    stay: Callable[[int, float], int],
+    stay: Callable[[int, float], list[int]],
 ) -> dict[str, Tensor]:
-    # `stay` says how many of so many synapses stay, with a factor of the share.
+    # `stay` says how many of so many synapses stay, with a factor of the share: one number, or one per replica.
     output = within(output, "output", "(0, inf)")
     lead = replicas or 1
     if choice(scope, "scope", SCOPES) == "network":
         require(output == 1, f'output={output:g} is for scope="layer"; over the whole network there are no shares.')
         count = sum(rank.numel() for rank in ranks.values()) // lead
-        gone = count - stay(count, 1.0)
-        return {name: rank >= gone for name, rank in ranks.items()}
+        return {name: _beyond(rank, [count - each for each in stay(count, 1.0)]) for name, rank in ranks.items()}
     last = list(ranks)[-1] if ranks else None
-    counts = {name: rank.numel() // lead for name, rank in ranks.items()}
-    stays = {name: stay(count, output if name == last else 1.0) for name, count in counts.items()}
-    return {name: rank >= counts[name] - stays[name] for name, rank in ranks.items()}
+    found = {}
+    for name, rank in ranks.items():
+        count = rank.numel() // lead
+        stays = stay(count, output if name == last else 1.0)
+        found[name] = _beyond(rank, [count - each for each in stays])
+    return found
+
+
+def _beyond(rank: Tensor, gone: list[int]) -> Tensor:
+    if len(gone) == 1:
+        return rank >= gone[0]
+    return rank >= torch.tensor(gone, device=rank.device).reshape(-1, *[1] * (rank.ndim - 1))
 
 
 @typed

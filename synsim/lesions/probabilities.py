@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synsim import streams
 from synsim._checks import Number, constant, require, whole
 from synsim._doors import typed
 from synsim.lesions.copies import Net, copied
+from synsim.lesions.orders import stochastic
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer, synapses
 
@@ -43,7 +44,7 @@ def clamp_p(net: Net, low: Number | None = None, high: Number | None = None, *, 
         ends = [None if b is None else b.to(p).reshape(-1, *[1] * (p.ndim - 1)) for b in bounds]
         return p.clamp(*ends).reshape(p.shape)
 
-    return _with(net, {name: clamped(layer) for name, layer in _layers(net).items()}, keep)
+    return _with(net, {name: clamped(layer) for name, layer in stochastic(net).items()}, keep)
 
 
 @typed
@@ -69,13 +70,7 @@ def shuffle_p(net: Net, seed: int = 0, *, keep: str = "expected") -> Net:
         order = streams.permutation(keys, flat.shape[1]).to(flat.device)
         return flat.gather(1, order).reshape(layer.p.shape)
 
-    return _with(net, {name: shuffled(name, layer) for name, layer in _layers(net).items()}, keep)
-
-
-def _layers(net: nn.Module) -> dict[str, StochasticLayer]:
-    layers = synapses(net)
-    require(bool(layers), "expected a network with stochastic layers, got none.")
-    return layers
+    return _with(net, {name: shuffled(name, layer) for name, layer in stochastic(net).items()}, keep)
 
 
 def _bound(value: Number | None, name: str, replicas: int | None) -> Tensor | None:

@@ -23,12 +23,14 @@ or as the batch has. Where importances need gradients of other batches (`Importa
 that of the update and `step`, and are not watched.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import Parameter, signature
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from synsim._checks import require
@@ -144,3 +146,23 @@ def refuse_scaled(optimiser: Optimizer) -> None:
         f"the gradients of this fused {type(optimiser).__name__} are still scaled: call scaler.unscale_(optimiser) "
         "before scaler.step(optimiser).",
     )
+
+
+def with_penalty(
+    args: tuple[Any, ...], kwargs: dict[str, Any], penalty: Mapping[str, Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a step with a penalty, for a rule that takes one; what the caller gives comes on top.
+
+    Args:
+        args: of a hook before the step; the first is the optimiser.
+        kwargs: of that hook.
+        penalty: gradients, keyed like `named_parameters()`.
+
+    Returns:
+        Arguments for the step.
+    """
+    given = kwargs.get("penalty") or {}
+    if len(args) > 1 and isinstance(args[1], Mapping):
+        given, args = args[1], (args[0], *args[2:])
+    added = {name: value + penalty[name] if name in penalty else value for name, value in given.items()}
+    return args, {**kwargs, "penalty": {**penalty, **added}}

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from synsim._checks import require, warn, whole
 from synsim._doors import shown, typed
 from synsim.lesions import kept, lesion_ranks, lesion_scores
-from synsim.lesions.orders import Order
+from synsim.lesions.orders import Order, stochastic
 from synsim.networks import replicas_of
-from synsim.synapses import StochasticLayer, synapses
+from synsim.synapses import StochasticLayer
 
 
 @typed
@@ -66,7 +66,7 @@ def masked(net: nn.Module, stays: Mapping[str, Tensor]) -> Iterator[nn.Module]:
     Raises:
         ValueError: if a mask is not one of this network, or a synapse of a layer is not silent at a weight of 0.
     """
-    layers = synapses(net)
+    layers = stochastic(net)
     checked = {name: _checked(name, mask, layers) for name, mask in stays.items()}
     weights = {name: layers[name].weight for name in checked}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -97,15 +97,20 @@ def masked(net: nn.Module, stays: Mapping[str, Tensor]) -> Iterator[nn.Module]:
                 weight.copy_(torch.where(checked[name], weight, before[name]))
 
 
-def _checked(name: str, mask: Tensor, layers: Mapping[str, nn.Module]) -> Tensor:
-    require(name in layers, f"the masks name {name!r}, expected stochastic layers among {sorted(layers)}.")
+def _checked(name: str, mask: Tensor, layers: Mapping[str, StochasticLayer]) -> Tensor:
+    require(
+        name in layers,
+        f"the masks name {name!r}, expected stochastic layers among {sorted(layers)}: these are of another network.",
+    )
     weight = layers[name]._parameters.get("weight")
     if weight is None:
         raise ValueError(f"the weight of {name!r} is re-parametrised; make it permanent first.")
     fits = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == weight.shape and not mask.is_meta
     require(fits, f"the mask of {name!r} must be bool {list(weight.shape)}, got {shown(mask)}.")
-    if not bool(mask.any()):
-        warn(f"no synapse of {name!r} stays: it transmits nothing but its bias.")
+    cut = ~mask.reshape(layers[name].replicas or 1, -1).any(1)
+    if bool(cut.any()):
+        which = f" in replicas {cut.nonzero().flatten().tolist()}" if layers[name].replicas else ""
+        warn(f"no synapse of {name!r} stays{which}: it transmits nothing but its bias.")
     return mask.to(weight.device)
 
 

@@ -4,6 +4,7 @@ Source: Schwarz et al. 2021, "Powerpropagation", section 2: one gradient step on
 the optimiser ("virtual target"), so that an adaptive one does not divide the factor out.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,8 @@ from synsim.sparse.power import HIGHEST, advanced
 from synsim.sparse.weights import weights_of
 
 DECAYS = ("phi", "theta")
+WAIT = 100
+"""Steps after which weights on a device other than the CPU are looked at."""
 
 
 class Powerpropagation(Optimizer):
@@ -70,6 +73,7 @@ class Powerpropagation(Optimizer):
         self._inner, self._net, self._replicas = inner, net, replicas_of(net)
         self._set(alpha, weight_decay, decay)
         self._looked = self._made = False
+        self._steps, self._diverged = 0, set[int]()
         self._hold()
         super().__init__(list(self._weights.values()), inner.defaults)
         self._made = True
@@ -165,6 +169,7 @@ class Powerpropagation(Optimizer):
         rates = self._rates()
         for weight, before in weights:
             self._advance(weight, before, rates.get(id(weight), 0.0))
+        self._say_diverged([weight for weight, _ in weights])
         return loss
 
     def _step_inner(self, pulls: Mapping[str, Tensor]) -> None:
@@ -197,8 +202,8 @@ class Powerpropagation(Optimizer):
                 found[name] = found[name] + pull if name in found else pull
         return found
 
-    def _rates(self) -> dict[int, Any]:
-        if not self._shrinks:
+    def _rates(self, all_of_them: bool = False) -> dict[int, Any]:
+        if not (self._shrinks or all_of_them):
             return {}
         return {id(weight): group["lr"] for group in self.param_groups for weight in group["params"]}
 
@@ -222,6 +227,26 @@ class Powerpropagation(Optimizer):
                 kernel.advance(row, old, [alpha], [factor])
             else:
                 row.copy_(advanced(row, old, alpha, factor))
+
+    def _say_diverged(self, weights: list[Tensor]) -> None:
+        # One number per weight where that is at hand; a device that computes ahead is not waited for at every step.
+        self._steps += 1
+        if self._plain or not (weights and (weights[0].device.type == "cpu" or self._steps % WAIT == 0)):
+            return
+        if math.isfinite(sum(float(weight.detach().sum()) for weight in weights)):
+            return
+        rates = self._rates(all_of_them=True)
+        for name, weight in self._weights.items():
+            rows = weight.detach().reshape(self._replicas or 1, -1).isfinite().all(1)
+            new = [row for row in (~rows).nonzero().flatten().tolist() if row not in self._diverged]
+            self._diverged.update(new)
+            for row in new:
+                alpha, rate = (_each(each)[row:][:1] or _each(each) for each in (self.alpha, rates[id(weight)]))
+                where = f" of replica {row}" if self._replicas else ""
+                warn(
+                    f"{name}{where} is not finite after a step with alpha = {alpha[0]:g} and a learning rate of "
+                    f"{rate[0]:g}: large weights take steps that are larger still. Use a smaller rate or power."
+                )
 
     def _say_dead(self) -> None:
         if self._plain:
@@ -279,7 +304,9 @@ class Powerpropagation(Optimizer):
         Returns:
             Attribute -> value.
         """
-        names = ("_inner", "_net", "_replicas", "_looked", "_made", "alpha", "weight_decay", "decay")
+        names = (
+            "_inner", "_net", "_replicas", "_looked", "_made", "_steps", "_diverged", "alpha", "weight_decay", "decay",
+        )  # fmt: skip
         return {"defaults": self.defaults, **{name: self.__dict__[name] for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from synsim.importance import Importance
 from synsim.inputs import labelled
 from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
-from synsim.rules.base import closed, refuse_scaled, traits
+from synsim.rules.base import closed, refuse_scaled, traits, with_penalty
 from synsim.training.compatible import made
 from synsim.training.engine import Before, before_step, remember, slow_down
 from synsim.training.gradients import drops, full_gradient, independent
@@ -195,7 +195,7 @@ class Guard:
             self._now = before_step(parameters, rates), gradient, extra
         penalty = {} if held is None else held.gradient(self.net)
         if penalty and traits(optimiser).takes_penalty:
-            return _with_penalty(args, kwargs, penalty)
+            return with_penalty(args, kwargs, penalty)
         for name, parameter in everything.items() if penalty else ():
             if name in penalty and parameter.grad is not None:
                 self._added.append((parameter, parameter.grad))
@@ -333,12 +333,3 @@ def attach(
 
 def _name(importance: Importance | None) -> str:
     return repr(getattr(importance, "name", "")) if importance is not None else "the importance"
-
-
-def _with_penalty(args: tuple[Any, ...], kwargs: dict[str, Any], penalty: Mapping[str, Tensor]) -> Any:
-    # The rule takes a penalty apart from the task's gradient; one that the caller gives comes on top.
-    given = kwargs.get("penalty") or {}
-    if len(args) > 1 and isinstance(args[1], Mapping):
-        given, args = args[1], (args[0], *args[2:])
-    added = {name: value + penalty[name] if name in penalty else value for name, value in given.items()}
-    return args, {**kwargs, "penalty": {**penalty, **added}}

@@ -21,6 +21,7 @@ from synsim.importance.selection import seeds_of
 from synsim.inputs.loss import Objective
 from synsim.networks import replicas_of
 from synsim.rules.base import traits
+from synsim.sparse import Sparsity
 from synsim.synapses import synapses
 from synsim.synapses.base import say_unheard
 from synsim.tasks import Task, batches
@@ -33,6 +34,7 @@ from synsim.training.owning import View, check_owned
 from synsim.training.plan import Plan, Position, check_optimiser, plan
 from synsim.training.protection import Protection
 from synsim.training.schedule import Schedule, Scheduler
+from synsim.training.sparsifying import Sparsifying
 from synsim.training.step import Penalty, apply_step, forward_backward
 from synsim.training.tally import Tally
 
@@ -53,6 +55,7 @@ def fit(
     probes: Mapping[str, Probe] | None = None,
     penalty: Penalty | None = None,
     protection: Protection | None = None,
+    sparsity: Sparsity | None = None,
     objective: Objective | None = None,
     tested_by: Probe | None = None,
     scheduler: Scheduler | None = None,
@@ -94,6 +97,8 @@ def fit(
         probes: further measurements after each epoch, by name.
         penalty: returns gradients of a penalty, keyed like `named_parameters()`.
         protection: importances and the consolidation that they feed, in place of `penalty`.
+        sparsity: `synsim.sparse.Gradual` or `TopKast`: which synapses are there, from the first step on; not together
+            with a protection.
         objective: what is minimised: (output, images, labels) -> [R]; None: the cross-entropy.
         tested_by: the test of a task, in place of the accuracy: (network, task) -> a number or [R].
         scheduler: a scheduler of torch for this optimiser, or what makes one from it; its state is part of checkpoints.
@@ -126,6 +131,8 @@ def fit(
     todo = plan(net, tasks, test, seeds, epochs, steps, batch, again=getattr(owned, "retrain", 0))
     view = View(owned, todo.tasks)
     _check(todo, net, optimiser, probes, penalty, protection, on_epoch)
+    sparsifying = Sparsifying(sparsity)
+    sparsifying.check(sum(todo.counts), protection is not None)
     schedule = None if scheduler is None else Schedule(scheduler, optimiser, schedule_every)
     _look_for_scheduler(optimiser, schedule, store)
 
@@ -147,30 +154,32 @@ def fit(
         ),
         Probing(todo, probes, probe_every, view),
         None if protection is None else Protecting(todo, protection, replicas),
+        sparsifying,
         schedule,
         telling,
     )
     checkpoints.others = tuple(observers)
-    position = checkpoints.resume(history, replicas, schedule)
-    if seeds is None:
-        history.seeds = seeds_of(net, 0)  # of the run that is resumed
 
-    with _bar(progress, todo, position) as shown:
-        if not shown.disable:
-            observers.insert(0, Progress(shown))
-        if not checkpoints.idle:
-            observers.append(checkpoints)
-        run = _Run(net, optimiser, todo, history, replicas, tally, penalty, protection, objective, observers)
-        if telling is not None and telling.pending:
-            telling.measured(run.moment(*todo.before(position)))
-        for index, epoch, first in todo.epochs(position):
-            if epoch == 0 and first == 0:
-                run.tell("task_starts", run.moment(index, epoch, first))
-            moment = run.train(index, epoch, first)
-            run.tell("epoch_ends", moment)
-            if todo.ends_task(moment):
-                run.tell("task_ends", moment)
-            run.tell("measured", moment)
+    with sparsifying.during(net, optimiser):
+        position = checkpoints.resume(history, replicas, schedule)
+        if seeds is None:
+            history.seeds = seeds_of(net, 0)  # of the run that is resumed
+        with _bar(progress, todo, position) as shown:
+            if not shown.disable:
+                observers.insert(0, Progress(shown))
+            if not checkpoints.idle:
+                observers.append(checkpoints)
+            run = _Run(net, optimiser, todo, history, replicas, tally, penalty, protection, objective, observers)
+            if telling is not None and telling.pending:
+                telling.measured(run.moment(*todo.before(position)))
+            for index, epoch, first in todo.epochs(position):
+                if epoch == 0 and first == 0:
+                    run.tell("task_starts", run.moment(index, epoch, first))
+                moment = run.train(index, epoch, first)
+                run.tell("epoch_ends", moment)
+                if todo.ends_task(moment):
+                    run.tell("task_ends", moment)
+                run.tell("measured", moment)
     return history
 
 

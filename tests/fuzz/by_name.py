@@ -236,6 +236,7 @@ BY_NAME: dict[str, Kind] = {
     "paired": flag(False),
     "equal_variance": flag(True),
     "path": PATH,
+    "sparsity": optional(of_class(lambda s: synsim.sparse.Gradual(0.5, 0, 1, 1), synsim.sparse.Sparsity)),
     "penalty": optional(mapping(things.importance, empty=True)),
     "picture": call(lambda s: lambda name: b""),
     "pixels": choice("standard", "unit"),

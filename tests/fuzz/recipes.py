@@ -43,7 +43,10 @@ RECEIVERS = {
     "perceptron.Perceptron": things.perceptrons,
     "rules.plasticity.Plasticity": things.plasticity,
     "rules.network.Rule": things.rule,
+    "sparse.gradual.Gradual": things.sparsity,
     "sparse.rule.Powerpropagation": things.powered,
+    "sparse.sparsity.Sparsity": things.sparsity,
+    "sparse.sparsity.Sparsity.attach": lambda s: synsim.sparse.Gradual(0.5, 0, 5, 1),
     "rules.presynaptic.PresynapticSGD": things.rule,
     "data.dataset.Dataset": things.data,
     "outcomes.families.Tests": lambda s: synsim.outcomes.Tests({}),
@@ -88,6 +91,7 @@ ABSTRACT = {
     "spiking.surrogate.Surrogate.primitive",
     "consolidation.base.Consolidation",
     "importance.base.Importance",
+    "sparse.sparsity.Sparsity",
     "spiking.surrogate.Surrogate",
     "synapses.base.StochasticLayer",
 }

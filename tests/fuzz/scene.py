@@ -268,6 +268,12 @@ def powered(scene: Scene) -> synsim.Powerpropagation:
     return synsim.Powerpropagation(torch.optim.SGD(net(scene).parameters(), lr=0.1), 2.0, net=net(scene))
 
 
+def sparsity(scene: Scene) -> synsim.sparse.Gradual:
+    made = synsim.sparse.Gradual(0.5, 0, 5, 1)
+    made.attach(net(scene), powered(scene))
+    return made
+
+
 def session(scene: Scene) -> training.Session:
     return training.Session(run_folder(scene))
 
