@@ -61,8 +61,9 @@ class Sparsity(ABC):
         require(len(different) < 2, f"{' and '.join(shares)} must be as many, one per replica, got {counts}.")
         self._shares = {what: share_of(value, what, counts[what]) for what, value in shares.items()}
         self.scope, self.output = choice(scope, "scope", SCOPES), within(output, "output", "(0, inf)")
+        self._by_layer = choice(scope, "scope", SCOPES) == "layer"
         require(
-            self.scope == "layer" or self.output == 1,
+            self._by_layer or self.output == 1,
             f'output={self.output:g} is for scope="layer"; over the whole network there are no shares.',
         )
         self.steps = 0
@@ -277,7 +278,7 @@ class Sparsity(ABC):
 
     def _say_empty(self) -> None:
         # A layer that is cut off makes a network of chance, which nobody means.
-        names = list(self._layers) if self.scope == "layer" else []
+        names = list(self._layers) if self._by_layer else []
         for what, value in self._shares.items():
             least = float(value.min()) if isinstance(value, Tensor) else value
             factors = {name: self.output if name == names[-1] else 1.0 for name in names}
