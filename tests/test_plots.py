@@ -45,6 +45,18 @@ REFUSED = {
     "bins that fall": (lambda: plots.histogram(AX, [2, 1], [[1.0, 2.0]], "a"), "centres must rise in equal steps"),
     "uneven bins": (lambda: plots.histogram(AX, [1, 2, 4], [[1.0, 2, 3]], "a"), "centres must rise in equal steps"),
     "bins": (lambda: plots.histogram(AX, [0, 1], [[1.0]], "a"), r"shares must hold one value per bin, \[R, 2\]"),
+    "no spikes": (lambda: plots.raster(AX, [[0.0, 0.5]]), r"spikes must be 0 or 1, \[T, n\] of one example, got"),
+    "a row of spikes": (lambda: plots.raster(AX, [0, 1]), r"spikes must have two axes, got shape \[2\]"),
+    "spikes of nobody": (lambda: plots.raster(AX, {}), "spikes must hold one population at least"),
+    "other steps": (lambda: plots.raster(AX, {"a": [[1]], "b": [[1], [0]]}), r"the same number of steps, got \[1, 2\]"),
+    "a step of no time": (lambda: plots.raster(AX, [[1]], dt=0), r"dt in ms must lie in \(0, 1e9\]"),
+    "a membrane beyond": (lambda: plots.membranes(AX, [[np.inf]]), "v must hold finite numbers"),
+    "spikes of others": (lambda: plots.membranes(AX, [[0.1]], spikes=[[1, 0]]), "spikes must be shaped like v"),
+    "a neuron too many": (lambda: plots.membranes(AX, [[0.1]], neurons=[1]), "every one of neurons must be"),
+    "no neuron": (lambda: plots.membranes(AX, [[0.1]], neurons=[]), "neurons must name one at least"),
+    "releases of others": (lambda: plots.release(AX, [[1]], [[1, 0]]), "released must be shaped like the spikes"),
+    "more than its sites": (lambda: plots.release(AX, [[1]], [[2]]), "whole numbers from 0 to sites = 1"),
+    "out of nothing": (lambda: plots.release(AX, [[0, 1]], [[1, 1]]), "released must be 0 where there is no spike"),
     "a row of two axes": (lambda: tables.row("a", "b", [[1.0]]), "values must have one axis"),
     "sparse values": (
         lambda: tables.row("a", "b", torch.eye(3).to_sparse()),
@@ -93,3 +105,46 @@ def test_a_histogram_of_one_bin_is_one_wide():
     ax = plots.figure()[1][0]
     plots.histogram(ax, [0.0], [[100.0]], "none is important")
     assert [patch.get_data().edges.tolist() for patch in ax.patches] == [[-0.5, 0.5]] * 2
+
+
+def _lines(ax):
+    return [segment for lines in ax.collections for segment in lines.get_segments()]
+
+
+def test_a_raster_has_a_tick_for_each_spike_of_its_neuron():
+    _, (ax,) = plots.figure()
+    first, second = np.zeros((6, 3)), torch.zeros(6, 2)
+    first[4, 2] = first[1, 0] = 1
+    second[5, 1] = 1
+    plots.raster(ax, {"input": first, "hidden 1": second}, dt=0.5)
+    middles = sorted((float(segment[0][0]), float(segment[:, 1].mean())) for segment in _lines(ax))
+    # The second population begins above the three neurons of the first, and a gap.
+    assert np.allclose(middles, [(0.5, 0.0), (2.0, 2.0), (2.5, 3 + 1 + 1)])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["input", "hidden 1"]
+    assert ax.get_xlim()[1] == 3.0
+
+
+def test_membranes_stand_above_each_other_and_mark_spikes():
+    _, (ax,) = plots.figure()
+    v = np.array([[0.0, 1.0, 9.0], [0.5, 0.0, 9.0]])
+    fired = np.array([[0, 0, 1], [1, 0, 0]])
+    plots.membranes(ax, v, spikes=fired, threshold=0.4, neurons=[1, 0], dt=2.0)
+    lines = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 2 and line.get_linestyle() == "-"]
+    spread = 1.25 * 1.0
+    assert np.allclose(lines, [[1.0, 0.0], [spread, spread + 0.5]])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["1", "0"]
+    (mark,) = _lines(ax)
+    assert mark[0].tolist() == pytest.approx([2.0, spread + 0.4])
+
+
+def test_release_shows_which_spikes_failed():
+    _, (ax,) = plots.figure()
+    spikes, released = np.zeros((5, 4)), np.zeros((5, 4))
+    spikes[1, 0] = spikes[2, 3] = spikes[4, 1] = 1
+    released[2, 3], released[4, 1] = 2, 1
+    plots.release(ax, spikes, released, sites=2)
+    rings, discs = ax.collections
+    assert sorted(map(tuple, rings.get_offsets())) == [(1, 0), (2, 3), (4, 1)]
+    assert sorted(map(tuple, discs.get_offsets())) == [(2, 3), (4, 1)]
+    areas = dict(zip(map(tuple, discs.get_offsets()), discs.get_sizes(), strict=True))
+    assert areas[2, 3] == 2 * areas[4, 1]

@@ -390,6 +390,20 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "plots.histogram": {"centres": Kind(lambda s: [0.25, 0.75])},
     "plots.letter": {"name": WORD},
     "plots.panels": {"rows": whole(2, 1, 20)},
+    "plots.membranes": {
+        "v": Kind(lambda s: [[0.1, 0.2], [0.3, 0.0]]),
+        "spikes": optional(Kind(lambda s: [[0, 1], [0, 0]])),
+        "threshold": optional(number(0.3, -1e300)),
+        "neurons": optional(rows(whole(0, 0, 1), 2, 1)),
+        "dt": number(1.0, 0, 1e9, above=True),
+    },
+    "plots.raster": {"spikes": Kind(lambda s: [[0, 1], [1, 0]]), "dt": number(1.0, 0, 1e9, above=True)},
+    "plots.release": {
+        "spikes": Kind(lambda s: [[0, 1], [1, 0]]),
+        "released": Kind(lambda s: [[0, 1], [0, 0]]),
+        "sites": whole(1, 1, 255),
+        "dt": number(1.0, 0, 1e9, above=True),
+    },
     "plots.save": {"data": optional(Kind(lambda s: {"a": [1]}, lambda v: isinstance(v, dict)))},
     "records.collecting.collect": {
         "runs": Kind(lambda s: [things.finished(s)]),
@@ -494,6 +508,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "neurons": of_class(lambda s: spiking.LIF(), spiking.LIF),
         "surrogate": of_class(lambda s: surrogate.FastSigmoid(), Surrogate),
         "encoder": optional(of_class(lambda s: things.encoder(s), Encoder)),
+        "recurrent": rows(of_class(things.layer, synsim.BernoulliLinear), 0, 0),
     },
     "spiking.network.SpikingMLP.encode": {"x": UNIT},
     "spiking.network.SpikingMLP.forward": {"x": UNIT},
