@@ -126,11 +126,12 @@ def in_torch(config: Config, net: SpikingMLP, x: Tensor) -> tuple[Tensor, Arrays
 
 def in_brian2(config: Config, net: SpikingMLP, replica: int, spikes: Tensor) -> Arrays:
     """What Brian2 makes of the same spikes, one replica."""
-    progress = not config.quiet
+    # Many runs: compiled even where the network is small.
+    progress, target = not config.quiet, brian.targets.chosen(config.target)
     with synsim.expected(net):
-        there = brian.to_brian2(net, replica=replica, target=config.target)
+        there = brian.to_brian2(net, replica=replica, target=target)
     mean = brian.run(there, spikes, progress=progress)
-    there = brian.to_brian2(net, replica=replica, target=config.target)
+    there = brian.to_brian2(net, replica=replica, target=target)
     recorded: dict[str, Any] = {"record_spikes": ["hidden 1"], "record_membranes": ["output"], "progress": progress}
     draws = []
     for low in range(0, config.repeats, AT_ONCE):

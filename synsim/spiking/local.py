@@ -61,6 +61,11 @@ class LocalMLP(SpikingMLP):
 
     @typed
     def __init__(self, net: SpikingMLP, feedback: Mapping[str, Tensor] | None = None) -> None:
+        require(
+            len(net.recurrent) == 0,
+            "the three-factor rule knows networks without recurrence: an error that is broadcast does not go back "
+            "through a population's own synapses. Train this one by back-propagation, or leave out recurrent=True.",
+        )
         super().__init__(
             net.encoder,
             net._synapses(),

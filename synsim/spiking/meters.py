@@ -21,7 +21,8 @@ class Events(NamedTuple):
     """Events per image, counted; numbers, or [R]; float64. They are what `synsim.meters.atp_of_events` takes.
 
     Attributes:
-        spikes: of all populations that have targets (input and hidden), as `synsim.meters.transmission` counts them.
+        spikes: of all populations that have targets (input and hidden). Those of a population with two targets, another
+            one and itself, count once, while `synsim.meters.transmission` counts the inputs of both layers.
         vesicles: sites released; a strength of exactly 0 is no synapse. Under short-term plasticity outside of
             scope="event", where a mask holds for many spikes, each released site counts as often as p is scaled, which
             may be more than once.
@@ -77,16 +78,19 @@ def events(net: SpikingMLP, x: Any, *, samples: int = 1, block: int = 100, seed:
         ValueError: for the Gaussian approximation, in which nothing can be counted.
     """
     layers = [layer for layer in net.layers if isinstance(layer, BernoulliLinear)]
+    within = [layer for layer in net.recurrent if isinstance(layer, BernoulliLinear)]
     require(
-        all(SCOPES[layer.scope].countable for layer in layers),
+        all(SCOPES[layer.scope].countable for layer in (*layers, *within)),
         'scope="event-gaussian" has no releases to count; synsim.meters.transmission gives their expectation.',
     )
     lead = replicas_of(net) or 1
     total, images = torch.zeros(3, lead, dtype=torch.float64, device="cpu"), 0
     for _, record in _runs(net, x, samples, block, seed):
         images += record.logits.shape[-2]
-        for layer, spikes in zip(layers, record.spikes.values(), strict=False):
+        fired = list(record.spikes.values())
+        for spikes in fired[: len(layers)]:
             total[0] += spikes.reshape(lead if spikes.ndim == 4 else 1, -1).sum(1, dtype=torch.float64).cpu()
+        for layer, spikes in (*zip(layers, fired, strict=False), *zip(within, fired[1:], strict=False)):
             for row, value in enumerate(released(layer, spikes, net), start=1):
                 total[row] += value.cpu()
     found = total / images

@@ -1,10 +1,10 @@
 """Spiking networks of Bernoulli synapses that take images and return logits, like `synsim.mlp`."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,12 @@ from synsim.networks import LayerFactory, Seeded, initialised, spelled
 from synsim.spiking.encoding import Encoder, PoissonRates
 from synsim.spiking.neurons import LIF, Leaky, decay, leaky, lif
 from synsim.spiking.readout import fires, read
+from synsim.spiking.recurrent import Back
+from synsim.spiking.recurrent import recurrent as run_recurrent
 from synsim.spiking.short_term import ShortTerm
 from synsim.spiking.surrogate import Surrogate, surrogate
 from synsim.synapses import BernoulliLinear, addressed
-from synsim.synapses.addressed import transformed
+from synsim.synapses.addressed import Addressed, transformed
 from synsim.synapses.scopes import SCOPES
 
 BYTES = 1 << 26
@@ -43,14 +45,18 @@ class Record:
 class SpikingMLP(nn.Module):
     """Layers of Bernoulli synapses between populations of leaky integrate-and-fire neurons.
 
-    All steps of one layer are computed before those of the next, since no spike travels back: a mask of batch scope
-    serves all steps of a pass, and the input layer is one product over T · B rows. Built by `spiking_mlp`.
+    All steps of one layer are computed before those of the next, since no spike travels back to an earlier one: a mask
+    of batch scope serves all steps of a pass, and the input layer is one product over T · B rows. Hidden populations
+    may have synapses to themselves; a spike then arrives in the step in which it was fired, as at other synapses, and
+    acts on spikes from the next one on. Built by `spiking_mlp`.
 
     Compiled, its encoder, its synapses and the loops over time of its neurons are breaks of the graph.
 
     Attributes:
         encoder: images -> spikes.
         layers: layers of synapses, called "layers.0", "layers.1", ….
+        recurrent: those from each hidden population to itself, called "recurrent.0", …; without elements if there are
+            none.
         neurons: parameters of the hidden populations, and of the last one where it fires.
         output: parameters of the leaky readout, or None where the last population fires.
         dt: time step, ms.
@@ -66,6 +72,7 @@ class SpikingMLP(nn.Module):
         dt: time step, ms.
         gain: factor from the readout to logits.
         short_term: short-term plasticity of all synapses, or None.
+        recurrent: synapses from each hidden population to itself, in order; none: no recurrence.
 
     Raises:
         ValueError: if an argument does not fit.
@@ -84,6 +91,7 @@ class SpikingMLP(nn.Module):
         dt: float,
         gain: float,
         short_term: ShortTerm | None,
+        recurrent: Sequence[BernoulliLinear] = (),
     ) -> None:
         super().__init__()
         require(len(layers) > 0, "layers must hold one layer at least, got none.")
@@ -94,8 +102,15 @@ class SpikingMLP(nn.Module):
                 f"{one.out_features}.",
             )
         require(encoder is None or encoder.dt == dt, "the encoder must have the network's dt.")
+        widths = [layer.out_features for layer in layers[:-1]]
+        squares = [(layer.in_features, layer.out_features) for layer in recurrent]
+        require(
+            not squares or squares == [(width, width) for width in widths],
+            f"recurrent must hold a layer for each hidden population, of {widths} neurons to themselves, got layers of "
+            f"{squares}.",
+        )
         self.encoder = encoder
-        self.layers = nn.ModuleList(layers)
+        self.layers, self.recurrent = nn.ModuleList(layers), nn.ModuleList(recurrent)
         self.neurons, self.readout, self.surrogate = neurons, readout, surrogate
         self.output = None if fires(readout) else output
         self.dt, self.gain, self.short_term = float(dt), within(gain, "gain", "(-inf, inf)"), short_term
@@ -106,7 +121,8 @@ class SpikingMLP(nn.Module):
         if short_term is not None:
             short_term.decays(dt)
             require(
-                short_term.tau_facilitation == 0 or all(SCOPES[layer.scope].facilitates for layer in layers),
+                short_term.tau_facilitation == 0
+                or all(SCOPES[layer.scope].facilitates for layer in (*layers, *recurrent)),
                 'scope="event-gaussian" does not know how a facilitated release probability saturates. Use '
                 'scope="event", or depression alone (tau_facilitation=0).',
             )
@@ -136,9 +152,9 @@ class SpikingMLP(nn.Module):
         width = sum(3 * layer.out_features + layer.in_features for layer in self._synapses())
         each = encoder.steps * width * x.element_size() * (encoder.replicas or 1)
         size = max(1, BYTES // each)
-        parts = []
+        parts, steps = [], {module: module.address.step for module in addressed(self).values()}
         for low in range(0, batch, size):
-            with self._from(low):
+            with self._from(low, steps):
                 parts.append(self._through(encoder(x[..., low : low + size, :]), record=False).logits)
         return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
@@ -207,13 +223,21 @@ class SpikingMLP(nn.Module):
             if index == len(layers) - 1 and self.output is not None:
                 membranes[name] = leaky(current, self.output, self.dt)
                 break
-            now, v, _ = lif(current, self.neurons, self.dt, surrogate=self.surrogate, membrane=record)
+            now, v = self._fire(current, index, record)
             fired[name] = now
             if v is not None:
                 membranes[name] = v
         series = membranes["output"] if self.output is not None else fired["output"]
         logits = read(self.readout, series) * self.gain
         return Record(fired, membranes, logits) if record else Record({}, {}, logits)
+
+    def _fire(self, current: Tensor, index: int, membrane: bool) -> tuple[Tensor, Tensor | None]:
+        if index >= len(self.recurrent):
+            spikes, v, _ = lif(current, self.neurons, self.dt, surrogate=self.surrogate, membrane=membrane)
+            return spikes, v
+        layer = cast(BernoulliLinear, self.recurrent[index])
+        back = Back(layer, self.neurons, self.dt, self.surrogate, self.short_term)
+        return run_recurrent(current, back, membrane=membrane)
 
     def _transmit(self, layer: BernoulliLinear, spikes: Tensor) -> Tensor:
         steps = spikes.shape[-3]
@@ -222,14 +246,15 @@ class SpikingMLP(nn.Module):
         return rows.reshape(*rows.shape[:-2], steps, -1, rows.shape[-1])
 
     @contextmanager
-    def _from(self, low: int) -> Iterator[None]:
+    def _from(self, low: int, steps: Mapping[Addressed, int]) -> Iterator[None]:
         # Parts of a batch take the numbers that they have in the whole batch, and one draw serves all of them.
         modules = list(addressed(self).values()) if low else []
         before = [module.address for module in modules]
         try:
             for module in modules:
                 example = module.address.example + (low if module.per_example else 0)
-                module.address = replace(module.address, draw=module.latest_draw, example=example)
+                step = steps[module]
+                module.address = replace(module.address, draw=module.latest_draw, example=example, step=step)
             yield
         finally:
             for module, address in zip(modules, before, strict=True):
@@ -269,6 +294,7 @@ def spiking_mlp(
     reset: str = "rest",
     refractory: float = 0.0,
     tau_readout: float | None = None,
+    recurrent: bool = False,
     rate: float = 100.0,
     encoder: Encoder | None = None,
     readout: str = "mean",
@@ -299,6 +325,8 @@ def spiking_mlp(
         reset: "rest" or "subtract".
         refractory: refractory period, ms.
         tau_readout: time constant of the leaky readout, ms; None: tau.
+        recurrent: whether each hidden population has synapses to itself, from every neuron to every one, without
+            biases.
         rate: of a pixel of 1 under Poisson rates, Hz.
         encoder: another encoder than Poisson rates, with the same dt and replicas; it is seeded here.
         readout: "mean" or "max" of the membrane of a leaky readout; "count" or "first" spike of one that fires.
@@ -310,7 +338,7 @@ def spiking_mlp(
         dtype: their floating-point type.
 
     Returns:
-        The network; its synapses are called "layers.0", "layers.1", ….
+        The network; its synapses are called "layers.0", "layers.1", …, and those within a population "recurrent.0", ….
 
     Raises:
         ValueError: if an argument does not fit.
@@ -321,10 +349,17 @@ def spiking_mlp(
     neurons = LIF(tau, threshold, reset, refractory)
     shown = PoissonRates(rate, window=window, dt=dt, replicas=replicas) if encoder is None else encoder
     require(shown.replicas == replicas, f"the encoder must have replicas={replicas}, got {shown.replicas}.")
-    layers = [
-        layer(inputs, outputs, p=p, bias=bias, sites=sites, scope=scope, replicas=replicas, device=device, dtype=dtype)
-        for inputs, outputs in itertools.pairwise(sizes)
-    ]
+    require(not recurrent or len(sizes) > 2, f"a recurrent network needs a hidden population, got sizes={sizes}.")
+    kind: dict[str, Any] = {
+        "p": p,
+        "sites": sites,
+        "scope": scope,
+        "replicas": replicas,
+        "device": device,
+        "dtype": dtype,
+    }
+    layers = [layer(inputs, outputs, bias=bias, **kind) for inputs, outputs in itertools.pairwise(sizes)]
+    within_populations = [layer(width, width, bias=False, **kind) for width in sizes[1:-1]] if recurrent else []
     net = SpikingMLP(
         shown,
         cast(list[BernoulliLinear], layers),
@@ -335,6 +370,7 @@ def spiking_mlp(
         dt=dt,
         gain=gain,
         short_term=short_term,
+        recurrent=cast(list[BernoulliLinear], within_populations),
     )
     return initialised(net, seed, sweep=again)
 

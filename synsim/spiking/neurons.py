@@ -219,6 +219,22 @@ def lif_step(
 
 
 def _lif_step(current: Tensor, state: State, parameters: LIF, dt: float, surrogate: Surrogate) -> tuple[Tensor, State]:
+    u, spikes, left = fire(state, parameters, dt, surrogate)
+    return spikes, State(arrive(u, spikes, current, parameters), left)
+
+
+def fire(state: State, parameters: LIF, dt: float, surrogate: Surrogate) -> tuple[Tensor, Tensor, Tensor]:
+    """The first half of a step, which does not depend on what arrives in it: state update and threshold.
+
+    Args:
+        state: at the end of the step before.
+        parameters: of the population.
+        dt: time step, ms.
+        surrogate: of the gradient.
+
+    Returns:
+        The membrane before the threshold, spikes, and steps left until a neuron may fire again.
+    """
     factor, hold, theta = parameters.decay(dt), parameters.hold(dt), parameters.threshold
     left = (state.left - 1).clamp(min=0)
     free = left == 0
@@ -227,10 +243,24 @@ def _lif_step(current: Tensor, state: State, parameters: LIF, dt: float, surroga
     if hold > 1:
         spikes = spikes * free
         left = torch.where(spikes.detach() > 0, hold, left).to(torch.int32)
+    return u, spikes, left
+
+
+def arrive(u: Tensor, spikes: Tensor, current: Tensor, parameters: LIF) -> Tensor:
+    """The second half of a step: inputs arrive, and neurons that fired are reset.
+
+    Args:
+        u: membrane before the threshold.
+        spikes: of this step.
+        current: input of this step.
+        parameters: of the population.
+
+    Returns:
+        The membrane at the end of the step.
+    """
     off = spikes.detach() if parameters.detach_reset else spikes
     v = u + current
-    v = v - theta * off if parameters.reset == "subtract" else v * (1 - off)
-    return spikes, State(v, left)
+    return v - parameters.threshold * off if parameters.reset == "subtract" else v * (1 - off)
 
 
 @typed

@@ -81,18 +81,12 @@ class ShortTerm:
         return self._factors(spikes, dt)
 
     def _factors(self, spikes: Tensor, dt: float) -> Tensor:
-        down = self.decays(dt)
         fired = spikes.detach()
-        u, x = torch.zeros_like(fired.select(-3, 0)), torch.ones_like(fired.select(-3, 0))
+        traces = Traces(self, dt, fired.select(-3, 0))
         out = torch.empty_like(fired, memory_format=torch.contiguous_format)
         for t in range(fired.shape[-3]):
-            s = fired.select(-3, t)
-            up = u + self.U * (1 - u)
-            released = up * x
-            out.select(-3, t).copy_(released / self.U)
-            # What happens at a spike, then what happens until the next step.
-            u = torch.lerp(u, up, s) * down[0]
-            x = 1 - (1 - (x - released * s)) * down[1]
+            out.select(-3, t).copy_(traces.factor())
+            traces.after(fired.select(-3, t))
         return out
 
     @typed
@@ -112,3 +106,36 @@ class ShortTerm:
         f, d = (math.exp(-interval / t) if t > 0 else 0.0 for t in (self.tau_facilitation, self.tau_depression))
         u = self.U / (1 - (1 - self.U) * f)
         return u, (1 - d) / (1 - (1 - u) * d)
+
+
+class Traces:
+    """u and x of a population, step by step.
+
+    Args:
+        short_term: the constants.
+        dt: time step, ms.
+        like: spikes of one step, [B, I] or [R, B, I].
+    """
+
+    def __init__(self, short_term: ShortTerm, dt: float, like: Tensor) -> None:
+        self._down, self._fraction = short_term.decays(dt), short_term.U
+        self._u, self._x = torch.zeros_like(like), torch.ones_like(like)
+
+    def factor(self) -> Tensor:
+        """By how much the release probability is scaled at this step, were there a spike.
+
+        Returns:
+            u⁺ x / U, like the spikes of a step.
+        """
+        self._up = self._u + self._fraction * (1 - self._u)
+        self._released = self._up * self._x
+        return self._released / self._fraction
+
+    def after(self, spikes: Tensor) -> None:
+        """What happens at the spikes of the step whose factor was asked for, then until the next step.
+
+        Args:
+            spikes: of this step.
+        """
+        self._u = torch.lerp(self._u, self._up, spikes) * self._down[0]
+        self._x = 1 - (1 - (self._x - self._released * spikes)) * self._down[1]

@@ -98,13 +98,33 @@ class Chunked(torch.autograd.Function):
 def _chunks(
     count: int, p: Tensor, keys: Tensor, sites: int, example: int, draw: int, counts: Counts
 ) -> Iterator[tuple[slice, Tensor]]:
+    for part, scale in masks_of(count, p, keys, sites, example, draw, counts):
+        yield part, scale[:, 0]
+
+
+def masks_of(
+    count: int, p: Tensor, keys: Tensor, sites: int, example: int, draw: int, counts: Counts
+) -> Iterator[tuple[slice, Tensor]]:
+    """Factors k / (N p) of some examples, a few of them at a time.
+
+    Args:
+        count: how many examples.
+        p: release probabilities [R, *shape].
+        keys: int64 [R, 2].
+        sites: release sites per synapse.
+        example: index of the first example.
+        draw: number of the draw.
+        counts: of releases, as `Scope.counts` gives them.
+
+    Yields:
+        Which examples, and their factors [E, R, *shape].
+    """
     # The reference makes several int64 words per synapse, hence the factor.
     size = max(1, BYTES // (p.numel() * p.element_size() * 16))
     for start in range(0, count, size):
         stop = min(count, start + size)
         index = torch.arange(example + start, example + stop, device=p.device)
-        scale = reference.scale_of(counts(p, keys, sites, index, draw), p, sites)
-        yield slice(start, stop), scale[:, 0]
+        yield slice(start, stop), reference.scale_of(counts(p, keys, sites, index, draw), p, sites)
 
 
 # Torch does not say what `apply` takes and returns.

@@ -19,7 +19,7 @@ import torch
 import torch.utils.checkpoint
 
 if TYPE_CHECKING:
-    from synsim.synapses.addressed import Address, Addressed
+    from synsim.synapses.addressed import Address, Addressed, View
 
 _hooks = torch._C._autograd._top_saved_tensors_default_hooks  # type: ignore[attr-defined,unused-ignore]
 _backward = torch._C._current_graph_task_id
@@ -210,14 +210,37 @@ def tied(forward: Callable[..., Any], module: "Addressed", args: Any, kwargs: An
 
 
 @contextmanager
-def _held(module: "Addressed", address: "Address") -> Iterator[None]:
+def one_pass(module: "Addressed") -> Iterator[None]:
+    """Steps made past the `forward` of a module are one pass of it, with one draw.
+
+    Args:
+        module: what draws.
+
+    Yields:
+        Nothing.
+    """
+    from synsim.synapses.addressed import transformed
+
+    address = resolve(module) if suspected() else None
+    if address is None:
+        address = module.address
+        if not module.idle() and address.draw is None and not transformed():
+            address = replace(address, draw=module.count_on())
+    with _held(module, address, steps=True) as view:
+        view.asked = not module.idle()
+        yield
+
+
+@contextmanager
+def _held(module: "Addressed", address: "Address", steps: bool = False) -> Iterator["View"]:
     from synsim.synapses.addressed import View
 
     here = module.stream.here
     before = here.view
-    view = here.view = View(address, tied=True, under=None if before is None else before.under)
+    view = here.view = View(address, tied=True)
+    view.under = address if steps else None if before is None else before.under
     try:
-        yield
+        yield view
     finally:
         here.view = before
         if before is not None:

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from itertools import product
 from pathlib import Path
 
@@ -80,6 +81,8 @@ def test_spike_trains_are_identical_for_a_second(reset, refractory):
         {"short_term": ShortTerm(0.2, 50.0, 0.0), "scope": "batch", "refractory": 2.0},
         {"short_term": ShortTerm(0.3, 50.0, 80.0), "scope": "sample", "bias": True},
         {"scope": "event"},
+        {"recurrent": True, "readout": "count", "refractory": 2.0},
+        {"recurrent": True, "bias": True, "short_term": ShortTerm(0.3, 50.0, 80.0), "scope": "batch"},
     ],
     ids=str,
 )
@@ -89,12 +92,65 @@ def test_whatever_the_neurons_and_readout(options):
     same_everywhere(net, spikes_for(net), repeats=2, copies=2)
 
 
+@pytest.mark.parametrize("reset", ["rest", "subtract"])
+def test_recurrent_spike_trains_are_identical_for_a_second(reset):
+    net = net_of(reset=reset, refractory=3.0, recurrent=True)
+    found = same_everywhere(net, spikes_for(net))
+    for layer in net.recurrent:
+        torch.nn.init.zeros_(layer.weight)
+    without = brian.run(brian.to_brian2(net), spikes_for(net), progress=False)
+    assert not found.spikes["hidden 1"].equals(without.spikes["hidden 1"])
+
+
+@torch.no_grad()
+def test_a_recurrent_network_releases_alike_in_both_worlds():
+    net = net_of((12, 14, 4), p=0.4, sites=2, scope="event", recurrent=True, window=60.0)
+    with torch.no_grad():
+        net.recurrent[0].weight += 0.1
+    spikes, repeats = spikes_for(net, 2), 200
+    there = brian.run(brian.to_brian2(net), spikes, repeats=repeats, seed=5, progress=False)
+    fired = there.spikes["hidden 1"].transpose("repeat", "image", "time", "neuron").values
+    released = there.releases["recurrent.0"].transpose("repeat", "image", "time", "neuron").values
+    # Every spike of the population is released or not at each of the two sites of its 14 synapses, in the same step.
+    sent = fired.sum(-1)
+    assert not released[sent == 0].any()
+    trials = 2 * 14 * int(sent.sum())
+    assert stats.binomtest(int(released.sum()), trials, 0.4).pvalue > 1e-3
+    mine = []
+    for number in range(repeats):
+        with evaluation(net, 9) as passes:
+            passes.at(number, 0, 0)
+            record = net.run(spikes)
+        mine.append([record.spikes["hidden 1"].sum(0).double(), record.membranes["output"].mean(0)])
+    theirs = fired.sum(2).astype(float), there.membranes["output"].mean("time").values
+    for one, other in zip(zip(*mine, strict=True), theirs, strict=True):
+        p = stats.ttest_ind(torch.stack(one).numpy(), other).pvalue
+        # Bonferroni over images and neurons, at one in a thousand.
+        assert np.nanmin(p) > 1e-3 / p.size
+    assert fired.mean() > 0.02
+
+
+@torch.no_grad()
+def test_a_recurrent_replica_goes_there_and_back():
+    net = net_of((6, 5, 4, 3), p=[0.3, 0.6], replicas=2, scope="event", window=20.0, recurrent=True)
+    there = brian.to_brian2(net, replica=1)
+    assert "hidden 1 -> hidden 1" in str(there)
+    assert "released_within_post += k" in str(there)
+    before = copy.deepcopy(net.state_dict())
+    brian.from_brian2(there, net)
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
+    there.synapses["recurrent.1"].w = 0.25
+    brian.from_brian2(there, net)
+    assert bool((net.recurrent[1].weight[1] == 0.25).all())
+    assert torch.equal(net.recurrent[1].weight[0], before["recurrent.1.weight"][0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["cython", "cpp_standalone"])
 def test_compiled_targets_are_the_same(target):
     if brian.compiler_problem() is not None:
         pytest.skip(brian.compiler_problem())
-    net = net_of(refractory=3.0, bias=True, short_term=ShortTerm(0.3, 50.0, 80.0))
+    net = net_of(refractory=3.0, bias=True, short_term=ShortTerm(0.3, 50.0, 80.0), recurrent=True)
     same_everywhere(net, spikes_for(net), target=target)
     net, given, theory = synapse(0.7, 5)
     assert_moments(brian2_samples(net, given, target), theory)
@@ -354,12 +410,47 @@ def test_without_a_compiler_it_takes_numpy_and_says_so(monkeypatch):
     targets.compiler_problem.cache_clear()
     try:
         with pytest.warns(UserWarning, match="NumPy target, which is slower: the C\\+\\+ compiler 'no-such-compiler'"):
-            assert brian.to_brian2(net_of(window=20.0)).target == "numpy"
+            assert targets.chosen(None, targets.SMALL + 1) == "numpy"
         for target in ("cython", "cpp_standalone"):
             with pytest.raises(RuntimeError, match=f"target='{target}' needs a C\\+\\+ compiler"):
                 brian.to_brian2(net_of(window=20.0), target=target)
     finally:
         targets.compiler_problem.cache_clear()
+
+
+def test_small_networks_run_on_numpy_and_say_nothing(monkeypatch):
+    monkeypatch.setattr(targets, "compiler_problem", lambda: None)
+    net = net_of(window=20.0)
+    assert brian.to_brian2(net).target == "numpy"
+    assert brian.to_brian2(net, target="cython").target == "cython"
+    monkeypatch.setattr(targets, "SMALL", sum(layer.p.numel() for layer in net.layers) - 1)
+    assert brian.to_brian2(net).target == "cython"
+    assert targets.chosen(None) == "cython"
+
+
+@pytest.mark.parametrize(("target", "shown"), [("cython", True), ("cython", False), ("numpy", True)])
+def test_where_compiling_takes_long_it_is_said_once(target, shown, monkeypatch, capsys):
+    monkeypatch.setattr(targets, "PATIENCE", 0.02)
+    with targets.patience(target, None, shown=shown):
+        time.sleep(0.2)
+    said = capsys.readouterr().err
+    assert said.count("compiling once, this takes minutes") == int(shown and target == "cython")
+    # What begins to run within that time was compiled before.
+    monkeypatch.setattr(targets, "PATIENCE", 0.1)
+    with targets.patience(target, None, shown=shown) as begin:
+        begin()
+        time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_program_that_is_there_is_not_announced(tmp_path, capsys):
+    with targets.patience("cpp_standalone", tmp_path, shown=True):
+        pass
+    assert "compiling once" in capsys.readouterr().err
+    (tmp_path / "main").touch()
+    with targets.patience("cpp_standalone", tmp_path, shown=True):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_cpp_standalone_without_make_says_so(monkeypatch):

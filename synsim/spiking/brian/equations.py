@@ -3,6 +3,8 @@
 Within a step Brian2's default schedule is the order of `synsim.spiking.neurons`: groups, thresholds, synapses, resets.
 """
 
+from collections.abc import Sequence
+
 from synsim.spiking.brian.plan import Population, Projection
 from synsim.spiking.short_term import ShortTerm
 
@@ -10,7 +12,7 @@ PER_LINE = 8
 """Sites drawn in one line of `on_pre`."""
 
 
-def neurons(population: Population, *, counts: bool) -> str:
+def neurons(population: Population, counters: Sequence[str]) -> str:
     """Equations of a population.
 
     A refractory neuron keeps its v, but what arrives still adds to it: therefore not "(unless refractory)", with which
@@ -18,15 +20,16 @@ def neurons(population: Population, *, counts: bool) -> str:
 
     Args:
         population: not the input.
-        counts: whether releases at its synapses are counted.
+        counters: variables that count releases at its synapses.
 
     Returns:
         Equations for `NeuronGroup`.
     """
     free = "*int(not_refractory)" if population.threshold is not None and population.refractory > 0 else ""
     lines = [f"dv/dt = -v{free}/tau : 1"]
-    if counts:
-        lines.append("released : 1  # sites released at its synapses so far")
+    for counter in counters:
+        whose = " from within" if counter != "released" else ""
+        lines.append(f"{counter} : 1  # sites released at its synapses{whose} so far")
     return "\n".join(lines)
 
 
@@ -86,7 +89,7 @@ def on_spike(projection: Projection, short_term: ShortTerm | None) -> str:
         # Up to 32 sums of eight: a sum of 255 terms would be too deep an expression.
         lines = [line.replace("k_0", "k") for line in lines] if sites <= PER_LINE else [*lines, f"k = {total}"]
         lines.append("v_post += w*(k/(sites*p))")
-        lines.append("released_post += k")
+        lines.append(f"{projection.counter}_post += k")
         return "\n".join(lines)
     scale = "*scale" if projection.scale is not None else ""
     lines.append(f"v_post += w{scale}" + (f"*{factor}" if factor else ""))

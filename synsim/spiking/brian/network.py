@@ -62,7 +62,7 @@ class BrianNetwork:
         for population in plan.populations[1:]:
             into = [one for one in plan.projections if one.target == population.name]
             parts.append(f"{population.name}: {population.size} neurons, tau = {population.tau:g} ms")
-            parts.append(_indented(equations.neurons(population, counts=any(one.draws for one in into))))
+            parts.append(_indented(equations.neurons(population, [one.counter for one in into if one.draws])))
             if population.threshold is not None:
                 rests = f", refractory for {population.refractory:g} ms" if population.refractory > 0 else ""
                 fires = f"fires where v > theta = {population.threshold:g}, then {equations.reset(population)}{rests}"
@@ -87,7 +87,8 @@ def to_brian2(net: nn.Module, *, replica: int | None = None, target: str | None 
     Args:
         net: a network of `spiking_mlp`.
         replica: which one, for a network with replicas.
-        target: "numpy", "cython" or "cpp_standalone"; None: Cython, or NumPy with a notice if there is no compiler.
+        target: "numpy", "cython" or "cpp_standalone"; None: NumPy up to 20,000 synapses, for which nothing has to be
+            compiled, else Cython, or NumPy with a notice if there is no compiler.
 
     Returns:
         The network; `print` shows its equations.
@@ -100,7 +101,7 @@ def to_brian2(net: nn.Module, *, replica: int | None = None, target: str | None 
     plan = plan_of(net, replica)
     with using("numpy") as brian2:
         made = build(brian2, plan)
-    return replace(made, target=chosen(target))
+    return replace(made, target=chosen(target, sum(one.p.size for one in plan.projections)))
 
 
 @typed
@@ -115,7 +116,8 @@ def from_brian2(there: BrianNetwork, net: SpikingMLP) -> None:
     Raises:
         ValueError: if the shapes differ, a strength is not finite, or a p lies outside (0, 1].
     """
-    plan, layers = there.present(), [one for one in net.layers if isinstance(one, BernoulliLinear)]
+    plan, every = there.present(), (*net.layers, *net.recurrent)
+    layers = [one for one in every if isinstance(one, BernoulliLinear)]
     mine = [tuple(one.p.shape if plan.replica is None else one.p.shape[1:]) for one in layers]
     require(
         mine == [one.p.shape for one in plan.projections],
@@ -155,7 +157,7 @@ def build(brian2: Any, plan: Plan, *, copies: int = 1, window: float | None = No
     )
     groups: dict[str, Any] = {inputs.name: source}
     for population in plan.populations[1:]:
-        (into,) = (one for one in plan.projections if one.target == population.name)
+        into = [one for one in plan.projections if one.target == population.name]
         groups[population.name] = _neurons(brian2, plan, population, into, copies, window)
     made = {
         one.name: _synapses(brian2, plan, one, groups[one.source], groups[one.target], copies, window)
@@ -182,9 +184,10 @@ def identifier(name: str) -> str:
 
 
 def _neurons(
-    brian2: Any, plan: Plan, population: Population, into: Projection, copies: int, window: float | None
+    brian2: Any, plan: Plan, population: Population, into: list[Projection], copies: int, window: float | None
 ) -> Any:
-    counts, dt = into.draws, plan.dt * brian2.ms
+    counters, dt = [one.counter for one in into if one.draws], plan.dt * brian2.ms
+    bias = next((one.bias for one in into if one.bias is not None), None)
     namespace = {"tau": population.tau * brian2.ms}
     fires: dict[str, Any] = {}
     if population.threshold is not None:
@@ -194,19 +197,23 @@ def _neurons(
             fires["refractory"] = population.refractory * brian2.ms
     group = brian2.NeuronGroup(
         copies * population.size,
-        equations.neurons(population, counts=counts) + ("" if into.bias is None else "\nbias : 1"),
+        equations.neurons(population, counters) + ("" if bias is None else "\nbias : 1"),
         method="exact",
         namespace=namespace,
         dt=dt,
         name=identifier(population.name),
         **fires,
     )
-    if into.bias is not None:
+    if bias is not None:
         # A constant current, in the slot of what arrives through synapses.
-        group.bias = np.tile(into.bias, copies)
+        group.bias = np.tile(bias, copies)
         group.run_regularly("v += bias", dt=dt, when="synapses", name=f"{group.name}_bias")
     if window is not None:
-        fresh = ["v = 0"] + ["released = 0"] * counts + ["lastspike = -10000*second"] * ("refractory" in fires)
+        fresh = (
+            ["v = 0"]
+            + [f"{counter} = 0" for counter in counters]
+            + ["lastspike = -10000*second"] * ("refractory" in fires)
+        )
         group.run_regularly("\n".join(fresh), dt=window * brian2.ms, when="start", name=f"{group.name}_fresh")
     return group
 

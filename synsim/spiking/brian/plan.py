@@ -1,7 +1,8 @@
 """What is carried to Brian2: populations and synapses as plain arrays, and what cannot be carried."""
 
+import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class Projection:
     Attributes:
         name: of the layer.
         source: name of the presynaptic population.
-        target: name of the postsynaptic population.
+        target: name of the postsynaptic population; the same within a recurrent one.
         expected_strength: w̄, float64 [O, I].
         p: release probabilities, float64 [O, I].
         sites: release sites N per synapse.
@@ -65,6 +66,11 @@ class Projection:
     scale: Array | None
     bias: Array | None
 
+    @property
+    def counter(self) -> str:
+        """Name of the variable of the postsynaptic neurons that counts releases."""
+        return "released_within" if self.source == self.target else "released"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -72,7 +78,7 @@ class Plan:
 
     Attributes:
         populations: from input to output.
-        projections: one per layer.
+        projections: one per layer, those between populations first.
         short_term: short-term plasticity of all synapses, or None.
         dt: time step, ms.
         readout: as in `SpikingMLP`.
@@ -109,10 +115,11 @@ def plan_of(net: nn.Module, replica: int | None = None) -> Plan:
         first = next(iter(synapses(net).items()), None)
         at = "" if first is None else f"; its layer {first[0]!r} is a {type(first[1]).__name__} without spikes"
         raise ValueError(f"expected a SpikingMLP, got a {type(net).__name__}{at}. Build it with spiking_mlp.")
-    for name, module in net.layers.named_children():
+    named = {**_layers(net, "layers"), **_layers(net, "recurrent")}
+    for name, module in named.items():
         require(
             type(module) is BernoulliLinear,
-            f"layer 'layers.{name}' is a {type(module).__name__}, which has no counterpart in Brian2; "
+            f"layer {name!r} is a {type(module).__name__}, which has no counterpart in Brian2; "
             "every layer must be a BernoulliLinear.",
         )
     number = _replica(net, replica)
@@ -127,12 +134,18 @@ def plan_of(net: nn.Module, replica: int | None = None) -> Plan:
         quiet = index == last and net.output is not None
         settings: dict[str, Any] = {"tau": net.output.tau} if quiet and net.output is not None else firing
         populations.append(Population(names[index], layer.out_features, **settings))
+    ends = [*itertools.pairwise(names), *((name, name) for name in names[1 : 1 + len(net.recurrent)])]
     projections = tuple(
-        _projection(f"layers.{k}", layer, names[k], names[k + 1], number, net.short_term)
-        for k, layer in enumerate(layers)
+        _projection(name, layer, *between, number, net.short_term)
+        for (name, layer), between in zip(named.items(), ends, strict=True)
     )
     steps = None if net.encoder is None else net.encoder.steps
     return Plan(tuple(populations), projections, net.short_term, net.dt, net.readout, net.gain, number, steps)
+
+
+def _layers(net: SpikingMLP, where: str) -> dict[str, BernoulliLinear]:
+    children = net.get_submodule(where).named_children()
+    return {f"{where}.{name}": cast(BernoulliLinear, layer) for name, layer in children}
 
 
 def _replica(net: nn.Module, replica: int | None) -> int | None:

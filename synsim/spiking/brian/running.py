@@ -1,7 +1,7 @@
 """Running the exported network on given spikes: examples and repeats as copies side by side, and as windows in turn."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,7 +22,7 @@ from synsim._progress import bar
 from synsim.spiking.brian import equations
 from synsim.spiking.brian.network import BrianNetwork, build, identifier
 from synsim.spiking.brian.plan import Array, Plan
-from synsim.spiking.brian.targets import brian2, using
+from synsim.spiking.brian.targets import brian2, patience, using
 from synsim.spiking.readout import READOUTS
 
 SYNAPSES = 250_000
@@ -74,7 +74,7 @@ def run(
         repeats: how often every example is shown, with releases of its own.
         seed: of the releases.
         copies: networks side by side; None: as many as are fast.
-        progress: whether to show it.
+        progress: whether to show it, and a line where a program has to be compiled first.
         record_spikes: populations whose spikes are kept; None: all that fire.
         record_membranes: populations whose membranes are kept; None: all.
         record_releases: layers whose releases are kept; None: all that draw.
@@ -107,14 +107,18 @@ def run(
     )
     needed = kept.with_output(last, spikes=last in firing)
     size = (copies, windows, steps, needed)
-    with _folder(there.target, directory, plan, size) as folder, using(there.target, folder) as engine:
+    with (
+        _folder(there.target, directory, plan, size) as folder,
+        patience(there.target, folder, shown=progress) as begin,
+        using(there.target, folder) as engine,
+    ):
         made = build(engine, plan, copies=copies, window=steps * plan.dt)
         index, times = _events(given, jobs, copies)
         made.input.set_spikes(index, times * (plan.dt * engine.ms), sorted=True)
         monitors = _monitors(engine, made, needed)
         made.network.add(*(one for each in monitors.values() for one in each.values()))
         engine.seed(seed)
-        _run(engine, made, windows * steps * plan.dt, there.target, progress)
+        _run(engine, made, windows * steps * plan.dt, there.target, progress, begin)
         shape = _Shape(repeats, images, copies, windows, steps, plan.dt)
         found = _collected(plan, monitors, shape)
     read = found["spikes" if last in firing else "membranes"][last]
@@ -203,7 +207,7 @@ def _events(given: Array, jobs: int, copies: int) -> tuple[Array, Array]:
 
 
 def _monitors(engine: Any, made: BrianNetwork, kept: _Kept) -> dict[str, dict[str, Any]]:
-    target = {one.name: one.target for one in made.plan.projections}
+    named = {one.name: one for one in made.plan.projections}
 
     def state(population: str, variable: str) -> Any:
         group = made.populations[population]
@@ -216,17 +220,20 @@ def _monitors(engine: Any, made: BrianNetwork, kept: _Kept) -> dict[str, dict[st
             for name in kept.spikes
         },
         "membranes": {name: state(name, "v") for name in kept.membranes},
-        "releases": {name: state(target[name], "released") for name in kept.releases},
+        "releases": {name: state(named[name].target, named[name].counter) for name in kept.releases},
     }
 
 
-def _run(engine: Any, made: BrianNetwork, duration: float, target: str, progress: bool) -> None:
+def _run(
+    engine: Any, made: BrianNetwork, duration: float, target: str, progress: bool, begin: Callable[[], None]
+) -> None:
     if target == "cpp_standalone":
         made.network.run(duration * engine.ms, report="text" if progress else None)
         return
     with bar(total=100, desc="Brian2", unit="%", shown=progress, leave=False) as shown:
 
         def report(elapsed: Any, completed: float, start: Any, whole: Any) -> None:
+            begin()
             shown.update(round(100 * completed, 1) - shown.n)
 
         made.network.run(duration * engine.ms, report=report if progress else None, report_period=engine.second)
@@ -235,7 +242,10 @@ def _run(engine: Any, made: BrianNetwork, duration: float, target: str, progress
 def _collected(
     plan: Plan, monitors: dict[str, dict[str, Any]], shape: _Shape
 ) -> dict[str, dict[str, xarray.DataArray]]:
-    sizes = {one.name: one.size for one in plan.populations}
+    sizes, counters = (
+        {one.name: one.size for one in plan.populations},
+        {one.name: one.counter for one in plan.projections},
+    )
     found: dict[str, dict[str, xarray.DataArray]] = {"spikes": {}, "membranes": {}, "releases": {}}
     for name, monitor in monitors["spikes"].items():
         fired = np.zeros((shape.copies * sizes[name], shape.windows * shape.steps), dtype=bool)
@@ -245,7 +255,7 @@ def _collected(
     for name, monitor in monitors["membranes"].items():
         found["membranes"][name] = shape.labelled(np.asarray(monitor.v), "1")
     for name, monitor in monitors["releases"].items():
-        so_far = shape.labelled(np.asarray(monitor.released), "sites")
+        so_far = shape.labelled(np.asarray(getattr(monitor, counters[name])), "sites")
         first = so_far.isel(time=slice(0, 1))
         each = np.concatenate([first.values, np.diff(so_far.values, axis=2)], axis=2)
         found["releases"][name] = so_far.copy(data=np.rint(each).astype(np.int32))
@@ -280,6 +290,12 @@ def _folder(target: str, given: str | Path | None, plan: Plan, size: object) -> 
 def _program(plan: Plan, size: object) -> str:
     texts: list[object] = [brian2().__version__, plan.populations, plan.short_term, plan.dt, size]
     for one in plan.projections:
-        texts += [one.p.shape, equations.synapses(one, None), equations.on_spike(one, plan.short_term)]
+        texts += [
+            one.source,
+            one.target,
+            one.p.shape,
+            equations.synapses(one, None),
+            equations.on_spike(one, plan.short_term),
+        ]
         texts.append(one.bias is None)
     return blake2b(repr(texts).encode(), digest_size=8).hexdigest()

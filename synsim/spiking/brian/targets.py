@@ -11,8 +11,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,14 @@ import numpy as np
 from synsim._checks import require, warn
 
 TARGETS = ("numpy", "cython", "cpp_standalone")
+SMALL = 20_000
+"""Synapses of a network up to which the NumPy target is taken: it runs at once, where compiling takes minutes."""
+PATIENCE = 5.0
+"""Seconds after which it is said that Cython compiles; code that was compiled before is found within them."""
+COMPILING = (
+    "Brian2 ({target}): compiling once, this takes minutes. Later runs of the same network find the program again; "
+    'target="numpy" needs none.'
+)
 
 
 def brian2() -> Any:
@@ -45,11 +54,13 @@ def brian2() -> Any:
     return module
 
 
-def chosen(target: str | None) -> str:
+def chosen(target: str | None, synapses: int | None = None) -> str:
     """The target to use; without a compiler, NumPy and a notice.
 
     Args:
-        target: "numpy", "cython" or "cpp_standalone"; None: Cython if there is a compiler.
+        target: "numpy", "cython" or "cpp_standalone"; None: NumPy for small networks, else Cython if there is a
+            compiler.
+        synapses: of the network; None: many.
 
     Returns:
         One of `TARGETS`.
@@ -59,8 +70,8 @@ def chosen(target: str | None) -> str:
         RuntimeError: if a target is asked for that needs a compiler, and there is none.
     """
     require(target is None or target in TARGETS, f"target must be one of {', '.join(TARGETS)}, got {target!r}.")
-    if target == "numpy":
-        return target
+    if target == "numpy" or (target is None and synapses is not None and synapses <= SMALL):
+        return "numpy"
     problem = compiler_problem()
     if problem is None and target == "cpp_standalone" and sys.platform != "win32" and shutil.which("make") is None:
         raise RuntimeError('target="cpp_standalone" needs make, which was not found. Install it, or take "cython".')
@@ -95,6 +106,35 @@ def compiler_problem() -> str | None:
         return None
     first = (done.stderr.strip() or "no message").splitlines()[0]
     return f"{given[0]} could not compile a test with the headers of Python ({first})"
+
+
+@contextmanager
+def patience(target: str, directory: Path | None, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """Say on stderr that a program is being compiled, where that takes long, for a `with` statement.
+
+    Args:
+        target: one of `TARGETS`.
+        directory: of the C++ project, which holds its program if it was compiled before.
+        shown: False for silence.
+
+    Yields:
+        What is called when the network begins to run.
+    """
+    timer = threading.Timer(PATIENCE, _say, (target,))
+    if shown and target == "cpp_standalone" and not (directory is not None and (directory / "main").exists()):
+        _say(target)
+    elif shown and target == "cython":
+        timer.daemon = True
+        timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()
+
+
+def _say(target: str) -> None:
+    if sys.stderr is not None:
+        print(COMPILING.format(target=target), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch import Tensor
 from synsim._checks import require
 from synsim.kernels import reference
 from synsim.synapses.addressed import transformed
+from synsim.synapses.scopes.course import Course
 
 if TYPE_CHECKING:
     from synsim.synapses.base import StochasticLayer
@@ -89,6 +90,18 @@ class Scope:
             NotImplementedError: if the scope has none.
         """
         raise NotImplementedError(f"{type(self).__name__} must say how a linear layer transmits.")
+
+    def course(self, layer: "BernoulliLinear", batch: int) -> Course:
+        """The same step by step, where what comes in depends on what was transmitted before.
+
+        Args:
+            layer: the layer.
+            batch: number of examples.
+
+        Returns:
+            The steps of one pass; here a pass for each.
+        """
+        return Course(self, layer)
 
     def convolve(self, layer: "BernoulliConv2d", x: Tensor) -> Tensor:
         """A pass of a convolution.

@@ -7,13 +7,17 @@ from torch import Tensor
 
 from synsim import kernels
 from synsim.synapses.addressed import transformed
-from synsim.synapses.chunked import transmit_chunks
+from synsim.synapses.chunked import masks_of, transmit_chunks
 from synsim.synapses.release import transmit_samples
 from synsim.synapses.scopes.base import Scope, in_own_precision, register
+from synsim.synapses.scopes.course import Course, Own
 
 if TYPE_CHECKING:
     from synsim.synapses.conv import BernoulliConv2d
     from synsim.synapses.linear import BernoulliLinear
+
+BYTES = 1 << 26
+"""Memory that the strengths of all examples may take where the steps of a pass go one by one."""
 
 
 class PerExample(Scope):
@@ -47,6 +51,17 @@ class PerExample(Scope):
     def _single(self, layer: "BernoulliLinear", x: Tensor, weight: Tensor, p: Tensor, draw: int) -> Tensor:
         address = (layer._key()[0], layer.sites, layer.address.example, draw)
         return transmit_chunks(x, weight, p, *address, self.counts, _one_each)
+
+    def course(self, layer: "BernoulliLinear", batch: int) -> Course:  # noqa: D102
+        if transformed() or batch * layer.p.numel() * layer.p.element_size() > BYTES:
+            return Course(self, layer)
+        with torch.no_grad():
+            weight, p = layer._leading()
+            address = (layer._key()[0], layer.sites, layer.address.example, layer.latest_draw, self.counts)
+            strengths = weight.new_empty(p.shape[0], batch, *p.shape[1:])
+            for part, scale in masks_of(batch, p, *address):
+                strengths[:, part] = (scale * weight).transpose(0, 1)
+        return Own(self, layer, strengths if layer.replicas is not None else strengths[0])
 
     def convolve(self, layer: "BernoulliConv2d", x: Tensor) -> Tensor:  # noqa: D102
         return in_own_precision(layer, lambda x, _: self._images(layer, x), x, None)

@@ -8,6 +8,7 @@ from torch import Tensor
 from synsim.synapses.addressed import transformed
 from synsim.synapses.release import product, release, transmit
 from synsim.synapses.scopes.base import Scope, register
+from synsim.synapses.scopes.course import Course, Shared
 
 if TYPE_CHECKING:
     from synsim.synapses.base import StochasticLayer
@@ -23,6 +24,9 @@ class PerPass(Scope):
     def linear(self, layer: "BernoulliLinear", x: Tensor, steps: int, factor: Tensor | None) -> Tensor:  # noqa: D102
         x = x if factor is None else x * factor
         return product(x, layer.transmitted(), layer.bias)
+
+    def course(self, layer: "BernoulliLinear", batch: int) -> Course:  # noqa: D102
+        return Shared(self, layer)
 
     def convolve(self, layer: "BernoulliConv2d", x: Tensor) -> Tensor:  # noqa: D102
         return layer._convolved(x, layer.transmitted())

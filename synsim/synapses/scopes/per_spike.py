@@ -11,6 +11,7 @@ from synsim.kernels import events, normal, reference
 from synsim.synapses.addressed import rows_of, transformed
 from synsim.synapses.events import gaussian, transmit_events
 from synsim.synapses.scopes.base import Scope, in_own_precision, register
+from synsim.synapses.scopes.course import Course, EachSpike
 
 if TYPE_CHECKING:
     from synsim.synapses.base import StochasticLayer
@@ -72,6 +73,9 @@ class Event(PerSpike):
         shared = (layer.sites, layer.address.example, x.shape[-2] // steps, layer._next(), layer._begin(steps))
         places = tuple(events.Place(keys[r], words[r], *shared) for r in range(len(words)))
         return transmit_events(lead, weight, p, factors, places, fast)
+
+    def course(self, layer: "BernoulliLinear", batch: int) -> Course:  # noqa: D102
+        return EachSpike(self, layer)
 
     def mask(self, layer: "StochasticLayer", example: int, step: int) -> Tensor:  # noqa: D102
         # Those that a spike of every input would release.
