@@ -475,7 +475,8 @@ def raster(ax: Axes, spikes: Mapping[str, ArrayLike] | ArrayLike, *, dt: float =
     middles = []
     for number, one in enumerate(series.values()):
         at, neuron = np.nonzero(one)
-        _ticks(ax, at * step, bottom + neuron, COLOURS[number % len(COLOURS)])
+        row = bottom + neuron
+        ax.vlines(at * step, row - 0.45, row + 0.45, color=COLOURS[number % len(COLOURS)], linewidth=0.8)
         middles.append(bottom + (one.shape[1] - 1) / 2)
         bottom += one.shape[1] + gap
     if isinstance(spikes, Mapping):
@@ -594,10 +595,6 @@ def _spikes(value: Any, what: str) -> NDArray[np.bool_]:
         good, f"{what} must be 0 or 1, [T, n] of one example, got other values or none, of shape {list(found.shape)}."
     )
     return found > 0
-
-
-def _ticks(ax: Axes, at: Array, row: Array, colour: str) -> None:
-    ax.vlines(at, row - 0.45, row + 0.45, color=colour, linewidth=0.8)
 
 
 def _area(rows: int) -> float:
