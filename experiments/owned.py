@@ -49,7 +49,7 @@ USED = "synapses used at the end, %"
 class Config(NetworkConfig):
     """Options of this experiment."""
 
-    CHOICES = ("methods",)
+    CHOICES = ("methods", "retrain")
     PRESETS: ClassVar[Presets] = {
         "quick": {
             "tasks": 10, "epochs": 1, "hidden": (200, 200), "gammas": (EFFICIENT_GAMMA, 0.99), "retrain": (0, 1),
