@@ -177,15 +177,16 @@ class Averaging(Descent):
             Layer name -> Σ_A [.., I, I], with one input more for a bias, and, where the rule has it, Σ_E [.., O, O].
         """
         seen = {name: block for name, block in self._blocks.items() if "passes" in self.state[block.weight]}
-        return {name: tuple(self._averages(block)) for name, block in seen.items()}
+        return {name: tuple(symmetric(each) for each in self._averages(block)) for name, block in seen.items()}
 
     def _averages(self, block: Block) -> list[Tensor]:
+        # Lower triangles: no more is read of them.
         state, average = self.state[block.weight], self._group(block.weight)["average"]
         weight = weight_of(average, state["passes"])
         found = []
         for name in ("inputs", "outputs"):
             if name in state:
-                total = symmetric(state[name])
+                total = state[name]
                 by = weight if not isinstance(weight, Tensor) else weight.to(total).reshape(-1, *[1] * (total.ndim - 1))
                 found.append(total / by)
         return found

@@ -109,7 +109,7 @@ def inverse(factor: Tensor, damping: Lambda, layer: str = "") -> Tensor:
     """(Σ + λ I)⁻¹ by Cholesky; in float64 where float32 does not do.
 
     Args:
-        factor: Σ, symmetric [.., K, K].
+        factor: Σ, symmetric [.., K, K], of which the lower triangle is read.
         damping: λ > 0, a number, or a tensor that broadcasts with [.., 1, 1].
         layer: its name, for the message.
 
@@ -127,7 +127,7 @@ def inverse(factor: Tensor, damping: Lambda, layer: str = "") -> Tensor:
             found = torch.cholesky_inverse(root).to(factor.dtype)
             if bool(found.sum().isfinite()):
                 return found
-    bad = (info != 0) | ~damped.sum((-2, -1)).isfinite()
+    bad = (info != 0) | ~damped.tril().sum((-2, -1)).isfinite()
     raise not_positive(layer, damping, bad)
 
 
@@ -183,7 +183,7 @@ def eigen(factor: Tensor, layer: str = "") -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of a symmetric matrix; in float64 where float32 does not do.
 
     Args:
-        factor: [.., K, K].
+        factor: [.., K, K], of which the lower triangle is read.
         layer: its name, for the message.
 
     Returns:

@@ -261,6 +261,15 @@ def test_the_block_wise_average_is_that_of_whole_matrices(monkeypatch) -> None:
     torch.testing.assert_close(equations.symmetric(total), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_of_a_factor_the_lower_triangle_is_read() -> None:
+    rows = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    whole = rows.mT @ rows
+    lower = whole.tril() + torch.full_like(whole, torch.nan).triu(1)
+    assert torch.equal(equations.inverse(lower, 0.1), equations.inverse(whole, 0.1))
+    for one, other in zip(equations.eigen(lower), equations.eigen(whole), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_factor_of_few_examples_is_taken_in_float64_where_float32_does_not_do() -> None:
     # Whole numbers, so that the factor itself is exact.
     rows = torch.randint(-300, 300, (3, 40), generator=torch.Generator().manual_seed(5)).float()
