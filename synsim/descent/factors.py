@@ -105,13 +105,14 @@ def along(value: Lambda, like: Tensor) -> Lambda:
     return value.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def inverse(factor: Tensor, damping: Lambda, layer: str = "") -> Tensor:
+def inverse(factor: Tensor, damping: Lambda, layer: str = "", step: int = 0) -> Tensor:
     """(Σ + λ I)⁻¹ by Cholesky; in float64 where float32 does not do.
 
     Args:
         factor: Σ, symmetric [.., K, K], of which the lower triangle is read.
         damping: λ > 0, a number, or a tensor that broadcasts with [.., 1, 1].
         layer: its name, for the message.
+        step: its number, for the message.
 
     Returns:
         The inverse, of the same type.
@@ -128,14 +129,15 @@ def inverse(factor: Tensor, damping: Lambda, layer: str = "") -> Tensor:
             if bool(found.sum().isfinite()):
                 return found
     bad = (info != 0) | ~damped.tril().sum((-2, -1)).isfinite()
-    raise not_positive(layer, damping, bad)
+    raise not_positive(layer, step, damping, bad)
 
 
-def not_positive(layer: str, damping: Lambda, bad: Tensor) -> NotFiniteError:
+def not_positive(layer: str, step: int, damping: Lambda, bad: Tensor) -> NotFiniteError:
     """The error for a factor that has no inverse.
 
     Args:
         layer: its name.
+        step: at which it happened.
         damping: λ.
         bad: which of the matrices, bool [..].
 
@@ -146,7 +148,7 @@ def not_positive(layer: str, damping: Lambda, bad: Tensor) -> NotFiniteError:
     shown = values[0] if len(values) == 1 else values
     where = bad.reshape(bad.shape[0], -1).any(1).nonzero().flatten().tolist() if bad.ndim else [0]
     return NotFiniteError(
-        f"a factor of layer {layer!r} is not positive definite with the damping {shown}"
+        f"a factor of layer {layer!r} is not positive definite at step {step} with the damping {shown}"
         + (f" in replicas {where}" if bad.ndim else "")
         + ", in float64 too. The network may have diverged, or the damping is too small: use a larger one.",
         where,
@@ -179,12 +181,13 @@ def split(inputs: Tensor, outputs: Tensor, damping: Lambda) -> tuple[Tensor, Ten
     return ratio * root, root / ratio
 
 
-def eigen(factor: Tensor, layer: str = "") -> tuple[Tensor, Tensor]:
+def eigen(factor: Tensor, layer: str = "", step: int = 0) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of a symmetric matrix; in float64 where float32 does not do.
 
     Args:
         factor: [.., K, K], of which the lower triangle is read.
         layer: its name, for the message.
+        step: its number, for the message.
 
     Returns:
         Eigenvalues s ≥ 0 [.., K], and eigenvectors U [.., K, K] in columns.
@@ -200,4 +203,4 @@ def eigen(factor: Tensor, layer: str = "") -> tuple[Tensor, Tensor]:
             continue
         if bool(values.sum().isfinite()):
             return values.clamp_(min=0).to(factor.dtype), vectors.to(factor.dtype)
-    raise not_positive(layer, 0.0, ~factor.sum((-2, -1)).isfinite())
+    raise not_positive(layer, step, 0.0, ~factor.sum((-2, -1)).isfinite())

@@ -78,7 +78,7 @@ class FOOF(Averaging):
 
     def _inverted(self, block: Block) -> dict[str, Tensor]:
         (inputs,) = self._averages(block)
-        return {"inputs_inverse": inverse(inputs, self._constant(block, "damping"), block.name)}
+        return {"inputs_inverse": inverse(inputs, self._constant(block, "damping"), block.name, self.steps)}
 
     def _move(self, block: Block, gradient: Gradient) -> Gradient:
         return gradient.times(None, self.state[block.weight]["inputs_inverse"])

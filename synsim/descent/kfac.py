@@ -155,17 +155,17 @@ class KFAC(Averaging):
         yield "outputs", found[0] if len(found) == 1 else torch.cat(found, -2), 1 / done.examples
 
     def _inverted(self, block: Block) -> dict[str, Tensor]:
-        inputs, outputs = self._averages(block)
+        (inputs, outputs), at = self._averages(block), (block.name, self.steps)
         damping = self._constant(block, "damping")
         if self.damp == "standard":
-            (s_a, u_a), (s_e, u_e) = eigen(inputs, block.name), eigen(outputs, block.name)
+            (s_a, u_a), (s_e, u_e) = eigen(inputs, *at), eigen(outputs, *at)
             return {"inputs_values": s_a, "inputs_vectors": u_a, "outputs_values": s_e, "outputs_vectors": u_e}
         left, right = split(inputs, outputs, damping)
-        found = {"inputs_inverse": inverse(inputs, left, block.name)}
+        found = {"inputs_inverse": inverse(inputs, left, *at)}
         if self.match == "rate":
             found["matched"] = left / damping
         if self.damp == "heuristic" or self.match == "norm":
-            found["outputs_inverse"] = inverse(outputs, right, block.name)
+            found["outputs_inverse"] = inverse(outputs, right, *at)
         return found
 
     def _move(self, block: Block, gradient: Gradient) -> Gradient:

@@ -139,9 +139,9 @@ def test_a_loss_that_is_not_finite_names_step_and_replica_and_moves_nothing():
 def test_a_factor_without_an_inverse_names_layer_damping_and_replica():
     bad = torch.eye(3).expand(2, 3, 3).clone()
     bad[1, 0, 0] = -5.0
-    message = r"factor of layer 'net.2' is not positive definite with the damping 0.5 in replicas \[1\], in float64 too"
+    message = r"layer 'net.2' is not positive definite at step 7 with the damping 0.5 in replicas \[1\], in float64 too"
     with pytest.raises(NotFiniteError, match=message):
-        factors.inverse(bad, 0.5, "net.2")
+        factors.inverse(bad, 0.5, "net.2", 7)
 
 
 def test_losses_of_another_shape_or_another_pass():

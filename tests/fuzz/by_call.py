@@ -613,7 +613,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "output": number(1.0, 0.0, above=True),
         "seed": whole(0, 0, HUGE),
     },
-    "descent.base.Descent.backward": {
+    "descent.watching.Watching.backward": {
         "losses": tensor(things.losses, ("rank", "nan", "inf", "bool")),
         "logits": tensor(things.watched, ("flat", "bool")),
         "gradients": flag(True),
