@@ -9,7 +9,7 @@ power: both are compared at the energy, and at the bits, of φ-decay. Settings �
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -304,18 +304,20 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
-    """What penalty and power do to the energy of the same bits."""
-    made = []
-    for model, mine, control in product(config.models, powered(config), controls(config)):
-        plain, other = (curve(dataset, model, each) for each in (PLAIN, control))
+    """What penalty, rate and power do to the energy of the same bits."""
+    made, plain = [], (PLAIN, *controls(config))
+    for model, mine in product(config.models, powered(config)):
+        others = [curve(dataset, model, family) for family in plain]
         for strength, _, bits, cost in zip(*curve(dataset, model, mine), strict=True):
-            penalty = statistics.summary(np.log(plain.at_bits(bits) / other.at_bits(bits)))
-            power = statistics.summary(np.log(other.at_bits(bits) / cost))
-            if strength > 0 and penalty.n and power.n:
+            energies = [*(other.at_bits(bits) for other in others), cost]
+            steps = [statistics.summary(np.log(more / less)) for more, less in pairwise(energies)]
+            if strength > 0 and all(step.n for step in steps):
+                penalty, rate, power = (float(np.exp(step.mean)) for step in steps)
                 made.append(
-                    f"{model}, at the {np.nanmean(bits):.2f} bits of {mine} {strength:g}: L2 costs "
-                    f"{np.exp(penalty.mean):.2f} times the energy of {control} (what is due to the penalty), and that "
-                    f"{np.exp(power.mean):.2f} times the energy of φ-decay (to the power)."
+                    f"{model}, at the {np.nanmean(bits):.2f} bits of {mine} {strength:g}: L2 costs {penalty:.2f} times "
+                    f"the energy of L1 (due to the penalty), that {rate:.2f} times the energy of L1 at rate "
+                    f"{config.control_rate:g} (to the rate), and that {power:.2f} times the energy of φ-decay (to the "
+                    "power)."
                 )
     return [*made, "Where nothing is said, one of the plain networks has no strength with such bits."]
 

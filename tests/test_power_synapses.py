@@ -168,21 +168,21 @@ def test_rows_are_those_of_plain_loops(script):
     assert len({(one["method"], one["metric"], str(one["setting"])) for one in rows}) == len(rows)
 
 
-def test_remarks_part_penalty_and_power(script):
+def test_remarks_part_penalty_rate_and_power(script):
     chosen = config(script, alphas=(1.0, 2.0), l2=(0.0, 0.002))
     dataset = record(script, chosen)
     dataset["failed"][:] = False
     dataset["information"][:] = 1 + 0.25 * np.log(dataset.energy / 100)
-    for name, above in (("α = 1, L1", 0.1), ("α = 2, φ-decay", 0.15)):
+    for name, above in (("α = 1, L1", 0.1), ("α = 1, L1, rate 0.1", 0.12), ("α = 2, φ-decay", 0.15)):
         dataset["information"][:] = dataset.information + above * (dataset.family == name)
     found = script.remarks(chosen, dataset)
-    published = [one for one in found[:-1] if "rate" not in one]
-    assert [one.split(",")[0] for one in published] == ["plastic", "deterministic"]
+    assert [one.split(",")[0] for one in found[:-1]] == ["plastic", "deterministic"]
     assert "no strength with such bits" in found[-1]
-    for told in published:
-        # 0.05 bits more are worth exp(0.05 / 0.25) of the energy; L1 against L2 exp(0.1 / 0.25).
-        assert "L2 costs 1.49 times the energy of α = 1, L1 (what is due to the penalty)" in told
-        assert "1.22 times the energy of φ-decay (to the power)" in told
+    for told in found[:-1]:
+        # What 0.25 ln has of the bits: exp(0.1 / 0.25), exp(0.02 / 0.25) and exp(0.03 / 0.25) of the energy.
+        assert "bits of α = 2, φ-decay 0.003: L2 costs 1.49 times the energy of L1 (due to the penalty)" in told
+        assert "that 1.08 times the energy of L1 at rate 0.1 (to the rate)" in told
+        assert "that 1.13 times the energy of φ-decay (to the power)" in told
 
 
 def test_nothing_is_compared_without_a_plain_network(script):
