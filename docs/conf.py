@@ -7,6 +7,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import interface  # noqa: E402
+import pictures  # noqa: E402
 
 import synsim  # noqa: E402
 
@@ -48,6 +49,8 @@ napoleon_use_rtype = False
 sphinx_gallery_conf = {
     "examples_dirs": [str(HERE.parent / "examples" / "gallery")],
     "gallery_dirs": ["gallery"],
+    "image_scrapers": (pictures.scraper,),
+    "capture_repr": (),
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
