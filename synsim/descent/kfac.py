@@ -32,7 +32,7 @@ class KFAC(Averaging):
     - "heuristic": (Σ_E + λ_E I)⁻¹ G (Σ_A + λ_A I)⁻¹, where λ_A = π √λ, λ_E = √λ / π and π² = (tr Σ_A / I) /
       (tr Σ_E / O);
     - "standard": U_E [(U_Eᵀ G U_A) / (s_E s_Aᵀ + λ)] U_Aᵀ, the inverse of Σ_A ⊗ Σ_E + λ I by eigenvectors U and
-      eigenvalues s;
+      eigenvalues s; it needs two full products of matrices at every step, and is the slowest;
     - "left": G (Σ_A + λ_A I)⁻¹, FOOF with the damping that the heuristic gives the inputs.
 
     Σ_E is made of the gradients of the log-likelihood of single examples, averaged over the batch; with

@@ -203,6 +203,31 @@ def test_kronecker_factors_with_plain_damping_are_those_of_curvlinops(labels) ->
         torch.testing.assert_close(ours, wanted, rtol=1e-12, atol=1e-13)
 
 
+def test_kronecker_factors_of_convolutions_are_those_of_curvlinops_summed_over_positions() -> None:
+    curvlinops = pytest.importorskip("curvlinops")
+    drawn = torch.Generator().manual_seed(8)
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(4, 5, 2), nn.Flatten(), nn.Linear(45, 3)
+    ).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=drawn, dtype=torch.float64) * 0.3)
+    x, y = torch.randn(6, 2, 7, 7, generator=drawn, dtype=torch.float64), torch.arange(6) % 3
+    parameters = list(net.parameters())
+    theirs = curvlinops.KFACLinearOperator(
+        net, nn.CrossEntropyLoss(), parameters, [(x, y)], separate_weight_and_bias=False, fisher_type="type-2"
+    )
+    vectors = [torch.randn(p.shape, generator=drawn, dtype=torch.float64) for p in parameters]
+    found = curvlinops.KFACInverseLinearOperator(theirs, damping=0.3) @ vectors
+    positions = {"0": 16, "2": 9, "4": 1}
+    for index, (name, (a, e)) in enumerate(synsim.descent.kronecker(net, x, labels="exact").items()):
+        whole, wanted = (
+            torch.cat([each[2 * index].flatten(1), each[2 * index + 1][:, None]], 1) for each in (vectors, found)
+        )
+        ours = equations.inverse(e, 0.3) @ whole @ equations.inverse(a / positions[name], 0.3)
+        torch.testing.assert_close(ours, wanted, rtol=1e-12, atol=1e-13)
+
+
 def test_kronecker_factors_are_those_of_one_example_at_a_time() -> None:
     (x, y), net = batches(1)[0], network()
     before = [parameter.clone() for parameter in net.parameters()]

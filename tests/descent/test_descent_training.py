@@ -385,6 +385,22 @@ def test_copies_go_on_as_the_rule_does(travel):
     assert torch.equal(state(net), state(third))
 
 
+def test_release_probabilities_move_beside_it():
+    constants = {"p_up": 0.1, "p_down": 0.05, "g_lim": 0.01}
+    nets = [synsim.mlp([6, 5, 3], p=0.5, seed=1) for _ in range(2)]
+    rule = synsim.FOOF(nets[0], 0.1, 1.0, warmup=0)
+    synsim.rules.plastic(rule, nets[0], **constants)
+    other = synsim.PresynapticSGD(nets[1], 0.1, **constants)
+    x, y = torch.randn(8, 6), torch.arange(8) % 3
+    watched(nets[0], rule, x, y)
+    rule.step()
+    synsim.cross_entropy(nets[1](x), y).backward()
+    other.step()
+    for one, two in zip(synsim.synapses(nets[0]).values(), synsim.synapses(nets[1]).values(), strict=True):
+        torch.testing.assert_close(one.p, two.p)
+        assert not torch.allclose(one.weight, two.weight)
+
+
 def test_schedules_set_the_rate():
     net = nn.Linear(4, 3)
     rule = synsim.FOOF(net, 1.0, 1.0, warmup=0)
