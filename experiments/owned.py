@@ -49,7 +49,7 @@ USED = "synapses used at the end, %"
 class Config(NetworkConfig):
     """Options of this experiment."""
 
-    CHOICES = ("methods", "retrain")
+    CHOICES = ("methods", "gammas", "retrain")
     PRESETS: ClassVar[Presets] = {
         "quick": {
             "tasks": 10, "epochs": 1, "hidden": (200, 200), "gammas": (EFFICIENT_GAMMA, 0.99), "retrain": (0, 1),
@@ -143,11 +143,11 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     """Learn all tasks with all methods; settings that can be replicas of one program are."""
     every = Sweep(settings(config), config.seeds)
     found: dict[str, xarray.Dataset] = {}
-    for program in every.programs("method", "retrain", "rate"):
+    for program in every.programs("method", "gamma", "retrain", "rate"):
         sequence = sequence_of(config, program.sweep.seeds)
         net, rule = learner(config, program, sequence[0])
         phase = session.fit(
-            "{method}, {retrain}, {rate:g}".format(**program.common),
+            "{method}, {gamma:g}, {retrain}, {rate:g}".format(**program.common),
             net,
             rule,
             sequence,

@@ -135,7 +135,7 @@ class Protection:
         """Names of what is measured as a task claims."""
         return () if self.owned is None else MEASURES
 
-    @explained
+    @typed
     def claim(
         self, net: nn.Module, optimiser: Optimizer, task: Task, failed: Sequence[int] = (), fail: Fail | None = None
     ) -> dict[str, Tensor]:
@@ -153,6 +153,7 @@ class Protection:
         """
         if self.owned is None:
             return {}
+        failed = [whole(one, "failed", 0, (replicas_of(net) or 1) - 1) for one in failed]
         found = claim(self.owned, net, task, failed, fail)
         if self.reset_optimiser and not self.owned.settled:
             begin_anew(optimiser)

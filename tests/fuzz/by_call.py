@@ -182,6 +182,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "consolidation.accumulate.Accumulation": {"rule": optional(choice("sum", "last")), "decay": NOTHING},
     "consolidation.accumulate.Accumulation.add": {"total": TENSORS, "new": TENSORS},
     "consolidation.accumulate.Accumulation.prefer": {"rule": choice("sum", "last")},
+    "consolidation.available": {"owns": optional(flag(True))},
     "consolidation.base.Consolidation.accumulate_by": {"rule": choice("sum", "last")},
     "consolidation.base.Consolidation.load_state_dict": {"state": mapping(lambda s: consolidated(s).state_dict())},
     "consolidation.base.Consolidation.remember": {"importance": IMPORTANCE},
@@ -869,6 +870,11 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     },
     "training.protection.Protection.check": {"batch": optional(whole(4, 1, HUGE))},
     "training.protection.Protection.finish": {
+        "task": of_class(things.task, tasks.Task),
+        "failed": rows(whole(0, 0, 0), 0),
+        "fail": optional(call(lambda s: lambda replicas: None)),
+    },
+    "training.protection.Protection.claim": {
         "task": of_class(things.task, tasks.Task),
         "failed": rows(whole(0, 0, 0), 0),
         "fail": optional(call(lambda s: lambda replicas: None)),

@@ -80,6 +80,7 @@ RECEIVERS = {
     "training.guard.Guard.start": things.guard_of_all_data,
     "training.history.History": things.history,
     "training.protection.Protection": things.protection,
+    "training.protection.Protection.claim": things.owning,
     "training.protection.Protection.step": ready,
     "training.session.Session": things.session,
 }

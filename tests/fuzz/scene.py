@@ -264,6 +264,10 @@ def protection(scene: Scene) -> training.Protection:
     return training.Protection(synsim.importance.make("si"), penalty)
 
 
+def owning(scene: Scene) -> training.Protection:
+    return training.Protection(consolidation=synsim.consolidation.make("packnet", tasks=3))
+
+
 def powered(scene: Scene) -> synsim.Powerpropagation:
     return synsim.Powerpropagation(torch.optim.SGD(net(scene).parameters(), lr=0.1), 2.0, net=net(scene))
 
