@@ -2,8 +2,8 @@
 How does an image travel through a spiking network?
 ===================================================
 
-Pixels become spikes, each spike is released or not at each synapse on its own, membranes leak and sum, and the
-output that is excited most says which digit it was.
+Pixels become spikes, each spike is released or not at each synapse on its own, membranes leak and sum, and the output
+that is excited most says which digit it was.
 """
 
 import torch
@@ -20,13 +20,8 @@ synsim.training.fit(net, rule, [digits], seeds=[0], epochs=4, batch=20)
 with torch.no_grad():
     record = net.run(net.encode(digits.test[0:1]))
 with plots.style():
-    made, axes = plots.figure(3, width=7.0, height=2.2)
-    for ax, name in zip(axes, ["input", "hidden 1"], strict=False):
-        time, neuron = record.spikes[name][:, 0].nonzero().T
-        ax.plot(time * net.dt, neuron, "|", color=plots.COLOURS[0], markersize=3)
-        ax.set(xlabel="time (ms)", ylabel="neuron", title=f"{name}: {len(time)} spikes")
-    for output, trace in enumerate(record.membranes["output"][:, 0].T):
-        right = output == int(digits.test.y[0])
-        axes[2].plot(trace, color=plots.COLOURS[1] if right else "0.7", zorder=2 + right)
-    axes[2].set(xlabel="time (ms)", ylabel="membrane", title=f"output; it is a {int(digits.test.y[0])}")
+    made, axes = plots.figure(2, width=6.5, height=3.0)
+    plots.raster(axes[0], {name: spikes[:, 0] for name, spikes in record.spikes.items()}, dt=net.dt)
+    plots.membranes(axes[1], record.membranes["output"][:, 0], dt=net.dt, neurons=range(10))
+    axes[1].set(title=f"outputs; the digit is a {int(digits.test.y[0])}")
 made
