@@ -35,6 +35,8 @@ ARGUMENTS = {
     "owned": ["--hidden", "20", "--tasks", "2", "--epochs", "1", "--alphas", "1", "2", "--gammas", "0.8",
               "--batch", "50", "--methods", "single", "naive", "packnet", "efficient-packnet", "fisher",
               "--seeds", "1", "2"],
+    "autoencoder": ["--hidden", "10", "4", "10", "--epochs", "1", "--methods", "adam", "foof", "kfac", "--rates", "0.3",
+                    "1", "--seeds", "1", "2"],
     "sites": ["--hidden", "20", "--epochs", "1", "--sites", "1", "2", "--seeds", "1", "2"],
     "bounds": ["--hidden", "20", "--epochs", "1", "--energy-epochs", "1", "--trials", "2", "--batch", "50",
                "--seeds", "2", "3"],

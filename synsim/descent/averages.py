@@ -1,13 +1,13 @@
 """Factors that are averaged over steps and inverted now and then: what FOOF and KFAC share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from synsim._checks import choice, require, warn, whole
+from synsim._checks import NotFiniteError, choice, require, warn, whole
 from synsim._doors import typed
 from synsim.descent.base import Descent
 from synsim.descent.blocks import Block
@@ -140,14 +140,14 @@ class Averaging(Descent):
             )
         if fresh:
             self._absorb(done, fresh)
-            self._invert([one.block for one in fresh])
+            self._invert([one.block for one in fresh], done.tolerant)
             done.taken |= {one.block.name for one in fresh}
 
     def _learn(self, done: Pass) -> None:
         if self._collecting():
             self._absorb(done, [one for one in done.seen.values() if one.block.name not in done.taken])
         if (self.steps + 1) % self.period == 0:
-            self._invert([block for block in self._blocks.values() if "passes" in self.state[block.weight]])
+            self._invert(self._blocks.values(), done.tolerant)
 
     @torch.no_grad()
     def _absorb(self, done: Pass, seen: Iterable[Seen]) -> None:
@@ -192,10 +192,28 @@ class Averaging(Descent):
         return found
 
     @torch.no_grad()
-    def _invert(self, blocks: Iterable[Block]) -> None:
+    def _invert(self, blocks: Iterable[Block], tolerant: bool = False) -> None:
         for block in blocks:
-            if "passes" in self.state[block.weight]:
-                self.state[block.weight].update(self._inverted(block))
+            if "passes" not in self.state[block.weight]:
+                continue
+            try:
+                found = self._inverted(block)
+            except NotFiniteError as error:
+                if not tolerant or self._replicas is None:
+                    raise
+                found = self._without(block, error.replicas)
+            self.state[block.weight].update(found)
+
+    def _without(self, block: Block, failed: Sequence[int]) -> dict[str, Tensor]:
+        # The inverses of the other replicas. Those that failed get NaN, by which a loop finds them at its next loss.
+        for name in ("inputs", "outputs"):
+            total = self.state[block.weight].get(name)
+            if total is not None:
+                total[list(failed)] = torch.eye(total.shape[-1], dtype=total.dtype, device=total.device)
+        found = self._inverted(block)
+        for value in found.values():
+            value[list(failed)] = torch.nan
+        return found
 
     def _inverted(self, block: Block) -> dict[str, Tensor]:
         # What is made of the averages of a layer, by the names under which it is kept.

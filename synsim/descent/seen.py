@@ -84,6 +84,7 @@ class Pass:
         seen: layer name -> what it left.
         examples: how many terms the mean loss of a replica has.
         finite: which replicas have finite losses and gradients, bool [R]; None: all.
+        tolerant: whether a replica may fail while the others go on.
         taken: names of layers whose averages have taken it in already.
         outputs: layer name -> gradients of the outputs for other labels, [*lead, N, O] each, where the rule asks.
     """
@@ -91,6 +92,7 @@ class Pass:
     seen: dict[str, Seen]
     examples: int
     finite: Tensor | None = None
+    tolerant: bool = False
     taken: set[str] = field(default_factory=set)
     outputs: dict[str, list[Tensor]] = field(default_factory=dict)
 

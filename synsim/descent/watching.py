@@ -101,7 +101,8 @@ class Watching(Rule):
             gradients: whether `.grad` is filled. Without, a step is cheaper where the number of examples is small
                 against the layer's width, and nobody can clip them or look at them.
             tolerant: leave replicas out of the averages whose losses or gradients are not finite, as `fit` does, which
-                holds them; else that is an error.
+                holds them, and let those go whose factors have no inverse any more: they move to NaN, and the others
+                go on. Else both are errors.
 
         Raises:
             ValueError: if no pass was watched, or a layer was used several times in it.
@@ -122,7 +123,7 @@ class Watching(Rule):
         )
         examples = logits[..., 0].numel() // (self._replicas or 1)
         finite = self._look(losses.detach(), seen, tolerant)
-        self._pass = Pass(seen, examples, finite)
+        self._pass = Pass(seen, examples, finite, tolerant)
         self._beyond(self._pass, tape, logits)
         self._tape = None
 

@@ -412,3 +412,26 @@ def test_schedules_set_the_rate():
         rule.step()
         torch.testing.assert_close(before - net.weight.detach(), rate * move)
         schedule.step()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_replica_without_an_inverse_fails_alone_where_a_loop_asks_for_that(kind):
+    def trained(spoil, tolerant):
+        net = synsim.mlp([6, 5, 3], p=1.0, replicas=2, seed=(1, 2))
+        rule = KINDS[kind](net, period=1, warmup=0)
+        generator = torch.Generator().manual_seed(0)
+        for step in range(3):
+            x, y = torch.randn(20, 6, generator=generator), torch.randint(0, 3, (20,), generator=generator)
+            watched(net, rule, x, y, tolerant=tolerant)
+            rule.step()
+            if spoil and step == 0:
+                for layer in synsim.synapses(net).values():
+                    rule.state[layer.weight]["inputs"][1] = torch.nan if kind == "standard" else -1e12
+        return [layer.weight.detach() for layer in synsim.synapses(net).values()]
+
+    with pytest.raises(ValueError, match="replicas"):
+        trained(spoil=True, tolerant=False)
+    alone, beside = trained(spoil=False, tolerant=True), trained(spoil=True, tolerant=True)
+    for whole, part in zip(alone, beside, strict=True):
+        assert torch.equal(whole[0], part[0])
+        assert part[1].isnan().all()
