@@ -214,6 +214,16 @@ def test_a_session_sweeps_over_rates_stops_and_goes_on(digits, tmp_path):
     assert all(torch.equal(value, whole.state[name]) for name, value in resumed.state.items())
 
 
+def test_passes_for_importances_are_not_those_of_the_rule(digits):
+    def run(measured):
+        net = synsim.mlp([64, 6, 2], p=0.5, seed=3)
+        guard = Protection(watch={"sos": importance.make("sos", alpha=1.0)}) if measured else None
+        fit(net, KINDS["kfac"](net, period=2, warmup=2), digits, steps=5, batch=24, samples=1, protection=guard)
+        return state(net)
+
+    assert torch.equal(run(True), run(False))
+
+
 class Images(nn.Module):
     """Two convolutions, the second in groups, and a linear layer on what they found."""
 
