@@ -34,6 +34,7 @@ class _Layer:
     learned: Tensor
     stays: Tensor
     moves: Tensor
+    masked: Tensor
     version: int = -1
     gradient: Tensor | None = None
 
@@ -70,6 +71,7 @@ class Sparsity(ABC):
         self._layers: dict[str, _Layer] = {}
         self._stays: Masks = {}
         self._moves: Masks = {}
+        self._begun = False
         self._hooks: list[Any] = []
         self._replicas: int | None = None
 
@@ -133,11 +135,12 @@ class Sparsity(ABC):
             if known:  # it was attached before: the values of what is not there are its own
                 dense = torch.where(self._stays[name], dense, self._layers[name].dense)
             every = torch.ones_like(dense)
-            self._layers[name] = _Layer(layer, names[id(weight)], dense, learned, every, every)
+            self._layers[name] = _Layer(layer, names[id(weight)], dense, learned, every, every, torch.empty_like(dense))
         if not known:
             self._stays = self._moves = {name: each.stays.bool() for name, each in self._layers.items()}
             self._say_empty()
             self._stays, self._moves = self._renewed(self._ranks())
+        self._begun = False
         self._as_numbers()
         self._hide()
         self._look()
@@ -160,8 +163,8 @@ class Sparsity(ABC):
     def _renewed(self, ranks: Masks) -> tuple[Masks, Masks]:
         """Which synapses stay and which move, by the ranks of their present weights."""
 
-    def _pull(self, name: str, weight: Tensor) -> Tensor | None:
-        # Gradient of a penalty on the weights of a layer, if there is one.
+    def _pull(self, name: str) -> Tensor | None:
+        # Factors of the weights of a layer in the gradient of a penalty, if there is one.
         return None
 
     def _ranked(self, name: str, score: Tensor) -> Tensor:
@@ -182,7 +185,7 @@ class Sparsity(ABC):
     @torch.no_grad()
     def _hide(self) -> None:
         for each in self._layers.values():
-            each.layer.weight.copy_(each.dense * each.stays)
+            torch.mul(each.dense, each.stays, out=each.layer.weight)
 
     def _look(self) -> None:
         for name, each in self._layers.items():
@@ -202,37 +205,48 @@ class Sparsity(ABC):
         apart, pulls = traits(optimiser).takes_penalty, dict[str, Tensor]()
         for name, each in self._layers.items():
             weight, learned = each.layer.weight, each.layer.learned
-            # What was set between two steps counts, such as by loading a state or redrawing.
-            weight.copy_(torch.lerp(each.dense, weight, each.stays, out=each.dense))
+            if not self._idle():
+                torch.lerp(each.dense, weight, each.stays, out=weight)
             if learned._version != each.version:
                 each.learned.copy_(learned)
                 each.version = learned._version
             each.gradient = weight.grad
             if each.gradient is None:
                 continue
-            weight.grad = each.gradient * each.moves
-            pull = self._pull(name, weight)
-            if pull is not None and apart:
-                pulls[each.name] = pull
-            elif pull is not None:
-                weight.grad += pull
+            weight.grad = torch.mul(each.gradient, each.moves, out=each.masked)
+            factor = self._pull(name)
+            if factor is not None and apart:
+                pulls[each.name] = weight * factor
+            elif factor is not None:
+                weight.grad.addcmul_(weight, factor)
         return with_penalty(args, kwargs, pulls) if pulls else (args, kwargs)
 
     @torch.no_grad()
     def _after(self, optimiser: Optimizer, args: Any, kwargs: Any) -> None:
+        self.steps += 1
+        due = self._due(self.steps)
         for name, each in self._layers.items():
             weight, learned = each.layer.weight, each.layer.learned
-            torch.lerp(each.dense, weight, each.moves, out=each.dense)
             weight.grad, each.gradient = each.gradient, None  # of the task, for whoever looks at it
             if learned._version != each.version:
                 learned.copy_(torch.where(self._moves[name], learned, each.learned))
-        self.steps += 1
-        if self._due(self.steps):
-            for each in self._layers.values():
-                each.layer.weight.copy_(each.dense)
+            if self._idle() and not due:
+                weight.mul_(each.stays)
+                continue
+            torch.lerp(each.dense, weight, each.moves, out=each.dense)
+            if due:
+                weight.copy_(each.dense)
+        if due:
             self._stays, self._moves = self._renewed(self._ranks())
             self._as_numbers()
-        self._hide()
+        if due or not self._idle():
+            self._hide()
+        self._begun = True
+
+    def _idle(self) -> bool:
+        # What is not there does not move either, and need not be looked at but when masks change. (The first step is
+        # made as if it did: a rule that looks for zeros then is to find none.)
+        return self._begun and self._moves is self._stays
 
     def state_dict(self) -> dict[str, Tensor]:
         """Steps, masks as bits, and the values of the synapses that are not there.
@@ -270,6 +284,8 @@ class Sparsity(ABC):
             rest, count = state[f"rest//{name}"], int((~stays).sum())
             require(rest.shape == (count,), f"expected {count} values of {name!r}, got {list(rest.shape)}.")
         self.steps, self._stays, self._moves = int(state["steps"]), masks["stays"], masks["moves"]
+        if all(mask.equal(self._moves[name]) for name, mask in self._stays.items()):
+            self._moves = self._stays
         self._as_numbers()
         for name, each in self._layers.items():
             each.dense.copy_(each.layer.weight)

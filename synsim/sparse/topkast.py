@@ -59,17 +59,18 @@ class TopKast(Sparsity):
         return steps % self.every == 0
 
     def _renewed(self, ranks: Masks) -> tuple[Masks, Masks]:
-        self._factors.clear()
         shares = self.forward, self.backward
         stays, moves = (kept(ranks, share, self._replicas, self.scope, self.output) for share in shares)
         return stays, moves
 
-    def _pull(self, name: str, weight: Tensor) -> Tensor | None:
-        if not self.penalty:
-            return None
-        if name not in self._factors:
-            density = torch.as_tensor(self.forward, dtype=torch.float64, device="cpu").to(weight)
-            density = density.reshape(-1, *[1] * (weight.ndim - 1))
-            stays, moves = self._stays[name].to(weight), self._moves[name].to(weight)
-            self._factors[name] = self.penalty * (stays + (moves - stays) / density)
-        return weight * self._factors[name]
+    def _as_numbers(self) -> None:
+        super()._as_numbers()
+        self._factors.clear()
+
+    def _pull(self, name: str) -> Tensor | None:
+        if self.penalty and name not in self._factors:
+            each = self._layers[name]
+            density = torch.as_tensor(self.forward, dtype=torch.float64, device="cpu").to(each.stays)
+            density = density.reshape(-1, *[1] * (each.stays.ndim - 1))
+            self._factors[name] = self.penalty * (each.stays + (each.moves - each.stays) / density)
+        return self._factors.get(name)
