@@ -1,4 +1,4 @@
-"""Figure of a run of sparsity: accuracy over the share kept, overlap of masks, and weights before and after."""
+"""Figure of a run of sparsity: accuracy over the share kept, overlap of masks, weights before and after, schedules."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from synsim import figures, plots
 
+SCHEDULES = {"one-shot": "one-shot", "gradual": "gradual", "topkast": "TopKAST"}
 SCOPES = {"layer": "each layer", "network": "the network"}
 
 
@@ -30,7 +31,7 @@ def overlap(ax: Axes, dataset: xarray.Dataset) -> dict[str, Any]:
         each = dataset.overlap.sel(alpha=alpha).transpose("seed", "share").values
         plots.curve(ax, 100 * dataset.share.values, each, f"α = {alpha:g}", number)
         found[f"{alpha:g}"] = each.tolist()
-    ax.set(xscale="log", xlabel="weights kept, %", ylabel="overlap with the first mask", ylim=(0, 1))
+    ax.set(xscale="log", xlabel="weights kept (%)", ylabel="overlap with the first mask", ylim=(0, 1))
     return found
 
 
@@ -41,6 +42,18 @@ def scatter(ax: Axes, dataset: xarray.Dataset, alpha: float) -> None:
     ax.set(xlabel="weight before", ylabel="weight after", title=f"α = {alpha:g}")
 
 
+def schedules(ax: Axes, dataset: xarray.Dataset) -> dict[str, Any]:
+    """Accuracy with few weights over the power, however they became few; returns the numbers [seed, power]."""
+    found = {}
+    for number, name in enumerate(dataset.schedule.values.tolist()):
+        each = 100 * dataset.scheduled.sel(schedule=name).transpose("seed", "alpha").values
+        plots.curve(ax, dataset.alpha.values, each, SCHEDULES[name], number)
+        found[name] = each.tolist()
+    ax.set(xlabel="power α", ylabel="accuracy, few weights (%)", xticks=dataset.alpha.values)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2, columnspacing=0.8)
+    return found
+
+
 def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
     """The figure of a run."""
     with plots.style():
@@ -49,9 +62,12 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         data["layer"] = pruned(axes[0, 0], dataset, "layer")
         data["network"] = pruned(axes[0, 1], dataset, "network")
         data["overlap"] = overlap(axes[0, 2], dataset)
-        shown = [dataset.alpha.values[k] for k in (0, len(dataset.alpha) // 2, -1)]
-        for ax, alpha in zip(axes[1], shown, strict=True):
-            scatter(ax, dataset, float(alpha))
+        for ax, k in zip(axes[1], (0, -1), strict=False):
+            scatter(ax, dataset, float(dataset.alpha.values[k]))
+        if "scheduled" in dataset:
+            data["schedules"] = schedules(axes[1, 2], dataset)
+        else:  # runs of old
+            scatter(axes[1, 2], dataset, float(dataset.alpha.values[len(dataset.alpha) // 2]))
         plots.legend_over(made, axes[0, 0])
         for letter, ax in zip("abcdef", axes.flat, strict=True):
             plots.letter(ax, letter)

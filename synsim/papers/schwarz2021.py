@@ -16,6 +16,10 @@ OUTPUT = 2.0
 """The output layer keeps so many times the share of the others."""
 TRUNCATED = 0.87962566103423978
 """Standard deviation of a standard normal that is cut at ± 2, by which that of the initial weights is divided."""
+PRUNED_FROM, PRUNED_UNTIL = 0.2, 0.8
+"""Iterative pruning begins and ends after these shares of the steps. The paper gives no constants; these are ours."""
+BACKWARD = 0.5
+"""Share of the weights that TopKAST updates, of those that its † in Table 1 has; the * has all of them."""
 EFFICIENT_GAMMA = 0.9
 """Share of the dense accuracy that a task of EfficientPackNet keeps (Fig. 4)."""
 FAR_TASKS, FAR_HIDDEN, FAR_EPOCHS = 300, (1000, 1000), 10
