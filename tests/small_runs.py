@@ -16,6 +16,9 @@ from synsim import records
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1"]
 ARGUMENTS = {
+    "descent_subset": ["--hidden", "10", "--images", "40", "--steps", "6", "--seeds", "1", "2", "--search",
+                       "--selection-images", "30"],
+    "neurons_descent": ["--hidden", "10", "--epochs", "1", "--every", "20", "--seeds", "1", "2"],
     "fisher_variants": ["--iterations", "5", "--hidden", "20", "--exponents", "0", "2", "--seeds", "1", "2"],
     "importances": ["--hidden", "20", "--tasks", "2", "--epochs", "1", "--seeds", "3", "4", "--exponents", "0", "1",
                     "--methods", "si", "si-unbiased", "si-bias", "sos", "onaf", "si-2048", "sos-2048", "onaf-2048",

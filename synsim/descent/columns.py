@@ -123,7 +123,11 @@ class Columns:
 
 
 def natural(
-    columns: Sequence[Columns], gradients: Sequence[Gradient], damping: Tensor, memory: int | None = None
+    columns: Sequence[Columns],
+    gradients: Sequence[Gradient],
+    damping: Tensor,
+    memory: int | None = None,
+    tolerant: bool = False,
 ) -> list[Gradient]:
     """(λ I + C Cᵀ)⁻¹ g over all the matrices that are given: one system for all of them together.
 
@@ -132,6 +136,7 @@ def natural(
         gradients: g, one [R, O, I] per matrix.
         damping: λ, [R].
         memory: bytes that the Gram matrices of all replicas at a time may take; None: no limit.
+        tolerant: whether the moves of a replica without a solution are NaN, in place of an error.
 
     Returns:
         One [R, O, I] per matrix.
@@ -149,7 +154,7 @@ def natural(
         gram = columns[0].of(some).gram()
         for part in columns[1:]:
             gram += part.of(some).gram()
-        weights[some] = solved(gram, damping[some].to(gram), seen[some], start)
+        weights[some] = solved(gram, damping[some].to(gram), seen[some], start, tolerant)
     return [
         _between(gradient, part.combined(weights), damping) for part, gradient in zip(columns, gradients, strict=True)
     ]
@@ -180,7 +185,7 @@ def _between(gradient: Gradient, explained: Gradient, damping: Tensor) -> Gradie
     return Gradient(matrix=torch.baddbmm(gradient.matrix, errors.mT, inputs, alpha=-1).div_(scale))
 
 
-def solved(gram: Tensor, damping: Tensor, right: Tensor, first: int = 0) -> Tensor:
+def solved(gram: Tensor, damping: Tensor, right: Tensor, first: int = 0, tolerant: bool = False) -> Tensor:
     """(λ I + K)⁻¹ b by Cholesky, one replica at a time; K is overwritten.
 
     Args:
@@ -188,6 +193,7 @@ def solved(gram: Tensor, damping: Tensor, right: Tensor, first: int = 0) -> Tens
         damping: λ, float64 [R].
         right: b, float64 [R, n].
         first: index of the first of these replicas, for messages.
+        tolerant: whether replicas without a solution get NaN, in place of an error.
 
     Returns:
         float64 [R, n].
@@ -202,9 +208,10 @@ def solved(gram: Tensor, damping: Tensor, right: Tensor, first: int = 0) -> Tens
         root, failed = torch.linalg.cholesky_ex(matrix)
         if int(failed):
             bad.append(replica)
+            found[replica] = torch.nan
         else:
             found[replica] = torch.cholesky_solve(right[replica, :, None], root)[:, 0]
-    if bad:
+    if bad and not tolerant:
         where, shown = [first + replica for replica in bad], [float(damping[replica]) for replica in bad]
         raise NotFiniteError(
             f"the damped Gram matrix of replicas {where} is not positive definite in float64 with the damping {shown}, "

@@ -228,7 +228,8 @@ class NaturalGradient(Descent):
         given = {name: _split(gradients[name], _groups(self._blocks[name]), alone) for name in columns}
         flat = [one for name in columns for one in given[name]]
         damping = self._damping(self._blocks[next(iter(columns))])
-        found = iter(natural([part for _, part in parts], flat, damping, int(self.memory * MIB)))
+        tolerant = self._at_hand().tolerant
+        found = iter(natural([part for _, part in parts], flat, damping, int(self.memory * MIB), tolerant))
         return {name: _joined([next(found) for _ in given[name]], alone) for name in columns}
 
     def _damping(self, block: Block) -> Tensor:

@@ -157,6 +157,15 @@ def test_a_damping_lost_beside_the_gram_matrix_is_refused():
         solved(gram, torch.tensor([1e-6], dtype=torch.float64), torch.ones(1, 3, dtype=torch.float64), 2)
 
 
+def test_a_replica_without_a_solution_is_let_go_on_request():
+    gram = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)
+    gram[0] = 1e20
+    damping, right = torch.full((2,), 1e-6, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
+    found = solved(gram, damping, right, tolerant=True)
+    assert bool(found[0].isnan().all())
+    assert float((found[1] - 1 / (1 + 1e-6)).abs().max()) <= 1e-15
+
+
 def test_a_large_damping_is_plain_descent():
     weights, masks, x, y = problem(5)
     gradient = gradient_of(weights, masks, x, y)

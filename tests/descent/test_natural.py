@@ -297,3 +297,24 @@ def test_fit_lowers_the_loss(options):
     rule = synsim.NaturalGradient(net, 0.05, 1.0, **options)
     loss = synsim.training.fit(net, rule, [task], epochs=2, batch=50).dataset().loss.isel(task=0)
     assert bool((loss.isel(epoch=1) < 0.9 * loss.isel(epoch=0)).all())
+
+
+def test_in_fit_a_replica_whose_factors_have_no_inverse_fails_and_the_others_go_on():
+    (task,) = synsim.tasks.single(synsim.data.load("digits"))
+
+    def made(lr):
+        net = synsim.mlp([task.inputs, 10, task.classes], p=1.0, replicas=2, seed=3)
+        return net, synsim.FOOF(net, torch.tensor([0.01, lr]), 1.0, period=1, average=0.0, warmup=1)
+
+    net, rule = made(1e9)
+    x, y = task.batch(torch.arange(50))
+    rule.warm_up([x])
+    with pytest.raises(ValueError, match=r"not positive definite at step 3 with the damping .* in replicas \[1\]"):  # noqa: PT012
+        for _ in range(5):
+            stepped(net, rule, x, y)
+    losses = []
+    for lr in (1e9, 0.01):
+        found = synsim.training.fit(*made(lr), [task], epochs=1, batch=50).dataset()
+        losses.append(found.loss.values[:, 0, -1])
+        assert found.failed.values.tolist() == [False, lr > 1]
+    assert losses[0][0] == losses[1][0]

@@ -1,0 +1,467 @@
+"""Why KFAC works: how close its steps are to descent on neurons (Benzing 2022, Fig. 5.3B–D and 5.4C).
+
+KFAC learns with several dampings, and on its path its move is set beside that of FOOF with the damping λ_A of KFAC's
+inputs: cosines in the product of A Aᵀ, and how much of a batch's loss one step takes away where every move has the norm
+of KFAC's in each layer. Standard damping is there twice: as it follows from its formula, and as the published code has
+it, with the eigenvectors of the outputs transposed. Whether standard damping makes KFAC like gradient descent is then
+asked of networks that learn with either, rates and dampings chosen on `--selection`, all as replicas of one program.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import xarray
+from common import load
+from descent_common import Windows, kaiming, standardised
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import synsim
+from synsim import Sweep, statistics, streams, tables, tasks
+from synsim.descent.blocks import Block, blocks_of
+from synsim.descent.factors import eigen, inverse, split
+from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim.losses import replica_cross_entropy
+from synsim.papers import Published
+from synsim.papers.benzing2022 import (
+    AVERAGE,
+    COSINES,
+    CURVES,
+    DECREASES,
+    DESCENT,
+    DESCENT_BATCH,
+    DESCENT_EPOCHS,
+    DESCENT_HIDDEN,
+    MOMENTUM,
+    WARMUP,
+)
+from synsim.tasks import Task
+from synsim.training import Session
+
+# KFAC's own setting of Fig. 5.1A first, then those of Fig. 5.3.
+PATHS = (DESCENT["5.1A"]["kfac"], *(DESCENT["5.3C"][f"kfac {damping:g}"] for damping in (0.01, 1e-4, 1e-6)))
+PARTS = ("paths", "forms", "toy")
+KINDS = ("heuristic", "standard", "published code", "gradient")
+READ = {"5.3C": {**CURVES["5.3C"], "kfac 0.01": CURVES["5.3A"]["kfac-low"]}, "5.3D": CURVES["5.3D"]}
+FORMS = ("heuristic", "standard", "published code", "sgd-momentum")
+DAMPINGS, RATIOS = (0.1, 1.0, 10.0), (0.1, 0.3)
+RATES = (0.003, 0.01, 0.03)
+STEPS = (50, 100, 600, 1200, 1800, 3000, 6000)
+Moves = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(PresetConfig):
+    """Options of this experiment."""
+
+    CHOICES: ClassVar[tuple[str, ...]] = ("parts",)
+    PRESETS: ClassVar[Presets] = {
+        "quick": {"epochs": 3, "hidden": (300, 300, 300), "period": 10},
+        "paper": {"epochs": DESCENT_EPOCHS, "hidden": DESCENT_HIDDEN, "period": 1},
+    }
+    data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
+    out: str = option("runs/neurons_descent", "folder of the run")
+    parts: tuple[str, ...] = option(PARTS, "what is measured", PARTS, neutral=True)
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    batch: int = option(DESCENT_BATCH, "examples per step")
+    epochs: int = option(None, "passes over the data (default: from the preset)")
+    period: int = option(None, "steps from one inversion to the next (default: from the preset)")
+    rare: int = option(100, "the same for standard damping, which needs eigenvectors")
+    every: int = option(50, "steps from one measurement to the next")
+    selection: tuple[int, ...] = option((101,), "seeds that choose rates and dampings, and are not reported")
+
+    def __post_init__(self) -> None:
+        """Check that no seed chooses and is reported."""
+        super().__post_init__()
+        both = sorted(set(self.selection) & set(self.seeds))
+        if both:
+            raise ValueError(f"seeds {both} are in --selection and in --seeds; settings must be chosen on others.")
+
+
+class PublishedCode(synsim.KFAC):
+    """Standard damping as the published code has it: U_E stands where U_Eᵀ belongs, and the other way round."""
+
+    def _inverted(self, block: Block) -> dict[str, Tensor]:
+        found = super()._inverted(block)
+        return {**found, "outputs_vectors": found["outputs_vectors"].mT.contiguous()}
+
+
+def preconditioned(gradient: Tensor, inputs: Tensor, outputs: Tensor, damping: Tensor) -> dict[str, Tensor]:
+    """A layer's gradient [R, O, I] as every kind of damping turns it, and FOOF with the damping λ_A of KFAC."""
+    left, right = split(inputs, outputs, damping)
+    foof = gradient @ inverse(inputs, left)
+    (s_a, u_a), (s_e, u_e) = eigen(inputs), eigen(outputs)
+    sizes = s_e.unsqueeze(-1) * s_a.unsqueeze(-2) + damping
+    return {
+        "foof": foof,
+        "heuristic": inverse(outputs, right) @ foof,
+        "standard": u_e @ ((u_e.mT @ gradient @ u_a) / sizes) @ u_a.mT,
+        "published code": u_e.mT @ ((u_e @ gradient @ u_a) / sizes) @ u_a.mT,
+        "gradient": gradient,
+    }
+
+
+@dataclass
+class OnPath:
+    """Measurements on KFAC's path, made once per place: cosines with FOOF, and how much a step takes off the loss.
+
+    Attributes:
+        rule: KFAC.
+        task: where batches come from.
+        batch: examples per batch.
+        seeds: of the replicas.
+    """
+
+    rule: synsim.KFAC
+    task: Task
+    batch: int
+    seeds: Sequence[int]
+    at: int = -1
+
+    def probes(self) -> dict[str, Callable[[nn.Module, Task], Tensor]]:
+        """What `fit` measures after every window."""
+        names = [f"cosine {kind}" for kind in KINDS] + [f"decrease {kind}" for kind in ("foof", *KINDS)]
+        return {name: partial(self.look, name) for name in names}
+
+    def look(self, name: str, net: nn.Module, task: Task) -> Tensor:
+        """One of the measurements, [R]."""
+        if self.rule.steps != self.at:
+            self.found, self.at = self.measured(net), self.rule.steps
+        return self.found[name]
+
+    def measured(self, net: nn.Module) -> dict[str, Tensor]:
+        """All of them, for a batch drawn at random."""
+        keys = streams.keys("order", self.seeds, "on path")
+        rows = (streams.uniform(keys, self.batch, self.rule.steps) * len(self.task.train)).long()
+        x, y = self.task.batch(rows.to(next(net.parameters()).device))
+        with synsim.expected(net), self.rule.watch():
+            logits = net(x)
+        losses = replica_cross_entropy(logits, y)
+        self.rule.zero_grad()
+        self.rule.backward(losses, logits, tolerant=True)
+        moves, products = self.moves(net)
+        found = {f"cosine {kind}": cosine(products, kind) for kind in KINDS}
+        lr = torch.as_tensor(self.rule.param_groups[0]["lr"]).to(logits).reshape(-1, 1, 1)
+        for kind in ("foof", *KINDS):
+            after = stepped(net, moves[kind], moves["heuristic"], lr, x, y)
+            found[f"decrease {kind}"] = 1 - after / losses.detach()
+        self.rule.zero_grad()
+        return found
+
+    @torch.no_grad()
+    def moves(self, net: nn.Module) -> tuple[Moves, list[dict[tuple[str, str], Tensor]]]:
+        """Kind -> layer -> move [R, O, I]; and for every layer the products of two kinds, tr(X A Aᵀ Yᵀ), [R]."""
+        moves: Moves = {kind: {} for kind in ("foof", *KINDS)}
+        products = []
+        damping = torch.as_tensor(self.rule.param_groups[0]["damping"])
+        averages = self.rule.averages()
+        for name, block in blocks_of(net).items():
+            inputs, outputs = averages[name]
+            assert block.weight.grad is not None
+            gradient = block.matrix(block.weight.grad, None)
+            each = preconditioned(gradient, inputs, outputs, damping.to(gradient).reshape(-1, 1, 1))
+            seen = {kind: move @ inputs for kind, move in each.items()}
+            pairs = [(kind, "foof") for kind in each] + [(kind, kind) for kind in KINDS]
+            products.append({(a, b): (seen[a].double() * each[b].double()).sum((-2, -1)) for a, b in pairs})
+            for kind, move in each.items():
+                moves[kind][name] = move
+        return moves, products
+
+
+def cosine(products: Sequence[Mapping[tuple[str, str], Tensor]], kind: str) -> Tensor:
+    """Cosine of a kind with FOOF over all layers together, [R]."""
+    total = {pair: torch.stack([layer[pair] for layer in products]).sum(0) for pair in products[0]}
+    return total[kind, "foof"] / (total[kind, kind] * total["foof", "foof"]).sqrt()
+
+
+@torch.no_grad()
+def stepped(
+    net: nn.Module, moves: Mapping[str, Tensor], like: Mapping[str, Tensor], lr: Tensor, x: Tensor, y: Tensor
+) -> Tensor:
+    """Loss of a batch after one step, each layer's move of the norm of another one, [R]; the network stays."""
+    blocks = blocks_of(net)
+    before = {name: block.weight.detach().clone() for name, block in blocks.items()}
+    for name, move in moves.items():
+        norms = [torch.linalg.vector_norm(each, dim=(-2, -1), keepdim=True) for each in (like[name], move)]
+        blocks[name].weight.sub_(lr * move * norms[0] / norms[1])
+    with synsim.expected(net):
+        found = replica_cross_entropy(net(x), y)
+    for name, weight in before.items():
+        blocks[name].weight.copy_(weight)
+    return found
+
+
+@dataclass
+class Course:
+    """What a network learns from: the task in windows of `every` steps, and how many there are.
+
+    Attributes:
+        config: of the run.
+    """
+
+    config: Config
+
+    def __post_init__(self) -> None:
+        """Cut the epochs."""
+        (task,) = tasks.single(standardised(load(self.config)), device=self.config.device)
+        steps = len(task.train) // self.config.batch
+        self.every = min(self.config.every, steps)
+        windows = Windows(self.every * self.config.batch, len(task.train))
+        self.task = Task(task.name, task.train, task.test, task.classes, stream=windows)
+        self.windows = self.config.epochs * windows.per_epoch
+
+    def network(self, sweep: Sweep) -> nn.Module:
+        """Without biases, Kaiming's normal weights."""
+        sizes = [self.task.inputs, *self.config.hidden, self.task.classes]
+        return kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=self.config.device), sweep.seeds)
+
+    def fit(
+        self, session: Session, name: str, net: nn.Module, rule: Optimizer, sweep: Sweep, windows: int = 0, **more: Any
+    ) -> xarray.Dataset:
+        """Learn, and measure after every window: [setting, seed, step]."""
+        phase = session.fit(
+            name, net, rule, [self.task], sweep=sweep, keep=False, tolerant=True, epochs=windows or self.windows,
+            batch=self.config.batch, test_every_epoch=False, test_ahead=False, test=[], **more,
+        )  # fmt: skip
+        found = phase.dataset.isel(task=0, drop=True).rename(epoch="step")
+        found = found.drop_vars(["accuracy", "test_accuracy", "train_accuracy", "seconds"], errors="ignore")
+        found = found.where(~found.failed).drop_dims(["after_task", "test_task"], errors="ignore")
+        return found.assign_coords(step=self.every * np.arange(1, found.sizes["step"] + 1))
+
+
+def kfac(kind: str, config: Config, net: nn.Module, sweep: Sweep) -> synsim.KFAC:
+    """KFAC with one form of damping, rate and damping of every replica its own."""
+    often = config.rare if kind in ("standard", "published code") else config.period
+    rule = PublishedCode if kind == "published code" else synsim.KFAC
+    damp = {"published code": "standard", "foof": "left"}.get(kind, kind)
+    return rule(
+        net, sweep.column("lr"), sweep.column("damping"), damp=damp, match="rate" if kind == "foof" else None,
+        period=often, average=AVERAGE, warmup=WARMUP,
+    )  # fmt: skip
+
+
+def paths(config: Config, session: Session, course: Course) -> xarray.Dataset:
+    """KFAC with several dampings, measured along its path; and FOOF with its λ_A on paths of its own."""
+    sweep = Sweep([{"lr": each.lr, "damping": each.damping} for each in PATHS], config.seeds)
+    net = course.network(sweep)
+    rule = kfac("heuristic", config, net, sweep)
+    probes = OnPath(rule, course.task, config.batch, sweep.seeds).probes()
+    found = course.fit(session, "KFAC", net, rule, sweep, probes=probes)
+    own = Sweep(sweep.settings[1:], config.seeds)
+    net = course.network(own)
+    foof = course.fit(session, "FOOF with λ_A", net, kfac("foof", config, net, own), own)
+    cosines = xarray.concat([found[f"cosine {kind}"] for kind in KINDS], xarray.Variable("kind", list(KINDS)))
+    kinds = ("foof", *KINDS)
+    decreases = xarray.concat([found[f"decrease {kind}"] for kind in kinds], xarray.Variable("move", list(kinds)))
+    made = {"cosine": cosines, "decrease": decreases, "loss": found.loss, "foof_loss": foof.loss}
+    dampings = [each.damping for each in PATHS]
+    named = {name: each.drop_vars(["lr", "damping", "setting"], errors="ignore") for name, each in made.items()}
+    return xarray.Dataset({
+        name: each.rename(setting="damping").assign_coords(damping=dampings[-each.sizes["setting"] :])
+        for name, each in named.items()
+    })  # fmt: skip
+
+
+def grid(form: str) -> list[dict[str, float]]:
+    """What is tried of a form."""
+    if form == "sgd-momentum":
+        return [{"lr": lr, "damping": np.nan} for lr in RATES]
+    return [{"lr": damping * ratio, "damping": damping} for damping, ratio in product(DAMPINGS, RATIOS)]
+
+
+def learned(
+    config: Config, session: Session, course: Course, form: str, settings: Sequence[Mapping[str, float]], choosing: bool
+) -> xarray.Dataset:
+    """Settings of a form, [setting, seed, step]; those that are to be chosen among learn for a third of the time."""
+    parts, seeds = list[xarray.Dataset](), config.selection if choosing else config.seeds
+    windows = -(-course.windows // 3) if choosing else course.windows
+    separate = ("lr",) if form == "sgd-momentum" else ()
+    for place, program in enumerate(Sweep(settings, seeds).programs(*separate)):
+        net, sweep = course.network(program.sweep), program.sweep
+        rule: Optimizer
+        if form == "sgd-momentum":
+            rule = torch.optim.SGD(net.parameters(), lr=sweep.settings[0]["lr"], momentum=MOMENTUM)
+        else:
+            rule = kfac(form, config, net, sweep)
+        name = f"{form}{', chosen among' if choosing else ''}{f', {place}' if place else ''}"
+        parts.append(course.fit(session, name, net, rule, sweep, windows)[["loss"]])
+    return xarray.concat(parts, "setting")
+
+
+def forms(config: Config, session: Session, course: Course) -> xarray.Dataset:
+    """Every form with the setting that is best on other seeds, [form, seed, step]; and what all of them came to."""
+    found = []
+    for form in FORMS:
+        settings = grid(form)
+        ends = learned(config, session, course, form, settings, True).loss.isel(step=-1).mean("seed", skipna=False)
+        best = settings[int(ends.fillna(np.inf).argmin("setting"))]
+        own = learned(config, session, course, form, [best], False).loss.isel(setting=0, drop=True)
+        own = own.drop_vars(["lr", "damping"], errors="ignore")
+        tried = np.full(len(DAMPINGS) * len(RATIOS), np.nan)
+        tried[: len(settings)] = ends.values
+        chosen = {"lr": best["lr"], "damping_chosen": best["damping"]}
+        found.append(xarray.Dataset({"form_loss": own, "tried": ("number", tried), **chosen}))
+    return xarray.concat(found, xarray.Variable("form", list(FORMS)))
+
+
+def toy() -> xarray.Dataset:
+    """Two conflicting examples (3, 1) → 1 and (1, 0) → −1: outputs after one step from 0, [toy, example]."""
+    x, y, outputs = torch.tensor([[3.0, 1.0], [1.0, 0.0]]), torch.tensor([1.0, -1.0]), []
+    for rule in ("foof", "sgd"):
+        net = synsim.mlp([2, 1], p=1.0)
+        nn.init.zeros_(next(net.parameters()))
+        step: Optimizer = synsim.FOOF(net, 1.0, 1e-9, warmup=0, average=0.0, period=1) if rule == "foof" else (
+            torch.optim.SGD(net.parameters(), lr=0.1))  # fmt: skip
+        if isinstance(step, synsim.FOOF):
+            with step.watch():
+                out = net(x)
+            step.backward((out[:, 0] - y).square().sum() / 2, out)
+        else:
+            ((net(x)[:, 0] - y).square().sum() / 2).backward()
+        step.step()
+        outputs.append(net(x)[:, 0].detach().double().numpy())
+    return xarray.Dataset({"outputs": (("toy", "example"), np.stack(outputs))}, {"toy": ["foof", "sgd"]})
+
+
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Paths, forms of damping, and the toy example."""
+    course, made = Course(config), list[xarray.Dataset]()
+    if "paths" in config.parts:
+        made.append(paths(config, session, course))
+    if "forms" in config.parts:
+        made.append(forms(config, session, course))
+    if "toy" in config.parts:
+        made.append(toy())
+    return xarray.merge(made)
+
+
+def figure(config: Config, number: str) -> str:
+    """The figure on this data set, of which the second half of the chapter has twins on MNIST."""
+    return {"5.3B": "5.8B"}.get(number, "") if config.data == "mnist" else number
+
+
+def at(curves: Mapping[str, Any], name: str, step: int, data: str) -> Published | None:
+    """A published curve at a step."""
+    curve = curves.get(name)
+    known = data in ("fashion-mnist", "mnist") and curve is not None and step in curve.steps
+    return curve.at(step) if known and curve is not None else None
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Cosines, decreases, losses, and whether standard damping is like gradient descent."""
+    there = dataset.step.values if "step" in dataset else ()
+    steps, made = [step for step in STEPS if step in there] or [int(step) for step in there[-1:]], list[tables.Row]()
+    if "cosine" in dataset:
+        made += cosine_rows(config, dataset, steps)
+        made += decrease_rows(config, dataset, steps)
+        made += loss_rows(config, dataset, steps)
+    if "form_loss" in dataset:
+        made += form_rows(dataset, steps)
+    return made + (toy_rows(dataset) if "outputs" in dataset else [])
+
+
+def cosine_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
+    """Cosines with FOOF, and heuristic against standard damping at the end."""
+    made, curves = [], COSINES.get(figure(config, "5.3B"), {})
+    for damping, kind, step in product(dataset.damping.values, KINDS, steps):
+        # The paper does not say which damping its one curve of standard damping has.
+        name = f"heuristic {damping:g}" if kind == "heuristic" else ""
+        values = dataset.cosine.sel(damping=damping, kind=kind, step=step).values
+        metric = f"cosine with FOOF at step {step}"
+        theirs = at(curves, name, step, config.data)
+        made.append(tables.row(f"{kind}, damping {damping:g}", metric, values, theirs, setting={"damping": damping}))
+    last = dataset.cosine.isel(step=-1)
+    pairs = {
+        (damping, kind): tuple(last.sel(damping=damping, kind=each).values for each in ("heuristic", kind))
+        for damping, kind in product(dataset.damping.values, KINDS[1:])
+    }
+    tests = statistics.family("cosine with FOOF at the end: heuristic damping and others", pairs, paired=True)
+    for (damping, kind), (first, second) in pairs.items():
+        name, metric = f"heuristic − {kind}, damping {damping:g}", "cosine with FOOF at the end, difference"
+        made.append(tables.row(name, metric, first - second, test=tests.get((damping, kind))))
+    return made
+
+
+def decrease_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
+    """What a step takes off the loss of its batch on KFAC's path, and how often the others take off more."""
+    made, path = [], dataset.decrease.sel(damping=PATHS[0].damping)
+    told = {"heuristic": "kfac", "foof": "foof"}
+    for move, step in product(path.move.values, steps):
+        theirs = at(DECREASES, told.get(str(move), ""), step, config.data) if config.data == "fashion-mnist" else None
+        metric = f"relative decrease of the batch's loss at step {step}"
+        made.append(tables.row(f"{move}, on KFAC's path", metric, path.sel(move=move, step=step).values, theirs))
+    for move in ("foof", *KINDS[1:]):
+        ahead = (path.sel(move=move) >= path.sel(move="heuristic")).mean("step").values
+        metric = "steps in which it decreases the loss as much as KFAC or more, %"
+        made.append(tables.row(f"{move}, on KFAC's path", metric, 100 * ahead))
+    return made
+
+
+def loss_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
+    """Training losses of KFAC and of FOOF with its λ_A over dampings."""
+    made = []
+    for variable, rule, number in (("loss", "kfac", "5.3C"), ("foof_loss", "foof", "5.3D")):
+        for (place, path), step in product(enumerate(PATHS), steps):
+            if rule == "foof" and place == 0:
+                continue
+            name = f"{rule} {path.damping:g}"
+            theirs = at(READ[number], name, step, config.data) if config.data == "fashion-mnist" else None
+            values = smooth(dataset[variable].sel(damping=path.damping), step).values
+            made.append(
+                tables.row(f"{rule}, damping {path.damping:g}", f"training loss at step {step}", values, theirs)
+            )
+    return made
+
+
+def form_rows(dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
+    """Losses of the forms of damping beside gradient descent, each at its best setting."""
+    made = []
+    for form in FORMS:
+        one = dataset.sel(form=form)
+        setting = {key: float(one[key]) for key in ("lr", "damping_chosen") if np.isfinite(one[key])}
+        for step in steps:
+            values = smooth(one.form_loss, step).values
+            made.append(tables.row(f"{form}, best setting", f"training loss at step {step}", values, setting=setting))
+    ends = {form: smooth(dataset.form_loss.sel(form=form), int(dataset.step[-1])).values for form in FORMS}
+    pairs = {(a, b): (ends[a], ends[b]) for a, b in (("standard", "sgd-momentum"), ("published code", "sgd-momentum"),
+             ("heuristic", "standard"), ("standard", "published code"))}  # fmt: skip
+    tests = statistics.family("training loss at the end: forms of damping and gradient descent", pairs, paired=True)
+    for (a, b), (first, second) in pairs.items():
+        metric = "training loss at the end, difference"
+        made.append(tables.row(f"{a} − {b}", metric, first - second, test=tests.get((a, b))))
+    return made
+
+
+def toy_rows(dataset: xarray.Dataset) -> list[tables.Row]:
+    """Outputs after one step, where the targets are 1 and −1."""
+    return [
+        tables.row(f"{toy}, toy example", f"output for example {k + 1} after one step", [float(value)], target)
+        for toy in dataset.toy.values
+        for k, (value, target) in enumerate(zip(dataset.outputs.sel(toy=toy).values, (1.0, -1.0), strict=True))
+    ]
+
+
+def smooth(loss: xarray.DataArray, step: int) -> xarray.DataArray:
+    """Mean loss of the hundred steps before one, or of the window that ends there."""
+    width = float(loss.step[0])
+    return loss.where((loss.step > step - max(100, width)) & (loss.step <= step), drop=True).mean("step", skipna=False)
+
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """The settings that were chosen."""
+    made = []
+    for form in FORMS if "form_loss" in dataset else ():
+        one = dataset.sel(form=form)
+        made.append(f"{form}: lr {float(one.lr):g}, damping {float(one.damping_chosen):g} were chosen.")
+    return made
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()
