@@ -5,12 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from synsim import importance
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if path.name != "searches.md")
 
 
 def text(page):
     return (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_no_path_of_a_newcomer_takes_more_than_fifteen_lines():
+    for page in PAGES:
+        for block in blocks(page):
+            lines = [line for line in block.splitlines() if line.strip() and not line.strip().startswith("#")]
+            assert len(lines) <= 15 + sum(line.startswith(("import ", "from ")) for line in lines), page
 
 
 def test_pages_are_few_and_all_in_the_index():
@@ -26,6 +35,8 @@ def blocks(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page not in ("scaling.md", "data.md")])
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    # What a page registers is not known to other tests.
+    monkeypatch.setattr(importance, "_KINDS", dict(importance._KINDS))
     for block in blocks(page):
         # Every block stands by itself, as a reader would paste it.
         exec(compile(block, page, "exec"), {"__name__": "page"})
