@@ -66,6 +66,12 @@ def convert(
     Raises:
         ValueError: if there is no such layer, a name is unknown, a layer that was chosen by name can't be converted, or
             a weight is shared by several modules.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.convert(torch.nn.Sequential(torch.nn.Linear(4, 2)), p=0.5)
+        >>> type(net[0]).__name__, float(net[0].p[0, 0])
+        ('BernoulliLinear', 0.5)
     """
     kind = type(model).__name__
     require(

@@ -26,6 +26,10 @@ def average_accuracy(accuracy: ArrayLike) -> Array:
 
     Source:
         ACC of Lopez-Paz & Ranzato 2017, "Gradient episodic memory for continual learning", NIPS.
+
+    Example:
+        >>> float(average_accuracy([[0.9, 0.5], [0.7, 0.8]]))
+        0.75
     """
     return _mean(_matrix(accuracy)[..., -1, :])
 
@@ -59,6 +63,10 @@ def backward_transfer(accuracy: ArrayLike) -> Array:
 
     Source:
         BWT of Lopez-Paz & Ranzato 2017.
+
+    Example:
+        >>> print(f"{backward_transfer([[0.9, 0.5], [0.7, 0.8]]):.1f}")
+        -0.2
     """
     matrix = _matrix(accuracy, 2)
     return _mean((matrix[..., -1, :] - _diagonal(matrix))[..., :-1])
@@ -78,6 +86,10 @@ def forgetting(accuracy: ArrayLike) -> Array:
 
     Source:
         F of Chaudhry et al. 2018, "Riemannian walk for incremental learning", ECCV.
+
+    Example:
+        >>> print(f"{forgetting([[0.9, 0.5], [0.7, 0.8]]):.1f}")
+        0.2
     """
     matrix = _matrix(accuracy, 2)
     earlier = matrix[..., :-1, :-1]

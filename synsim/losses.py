@@ -51,6 +51,11 @@ def replica_cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Te
             range.
         IndexError: from torch, for any other reason.
         RuntimeError: from torch, for any other reason.
+
+    Example:
+        >>> import torch
+        >>> replica_cross_entropy(torch.zeros(2, 3, 10), torch.tensor([1, 2, 3]))
+        tensor([2.3026, 2.3026])
     """
     try:
         return _losses(logits, y, tokens)
@@ -119,6 +124,11 @@ def cross_entropy(logits: Tensor, y: Any, *, tokens: bool = False) -> Tensor:
         ValueError: if the ranks or sizes do not fit, or a label is out of range.
         IndexError: from torch, for any other reason.
         RuntimeError: from torch, for any other reason.
+
+    Example:
+        >>> import torch
+        >>> cross_entropy(torch.zeros(3, 10), torch.tensor([1, 2, 3]))
+        tensor(2.3026)
     """
     losses = replica_cross_entropy(logits, y, tokens=tokens)
     return losses.sum() if losses.ndim else losses

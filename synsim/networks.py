@@ -110,6 +110,12 @@ def mlp(
 
     Raises:
         ValueError: if there are fewer than two sizes, or an argument does not fit.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 3, 2], p=0.25, replicas=5)
+        >>> net(torch.ones(5, 7, 4)).shape
+        torch.Size([5, 7, 2])
     """
     replicas, seed, again = spelled(replicas, seed)
     sizes = [whole(size, "every entry of sizes") for size in sizes]

@@ -114,6 +114,11 @@ def summary(values: Values, axis: int = 0) -> Summary:
 
     Raises:
         ValueError: if the values are no numbers, or have no such axis.
+
+    Example:
+        >>> mean, sem, sd, n = summary([1.0, 2.0, 3.0, float("nan")])
+        >>> print(f"{mean} ± {sem:.3f}, {n} replicas")
+        2.0 ± 0.577, 3 replicas
     """
     given = _values(values, axis)
     counts = np.isfinite(given)
@@ -141,6 +146,11 @@ def interval(values: Values, level: float = 0.95, axis: int = 0) -> Interval:
 
     Returns:
         Both ends, without that axis; NaN if n < 2.
+
+    Example:
+        >>> low, high = interval([1.0, 2.0, 3.0])[:2]
+        >>> print(f"{low:.2f} to {high:.2f}")
+        -0.48 to 4.48
     """
     _require_level(level)
     mean, sem, _, n = summary(values, axis)
@@ -169,6 +179,11 @@ def compare(
 
     Raises:
         ValueError: if the shapes are not as above, or fewer than two replicas (or pairs) are left.
+
+    Example:
+        >>> found = compare([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
+        >>> print(f"t = {found.t:.2f}, p = {found.p:.2f}")
+        t = -1.22, p = 0.29
     """
     first, second = array(a, "a"), array(b, "b")
     if first.ndim != 1 or second.ndim != 1:
@@ -261,6 +276,10 @@ def holm(p_values: Values) -> Array:
 
     Raises:
         ValueError: if they are not one row of numbers between 0 and 1.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        array([0.03, 0.06, 0.06])
     """
     p = array(p_values, "p values")
     if p.ndim != 1 or bool(((p < 0) | (p > 1)).any()):
@@ -290,6 +309,11 @@ def family(name: str, pairs: Mapping[K, tuple[Values, Values]], *, paired: bool 
 
     Raises:
         ValueError: if the shapes are not as above.
+
+    Example:
+        >>> tests = family("accuracy", {"a over b": ([3.0, 4.0, 5.0], [1.0, 2.0, 2.5])}, paired=True)
+        >>> print(f"{tests['a over b'].p_holm:.3f}")
+        0.006
     """
     made = {}
     for key, (a, b) in pairs.items():
@@ -319,6 +343,10 @@ def stars(p: float) -> str:
 
     Raises:
         ValueError: if it does not lie between 0 and 1.
+
+    Example:
+        >>> stars(0.003), stars(0.2)
+        ('**', '')
     """
     require(math.isnan(p) or 0 <= p <= 1, f"p must lie between 0 and 1, or be NaN for no test, got {p!r}.")
     return "**" if p < 0.01 else "*" if p < 0.05 else ""
@@ -338,6 +366,10 @@ def format_mean(mean: float, sem: float) -> str:
 
     Raises:
         ValueError: if the standard error is negative.
+
+    Example:
+        >>> format_mean(82.7134, 0.0412)
+        '82.71 ± 0.04'
     """
     mean, sem = float(mean), float(sem)
     require(not sem < 0, f"sem must be a standard error, which is not negative, got {sem!r}.")

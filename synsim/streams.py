@@ -152,6 +152,12 @@ def uniform(keys: Tensor, count: int, draw: int = 0) -> Tensor:
 
     Returns:
         float64 [R, count].
+
+    Example:
+        >>> import torch
+        >>> drawn = uniform(keys("release", [1, 2], "layer"), 3)
+        >>> drawn.shape, bool((drawn < 1).all())
+        (torch.Size([2, 3]), True)
     """
     return (integers(keys, count, draw) >> 8).double() * 2.0**-24
 

@@ -43,6 +43,10 @@ def row(
 
     Raises:
         ValueError: if the values are no numbers, one per replica, or the published one is not finite.
+
+    Example:
+        >>> row("mine", "accuracy, %", [81.0, 83.0])["mean"]
+        82.0
     """
     each = array(values, "values", 1)
     found = statistics.summary(each)

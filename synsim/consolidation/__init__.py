@@ -70,6 +70,10 @@ def make(name: str, **options: Any) -> Consolidation:
 
     Raises:
         ValueError: if the name or an option is unknown, or an option does not fit.
+
+    Example:
+        >>> make("penalty", strength=10.0, factor=0.5).name
+        'penalty'
     """
     name = choice(name, "consolidation", tuple(_KINDS))
     options_of(_KINDS[name], f"consolidation {name!r}", options)

@@ -97,6 +97,12 @@ class Dataset:
         Raises:
             ValueError: if shapes do not fit, values are not finite or no numbers, labels are no classes, a class can't
                 be both learned and tested, or two ways to a test part are asked for.
+
+        Example:
+            >>> import numpy
+            >>> found = Dataset.from_arrays(numpy.arange(40).reshape(10, 2, 2), ["cat", "dog"] * 5, test=0.2)
+            >>> len(found.x_train), len(found.x_test), found.names
+            (8, 2, ('cat', 'dog'))
         """
         require(
             (x_test is None) == (y_test is None), f"{name}: x_test and y_test go together; give both, or none of them."

@@ -76,6 +76,12 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
         ValueError: if the name is unknown, or a file is damaged, no regular file, or larger than 1 GiB, packed or not,
             or an own file holds no data set.
         DataNotFoundError: if files are missing.
+
+    Example:
+        >>> import synsim
+        >>> digits = synsim.data.load("digits")
+        >>> digits.x_train.shape[1:], digits.classes
+        (torch.Size([8, 8]), 10)
     """
     if name not in SCALES and is_path(name):
         return read_own(name, root)

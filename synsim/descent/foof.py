@@ -44,6 +44,15 @@ class FOOF(Averaging):
         TypeError: if `net` is not a module.
         ValueError: if a constant does not fit, the network has no linear or convolutional layer, two of them share a
             parameter, or it has other parameters and `lr_rest` is missing.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=1.0)
+        >>> rule = synsim.FOOF(net, lr=1.0, damping=1.0, warmup=0)
+        >>> with rule.watch():
+        ...     logits = net(torch.eye(4))
+        >>> rule.backward(synsim.cross_entropy(logits, torch.tensor([0, 1, 0, 1])), logits)
+        >>> rule.step()
     """
 
     @typed

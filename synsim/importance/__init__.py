@@ -46,6 +46,10 @@ def available() -> tuple[str, ...]:
 
     Returns:
         What `make` takes: first those measured after a task, then those accumulated along the way.
+
+    Example:
+        >>> "si" in available()
+        True
     """
     return tuple(_KINDS)
 
@@ -89,6 +93,13 @@ def make(name: str, **options: Any) -> Importance:
 
     Raises:
         ValueError: if the name or an option is unknown, or an option does not fit.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=1.0)
+        >>> found = make("fisher", labels="exact").estimate(net, torch.eye(4), torch.tensor([0, 1, 0, 1]))
+        >>> {name: list(value.shape) for name, value in found.items()}
+        {'0.weight': [2, 4]}
     """
     name = choice(ALIASES.get(name.lower(), name), "importance", tuple(_KINDS))
     options_of(_KINDS[name], f"importance {name!r}", options)

@@ -66,6 +66,13 @@ def lesion_curves(
 
     Source:
         Schug, Benzing & Steger 2021, Fig. 4.2b.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=0.5)
+        >>> _, curves = synsim.lesion_curves(net, torch.eye(4), torch.tensor([0, 1, 0, 1]), orders=["p", "random"])
+        >>> list(curves)
+        ['p', 'random']
     """
     shares = _shares(fractions)
 
@@ -219,6 +226,14 @@ def lesion_curve(
 
     Source:
         Schug, Benzing & Steger 2021, Fig. 4.2b.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=0.5)
+        >>> y = torch.tensor([0, 1, 0, 1])
+        >>> removed, accuracy = synsim.lesion_curve(net, torch.eye(4), y, fractions=[0.0, 0.5, 1.0])
+        >>> removed
+        tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)
     """
     shares, curves = lesion_curves(
         net, x, y, {"one": order}, fractions, samples, block=block, seed=seed, head=head, memory=memory, scope=scope,

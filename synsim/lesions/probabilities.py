@@ -32,6 +32,12 @@ def clamp_p(net: Net, low: Number | None = None, high: Number | None = None, *, 
 
     Raises:
         ValueError: if there is no bound, one lies outside (0, 1], the lower exceeds the upper, or `keep` is unknown.
+
+    Example:
+        >>> import synsim
+        >>> changed = synsim.clamp_p(synsim.mlp([4, 2], p=0.5), 0.75)
+        >>> float(changed[0].p.min())
+        0.75
     """
     replicas = replicas_of(net)
     require(low is not None or high is not None, "give low, high or both; both the same set all p to that value.")

@@ -58,6 +58,13 @@ def pruning_curve(
 
     Source:
         Schwarz et al. 2021, Powerpropagation, Fig. 1a: layerwise, the output layer keeping twice the share.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=1.0)
+        >>> keep, accuracy = synsim.pruning_curve(net, torch.eye(4), torch.tensor([0, 1, 0, 1]), keep=[0.5, 1.0])
+        >>> accuracy.shape
+        torch.Size([2])
     """
     shares = torch.as_tensor(list(keep), dtype=torch.float64, device="cpu")
     require(len(shares) > 0, "expected at least one share to keep, got none.")

@@ -79,6 +79,13 @@ def energy(
     Raises:
         ValueError: if the kind is unknown, images are missing or negative, or the network has no synapses or hidden
             units.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=0.5)
+        >>> _ = torch.nn.init.constant_(net[0].weight, -0.25)
+        >>> synsim.meters.energy(net)
+        tensor(2., dtype=torch.float64)
     """
     require(kind in KINDS, f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
     if kind == "synaptic":

@@ -61,6 +61,13 @@ def mutual_information(
 
     Source:
         Schug, Benzing & Steger 2021, Box 4.1; estimator of the published code.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([2, 2], p=1.0)
+        >>> _ = torch.nn.init.eye_(net[0].weight)
+        >>> synsim.meters.mutual_information(net, 100 * torch.eye(2), torch.tensor([0, 1]))
+        tensor(1., dtype=torch.float64)
     """
     allowed = f"correction must be one of {', '.join(CORRECTIONS)}, got {correction!r}."
     require(correction in CORRECTIONS, allowed)
@@ -152,6 +159,13 @@ def information_per_energy(
 
     Source:
         Schug, Benzing & Steger 2021, Fig. 4.1b.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([2, 2], p=1.0)
+        >>> _ = torch.nn.init.eye_(net[0].weight)
+        >>> synsim.meters.information_per_energy(net, 100 * torch.eye(2), torch.tensor([0, 1]))  # 1 bit, energy 2
+        tensor(0.5000, dtype=torch.float64)
     """
     images, y = labelled(net, x, y)
     bits = mutual_information(net, images, y, classes=classes, block=block, seed=seed, head=head)

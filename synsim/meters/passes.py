@@ -193,6 +193,13 @@ def accuracy(
 
     Raises:
         ValueError: if images or labels do not fit.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([2, 2], p=1.0)
+        >>> _ = torch.nn.init.eye_(net[0].weight)
+        >>> synsim.meters.accuracy(net, torch.eye(2), torch.tensor([0, 0]))
+        tensor(0.5000, dtype=torch.float64)
     """
     images, y = labelled(net, x, y)
     probabilities = class_probabilities(net, images, samples=samples, block=block, seed=seed, head=head)

@@ -38,6 +38,12 @@ def important(net: nn.Module, limit: float = IMPORTANT) -> dict[str, Tensor]:
     Raises:
         ValueError: if the limit lies outside [0, 1], or the network has no stochastic layer, or one that is not fully
             connected.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=0.95)
+        >>> bool(important(net)["0"].all())
+        True
     """
     require(0 <= limit <= 1, f"limit must be a probability between 0 and 1, got {limit!r}.")
     layers = synapses(net)

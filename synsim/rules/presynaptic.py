@@ -62,6 +62,15 @@ class PresynapticSGD(Rule):
         TypeError: if `net` is not a module, such as `net.parameters()`.
         ValueError: if a constant is negative, not finite or of the wrong shape, if p_min > p_max, if the network has no
             stochastic layer, or one whose weight is re-parametrised (prune, weight_norm) or shared by several.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=0.5)
+        >>> rule = synsim.PresynapticSGD(net, lr=0.1, p_up=0.1, p_down=0.1, g_lim=1e-9)
+        >>> synsim.cross_entropy(net(torch.ones(1, 4)), torch.tensor([0])).backward()
+        >>> rule.step()
+        >>> bool(((net[0].p == 0.55) | (net[0].p < 0.5)).all())
+        True
     """
 
     def __init__(

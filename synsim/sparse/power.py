@@ -31,6 +31,11 @@ def power(phi: Tensor, alpha: Number) -> Tensor:
 
     Raises:
         ValueError: if α is below 1 or not finite, or φ has no axis for it.
+
+    Example:
+        >>> import torch
+        >>> power(torch.tensor([-2.0, 3.0]), 2.0)
+        tensor([-4.,  9.])
     """
     exponent = _exponent(phi, alpha)
     made: Tensor = _Power.apply(phi, exponent)  # type: ignore[no-untyped-call]
@@ -52,6 +57,11 @@ def root(theta: Tensor, alpha: Number) -> Tensor:
 
     Raises:
         ValueError: if α is below 1 or not finite, or θ has no axis for it.
+
+    Example:
+        >>> import torch
+        >>> root(torch.tensor([-4.0, 9.0]), 2.0)
+        tensor([-2.,  3.])
     """
     made: Tensor = _Root.apply(theta, _exponent(theta, alpha))  # type: ignore[no-untyped-call]
     return made
@@ -70,6 +80,11 @@ def slope(phi: Tensor, alpha: Number) -> Tensor:
 
     Raises:
         ValueError: if α is below 1 or not finite, or φ has no axis for it.
+
+    Example:
+        >>> import torch
+        >>> slope(torch.tensor([-2.0, 3.0]), 2.0)
+        tensor([4., 6.])
     """
     return _slope(phi, _exponent(phi, alpha))
 

@@ -52,6 +52,13 @@ class Powerpropagation(Optimizer):
         TypeError: if `inner` is no optimiser or `net` no module.
         ValueError: if α or ρ do not fit, the optimiser holds no such weight or can't be wrapped, or a weight is
             re-parametrised.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=1.0)
+        >>> rule = synsim.Powerpropagation(torch.optim.SGD(net.parameters(), lr=0.1), 2.0, net=net)
+        >>> synsim.cross_entropy(net(torch.ones(1, 4)), torch.tensor([0])).backward()
+        >>> rule.step()
     """
 
     @typed

@@ -342,6 +342,12 @@ def spiking_mlp(
 
     Raises:
         ValueError: if an argument does not fit.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = spiking_mlp([4, 3, 2], p=0.5, window=10.0, rate=100.0, scope="event")
+        >>> net(torch.ones(5, 4)).shape
+        torch.Size([5, 2])
     """
     replicas, seed, again = spelled(replicas, seed)
     sizes = [whole(size, "every entry of sizes") for size in sizes]

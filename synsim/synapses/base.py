@@ -474,6 +474,11 @@ def synapses(net: nn.Module) -> dict[str, StochasticLayer]:
 
     Returns:
         Module name -> layer, in the order of `named_modules`; "" if the network is itself such a layer.
+
+    Example:
+        >>> import synsim
+        >>> list(synsim.synapses(synsim.mlp([4, 3, 2])))
+        ['0', '2']
     """
     return {name: module for name, module in named_modules(net) if isinstance(module, StochasticLayer)}
 

@@ -36,6 +36,13 @@ class BernoulliLinear(StochasticLayer):
 
     Source:
         Schug, Benzing & Steger 2021, eq. 4.1 to 4.3.
+
+    Example:
+        >>> import torch, synsim
+        >>> layer = synsim.BernoulliLinear(2, 1, p=0.5)
+        >>> _ = layer(torch.ones(1, 2))
+        >>> set(layer.mask.flatten().tolist()) <= {0.0, 1.0}
+        True
     """
 
     example_ndim = 1

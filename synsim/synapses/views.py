@@ -72,6 +72,14 @@ def expected(net: nn.Module) -> Iterator[nn.Module]:
 
     Yields:
         The network.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=0.5)
+        >>> x = torch.ones(1, 4)
+        >>> with synsim.expected(net):
+        ...     bool((net(x) == x @ net[0].weight.T).all())
+        True
     """
     with _addresses(net, lambda address, draws: replace(address, mean=True)):
         yield net
@@ -88,6 +96,13 @@ def frozen(net: nn.Module, draw: int | None = None) -> Iterator[nn.Module]:
 
     Yields:
         The network.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=0.5)
+        >>> with synsim.frozen(net):
+        ...     bool((net(torch.ones(1, 4)) == net(torch.ones(1, 4))).all())
+        True
     """
     if draw is not None:
         draw = whole(draw, "draw", 0, streams.WORD)

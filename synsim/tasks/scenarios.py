@@ -125,6 +125,12 @@ def single(
 
     Returns:
         A list of one task.
+
+    Example:
+        >>> import synsim
+        >>> (task,) = synsim.tasks.single(synsim.data.load("digits"))
+        >>> task.inputs, task.classes
+        (64, 10)
     """
     train, test, held = _three(data, validation, pixels, flat, device, dtype)
     return [Task(data.name, train, test, data.classes, validation=held)]
@@ -162,6 +168,11 @@ def split(
     Raises:
         ValueError: if a class is unknown, in two groups or without training images, a group has a single class or no
             test images, or one class would be left over.
+
+    Example:
+        >>> import synsim
+        >>> [task.name for task in synsim.tasks.split(synsim.data.load("digits"), heads="shared")]
+        ['0 1', '2 3', '4 5', '6 7', '8 9']
     """
     choice(heads, "heads", HEADS)
     train, test, held = _three(data, validation, pixels, flat, device, dtype)
@@ -285,6 +296,11 @@ def permuted(
 
     Raises:
         ValueError: if the images have colours.
+
+    Example:
+        >>> import synsim
+        >>> len(synsim.tasks.permuted(synsim.data.load("digits"), tasks=3))
+        3
     """
     tasks = whole(tasks, "tasks", 1, TASKS)
     train, test, held = _three(data, validation, pixels, True, device, dtype)

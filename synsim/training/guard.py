@@ -312,6 +312,17 @@ def attach(
 
     Raises:
         ValueError: if the optimiser has a guard, holds no parameter of the network, or can't be protected.
+
+    Example:
+        >>> import torch, synsim
+        >>> net = synsim.mlp([4, 2], p=1.0)
+        >>> optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> guard = synsim.attach(net, optimiser, importance="mas", consolidation="penalty", strength=1.0)
+        >>> with guard.task(torch.eye(4), torch.tensor([0, 1, 0, 1])):
+        ...     synsim.cross_entropy(net(torch.eye(4)), torch.tensor([0, 1, 0, 1])).backward()
+        ...     optimiser.step()
+        >>> guard.tasks
+        1
     """
     require(optimiser not in _attached, "this optimiser has a guard already: guard.detach() that one first.")
     check_optimiser(net, optimiser)

@@ -125,6 +125,14 @@ def fit(
         ValueError: if an argument does not fit, or the run that is resumed had another scheduler.
         TrainingFailedError: if every replica failed.
         TrainingStoppedError: if `stop` said so.
+
+    Example:
+        >>> import synsim
+        >>> tasks = synsim.tasks.single(synsim.data.load("digits"))
+        >>> net = synsim.mlp([64, 10], p=0.5)
+        >>> rule = synsim.PresynapticSGD(net, lr=0.1, p_up=0.1, p_down=0.1, g_lim=1e-3)
+        >>> fit(net, rule, tasks, seeds=[0], epochs=1, batch=50).accuracy.shape
+        torch.Size([1, 1, 1])
     """
     probe_every, samples, probes = whole(probe_every, "probe_every"), times(samples, "samples"), dict(probes or {})
     owned = _owned(protection)
