@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer
 
+NARROW = 16
+"""Entries of a patch below which it stands on the left."""
 Gradients = Iterator[tuple[slice, Tensor, Tensor]]
 """Rows of a chunk of n examples, and their gradients: of the strengths [n, *shape] and of the bias [n, O]."""
 
@@ -66,6 +68,22 @@ class Handler(ABC):
         Yields:
             Rows, gradients of the strengths and gradients of the bias.
         """
+
+    def stacked(self, layer: Any, given: Tensor, deltas: Tensor, memory: int) -> Gradients:
+        """`gradients` for several output gradients of the same pass, which may share work on its inputs.
+
+        Args:
+            layer: of the type.
+            given: inputs of one replica, `[B, *example]`.
+            deltas: T gradients of its outputs for each example, [B, T, O, ...].
+            memory: bytes that the gradients may take at a time.
+
+        Yields:
+            Rows, gradients of the strengths [n, t, *shape] and of the bias [n, t, O], of some or all of the T.
+        """
+        for delta in deltas.unbind(1):
+            for rows, gradient, to_bias in self.gradients(layer, given, delta, memory):
+                yield rows, gradient.unsqueeze(1), to_bias.unsqueeze(1)
 
     def rows(self, layer: Any, given: Tensor, delta: Tensor) -> tuple[Tensor, Tensor] | None:
         """Inputs and output gradients of all places at which the strengths were used, one row each.
@@ -127,14 +145,24 @@ class Convolution(Handler):
         return bool(getattr(layer, "padding_mode", "zeros") == "zeros")
 
     def gradients(self, layer: Any, given: Tensor, delta: Tensor, memory: int) -> Gradients:  # noqa: D102
-        shape = shape_of(layer)
-        patch = shape[1:].numel() * delta.shape[-1] * delta.shape[-2]
-        for rows in _chunks(layer, delta, memory, 2 * layer.groups * patch):
+        for rows, gradient, to_bias in self.stacked(layer, given, delta.unsqueeze(1), memory):
+            yield rows, gradient[:, 0], to_bias[:, 0]
+
+    def stacked(self, layer: Any, given: Tensor, deltas: Tensor, memory: int) -> Gradients:  # noqa: D102
+        shape, groups, terms = shape_of(layer), layer.groups, deltas.shape[1]
+        places, patch = deltas.shape[-1] * deltas.shape[-2], shape[1:].numel()
+        for rows in _chunks(layer, deltas, memory, 2 * groups * patch * places, terms):
             patches = _patches(layer, given[rows])  # [n, G, K, L]
-            d = delta[rows].flatten(2)
-            by_group = d.reshape(d.shape[0], layer.groups, -1, d.shape[-1])
-            gradient = by_group @ patches.transpose(-1, -2)
-            yield rows, gradient.reshape(d.shape[0], *shape), d.sum(-1)
+            d = deltas[rows].flatten(3)
+            n = d.shape[0]
+            by_group = d.reshape(n, terms, groups, -1, places).transpose(1, 2).reshape(n, groups, -1, places)
+            # Terms together make a tall matrix; a product with a narrow one is faster the other way round.
+            if patch < NARROW:
+                gradient = (patches @ by_group.transpose(-1, -2)).transpose(-1, -2)
+            else:
+                gradient = by_group @ patches.transpose(-1, -2)
+            by_term = gradient.reshape(n, groups, terms, -1, patch).transpose(1, 2)
+            yield rows, by_term.reshape(n, terms, *shape), d.sum(-1)
 
     def rows(self, layer: Any, given: Tensor, delta: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: D102
         replicas, groups = replicas_of(layer), layer.groups
@@ -229,9 +257,9 @@ def leads(layer: nn.Module, x: Tensor) -> bool:
     return handler is not None and replicas_of(layer) is not None and x.ndim == handler.axes + 2
 
 
-def _chunks(layer: Any, delta: Tensor, memory: int, more: int = 0) -> Iterator[slice]:
+def _chunks(layer: Any, delta: Tensor, memory: int, more: int = 0, terms: int = 1) -> Iterator[slice]:
     # As many examples as fit into memory: their gradients, what is made of them, and more values of each.
-    each = (3 * shape_of(layer).numel() + more) * delta.element_size()
+    each = (3 * terms * shape_of(layer).numel() + more) * delta.element_size()
     step = max(1, memory // each)
     return (slice(start, start + step) for start in range(0, delta.shape[0], step))
 
@@ -246,8 +274,15 @@ def _patches(layer: nn.Conv2d | BernoulliConv2d, x: Tensor) -> Tensor:
         padding = (0, 0)
     else:
         padding = _pair(layer.padding)
-    patches = F.unfold(x, kernel, dilation, padding, stride)
-    return patches.reshape(x.shape[0], layer.groups, -1, patches.shape[-1])
+    height, width = kernel
+    x = F.pad(x, [padding[1], padding[1], padding[0], padding[0]])
+    rows = (x.shape[2] - dilation[0] * (height - 1) - 1) // stride[0] + 1
+    columns = (x.shape[3] - dilation[1] * (width - 1) - 1) // stride[1] + 1
+    # A view of the overlapping patches: one copy makes them, four times as fast as F.unfold.
+    example, channel, row, column = x.stride()
+    steps = (example, channel, dilation[0] * row, dilation[1] * column, stride[0] * row, stride[1] * column)
+    patches = x.as_strided((*x.shape[:2], height, width, rows, columns), steps)
+    return patches.reshape(x.shape[0], layer.groups, -1, rows * columns)
 
 
 def _by_place(values: Tensor) -> Tensor:

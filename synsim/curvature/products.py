@@ -81,15 +81,15 @@ def outer_sums(
 
 
 def position_sums(
-    handler: Handler, layer: Any, given: Tensor, delta: Tensor, mask: Tensor | None, power: str, memory: int
+    handler: Handler, layer: Any, given: Tensor, deltas: Tensor, mask: Tensor | None, power: str, memory: int
 ) -> dict[str, Tensor]:
-    """Sum over examples for a layer whose gradient per example is a sum over positions, or has a mask of its own.
+    """Sum over examples and terms for a layer whose gradient per example is a sum over positions, or has its own mask.
 
     Args:
         handler: of the layer's type.
         layer: the layer.
         given: its inputs.
-        delta: its output gradients.
+        deltas: its output gradients for T terms, [B, T, O, ...] or [R, B, T, O, ...].
         mask: factors [1 or B, R, *shape], or None.
         power: "square" or "absolute".
         memory: bytes that the gradients per example may take.
@@ -97,19 +97,19 @@ def position_sums(
     Returns:
         "weight" and, where there is one, "bias": sums shaped like these parameters.
     """
-    given, delta, replicas = wide(given), wide(delta), replicas_of(layer)
-    total = torch.zeros((replicas or 1, *shape_of(layer)), dtype=delta.dtype, device=delta.device)
-    offset = torch.zeros(total.shape[:2], dtype=delta.dtype, device=delta.device)
+    given, deltas, replicas = wide(given), wide(deltas), replicas_of(layer)
+    total = torch.zeros((replicas or 1, *shape_of(layer)), dtype=deltas.dtype, device=deltas.device)
+    offset = torch.zeros(total.shape[:2], dtype=deltas.dtype, device=deltas.device)
     each = leads(layer, given)
     for r in range(replicas or 1):
         a = given[r] if each else given
-        d = delta if replicas is None else delta[r]
-        own = None if mask is None else mask[:, r]
-        for rows, gradient, to_bias in handler.gradients(layer, a, d, memory):
+        d = deltas if replicas is None else deltas[r]
+        own = None if mask is None else mask[:, r].unsqueeze(1)
+        for rows, gradient, to_bias in handler.stacked(layer, a, d, memory):
             if own is not None:
                 gradient = gradient * (own if own.shape[0] == 1 else own[rows])
-            total[r] += magnitude(gradient, power).sum(0)
-            offset[r] += magnitude(to_bias, power).sum(0)
+            total[r] += magnitude(gradient, power).sum((0, 1))
+            offset[r] += magnitude(to_bias, power).sum((0, 1))
     sums = {"weight": total.reshape(layer.weight.shape)}
     if layer.bias is not None:
         sums["bias"] = offset.reshape(layer.bias.shape)

@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, vmap
 from synsim._kept import kept
 from synsim._names import named_modules, named_parameters
 from synsim.curvature.capture import Tape, capture, mask_of
-from synsim.curvature.layers import Handler, handler_of
+from synsim.curvature.layers import Handler, handler_of, replicas_of
 from synsim.curvature.means import dense, parameters_of
 from synsim.curvature.products import magnitude, outer_sums, position_sums, wide
 from synsim.curvature.trial import quiet
@@ -96,13 +96,15 @@ class Job:
 
 @dataclass
 class _Used:
-    # A layer as the pass used it; of one product, the magnitudes of its output gradients add up over terms.
+    # A layer as the pass used it; of one product, the magnitudes of its output gradients add up over terms. Else these
+    # gradients wait, as long as memory holds them, so that terms share what is made of the inputs.
     name: str
     layer: nn.Module
     handler: Handler
     given: Tensor
     mask: Tensor | None
     total: Tensor | None = None
+    waiting: list[Tensor] = field(default_factory=list)
 
     @property
     def outer(self) -> bool:
@@ -111,9 +113,7 @@ class _Used:
 
     def add(self, job: Job, delta: Tensor) -> None:
         if not self.outer:
-            with _precise(delta):
-                parts = position_sums(self.handler, self.layer, self.given, delta, self.mask, job.power, job.memory)
-            job.add(self.name, parts, self.handler.slope(self.layer))
+            self.waiting.append(delta)
         elif self.total is None:
             self.total = magnitude(delta, job.power)
         elif job.power == "square":
@@ -121,7 +121,18 @@ class _Used:
         else:
             self.total += delta.abs()
 
+    def flush(self, job: Job) -> None:
+        if not self.waiting:
+            return
+        axis = 1 if replicas_of(self.layer) is None else 2
+        deltas = torch.stack(self.waiting, axis)
+        self.waiting.clear()
+        with _precise(deltas):
+            parts = position_sums(self.handler, self.layer, self.given, deltas, self.mask, job.power, job.memory)
+        job.add(self.name, parts, self.handler.slope(self.layer))
+
     def finish(self, job: Job) -> None:
+        self.flush(job)
         if self.total is not None:
             with _precise(self.total):
                 whole = outer_sums(self.layer, self.given, self.total, self.mask, job.power, job.scratch)
@@ -162,6 +173,10 @@ def add_closed(job: Job, x: Tensor, terms: Chosen) -> None:
             for layer, delta in zip(layers, cast(tuple[Tensor | None, ...], deltas), strict=True):
                 if delta is not None:
                     layer.add(job, delta)
+            held = sum(delta.numel() * delta.element_size() for layer in layers for delta in layer.waiting)
+            if held > job.memory:
+                for layer in layers:
+                    layer.flush(job)
         for layer in layers:
             layer.finish(job)
 

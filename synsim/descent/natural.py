@@ -13,9 +13,10 @@ from synsim._checks import Number, choice, flag, number, require, whole
 from synsim._doors import typed
 from synsim.curvature.capture import Tape, capture
 from synsim.curvature.labels import seeds_of
+from synsim.curvature.roots import fisher_roots
 from synsim.descent.base import Descent
 from synsim.descent.blocks import Block, refuse_layers
-from synsim.descent.columns import Columns, bytes_of, fisher_roots, natural
+from synsim.descent.columns import Columns, bytes_of, natural
 from synsim.descent.gradient import Gradient
 from synsim.descent.outputs import LIKELIHOODS, exact, pulled, refuse_exact, sampled
 from synsim.descent.seen import Pass, refuse_use

@@ -19,6 +19,7 @@ from synsim.curvature import (
     sum_over_examples,
     wide,
 )
+from synsim.curvature.roots import fisher_roots
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, own_labels, sampled_labels, seeds_of, select
 from synsim.inputs import logits_of, output_replicas
@@ -36,6 +37,8 @@ def _pick(log_probabilities: Tensor, labels: Tensor) -> Tensor:
 
 NEGATIVE_LOG_LIKELIHOOD = Score(lambda logits: class_logits(logits).log_softmax(-1), _pick)
 """ℓ(x, y) = −log p(y | x) of every example, in nats."""
+ALONG = Score(class_logits, lambda logits, root: (logits * root).sum(-1))
+"""The logits along given directions, which take the place of labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +55,13 @@ class _Options(View):
 class Fisher(Importance):
     """Diagonal of the Fisher information: (1/N) Σ_x Σ_y q_x(y) · g(x, y)², squared example by example.
 
-    g(x, y) is the gradient of −log p(y | x). labels="exact": q_x = p_x, the network's own output, C backward passes
+    g(x, y) is the gradient of −log p(y | x). labels="exact": q_x = p_x, the network's own output, C − 1 backward passes
     per chunk; "sampled": labels drawn from p_x (`draws` per image); "predicted": the most probable label;
     "empirical": the true label. Source: protocols of Kirkpatrick et al. 2017 (EWC) and Benzing 2022, section 3.
 
     One output is that of a binary classifier: p(1) is its sigmoid. With an output at each of T tokens, [N, T, C], the
     labels of an example are independent given x, and g is the gradient of the sum over its tokens: the exact Fisher is
-    then the sum of those of the tokens, T · C backward passes per chunk.
+    then the sum of those of the tokens, T · (C − 1) backward passes per chunk.
 
     Args:
         labels: "exact", "sampled", "predicted" or "empirical".
@@ -117,6 +120,10 @@ class Fisher(Importance):
         def terms(output: Tensor, rows: slice, number: int) -> Sequence[Term]:
             logits = class_logits(output)
             tokens = logits.ndim == 3 and output_replicas(net) is None
+            if self._by_roots:
+                roots = fisher_roots(logits)
+                places = range(logits.shape[1]) if tokens else (None,)
+                return [Term(root, token=t) for t in places for root in roots]
             if self.options.labels == "exact":
                 return self._every_label(logits.softmax(-1), tokens)
             if self.options.labels == "predicted":
@@ -137,23 +144,24 @@ class Fisher(Importance):
             net, self.options.view, self.options.samples, self.options.block, self.options.seed
         ) as measurement:
             sums = sum_over_examples(
-                net, chosen, NEGATIVE_LOG_LIKELIHOOD, terms, measurement,
+                net, chosen, ALONG if self._by_roots else NEGATIVE_LOG_LIKELIHOOD, terms, measurement,
                 power=self.power, head=head, memory=self.options.memory,
             )  # fmt: skip
         return {name: value.div_(count) for name, value in sums.items()}
 
+    @property
+    def _by_roots(self) -> bool:
+        # Squares add up to the same for every root of the Fisher information, and one has C − 1 columns.
+        return self.options.labels == "exact" and self.power == "square"
+
     def _every_label(self, probabilities: Tensor, tokens: bool) -> list[Term]:
-        every = torch.zeros(probabilities.shape[:-1], dtype=torch.int64, device=probabilities.device)
-        classes = range(probabilities.shape[-1])
-        if not tokens:
-            return [Term(every + c, probabilities[..., c]) for c in classes]
         require(
-            self.power == "square",
+            not tokens,
             f"{self.name} with labels='exact' would need every sequence of labels at the {probabilities.shape[1]} "
             "tokens of an example: absolute values do not add up over tokens. Use labels='sampled'.",
         )
-        places = range(probabilities.shape[1])
-        return [Term(every + c, probabilities[:, t, c], token=t) for t in places for c in classes]
+        every = torch.zeros(probabilities.shape[:-1], dtype=torch.int64, device=probabilities.device)
+        return [Term(every + c, probabilities[..., c]) for c in range(probabilities.shape[-1])]
 
 
 class AbsoluteFisher(Fisher):
