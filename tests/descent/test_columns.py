@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from synsim.descent.columns import Columns, bytes_of, fisher_roots, natural, solved
+from synsim.curvature.roots import fisher_roots
+from synsim.descent.columns import Columns, bytes_of, natural, solved
 from synsim.descent.gradient import Gradient
 
 N, WIDTHS, CLASSES, POSITIONS = 7, (5, 6), 4, 3
