@@ -4,7 +4,8 @@ A task claims a part of one network and is tested under its own mask, so that ol
 test must know its task. Beside them: one network after the other (naive), a network of its own for every task (single,
 the upper bound), and any importance under any other consolidation. Settings × seeds are replicas of one program; one
 core needs about a minute for a replica of the quick preset. The paper's 300 tasks are 1.3 million steps of a network of
-two million weights: one core needs about six days for a replica, and the bar says what is left.
+two million weights: one core needs about a day for a replica, half of it for the tests of all old tasks after each new
+one, and the bar says what is left of the steps.
 """
 
 import itertools
