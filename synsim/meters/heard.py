@@ -95,7 +95,13 @@ def hear(
         def told(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> None:
             a = input_of(inputs, options)
             lead = a.shape[0] if asked.lead(name, replicas) and a.ndim - axes > 1 else 1
-            note(Heard(name, layer, a, options.get("factor"), lead))
+            factor = options.get("factor")
+            require(
+                factor is None or isinstance(factor, Tensor),
+                f"the synapses of layer {name!r} have short-term plasticity of their own, so that what they release "
+                "does not follow from mean inputs. Count with synsim.spiking.events.",
+            )
+            note(Heard(name, layer, a, factor, lead))
 
         return layer.register_forward_pre_hook(told, with_kwargs=True)
 

@@ -13,6 +13,7 @@ from synsim._kept import kept
 from synsim.inputs import Images, as_images
 from synsim.networks import replicas_of
 from synsim.spiking.network import Record, SpikingMLP
+from synsim.spiking.short_term import factor_of
 from synsim.synapses import BernoulliLinear, evaluation, frozen
 from synsim.synapses.scopes import SCOPES
 
@@ -115,7 +116,7 @@ def released(layer: BernoulliLinear, spikes: Tensor, net: SpikingMLP) -> tuple[T
     """
     # A copy of the layer counts: with w̄ = N p it transmits the number of releases, with |w̄| their strength.
     rows, steps = spikes.flatten(-3, -2), spikes.shape[-3]
-    factor = None if net.short_term is None else net.short_term.factors(spikes, net.dt).flatten(-3, -2)
+    factor = factor_of(net.short_term, spikes, net.dt)
     expected = layer.expected_strength.detach()
     values = ((expected != 0) * layer.p * layer.sites, expected.abs())
     twin = deepcopy(layer)

@@ -17,7 +17,7 @@ from synsim.spiking.neurons import LIF, Leaky, decay, leaky, lif
 from synsim.spiking.readout import fires, read
 from synsim.spiking.recurrent import Back
 from synsim.spiking.recurrent import recurrent as run_recurrent
-from synsim.spiking.short_term import ShortTerm
+from synsim.spiking.short_term import ShortTerm, factor_of
 from synsim.spiking.surrogate import Surrogate, surrogate
 from synsim.synapses import BernoulliLinear, addressed
 from synsim.synapses.addressed import Addressed, transformed
@@ -120,11 +120,11 @@ class SpikingMLP(nn.Module):
             decay(output.tau, dt, "tau_readout")
         if short_term is not None:
             short_term.decays(dt)
+            facilitates = short_term.tau_facilitation > 0 or short_term.per_synapse
             require(
-                short_term.tau_facilitation == 0
-                or all(SCOPES[layer.scope].facilitates for layer in (*layers, *recurrent)),
+                not facilitates or all(SCOPES[layer.scope].facilitates for layer in (*layers, *recurrent)),
                 'scope="event-gaussian" does not know how a facilitated release probability saturates. Use '
-                'scope="event", or depression alone (tau_facilitation=0).',
+                'scope="event", or depression of whole neurons alone (tau_facilitation=0, a number for U).',
             )
 
     def populations(self) -> list[str]:
@@ -241,7 +241,7 @@ class SpikingMLP(nn.Module):
 
     def _transmit(self, layer: BernoulliLinear, spikes: Tensor) -> Tensor:
         steps = spikes.shape[-3]
-        factor = None if self.short_term is None else self.short_term._factors(spikes, self.dt).flatten(-3, -2)
+        factor = factor_of(self.short_term, spikes, self.dt)
         rows: Tensor = layer(spikes.flatten(-3, -2), steps=steps, factor=factor)
         return rows.reshape(*rows.shape[:-2], steps, -1, rows.shape[-1])
 

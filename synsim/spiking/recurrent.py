@@ -11,6 +11,7 @@ from one product over all steps, as in a layer without recurrence.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from synsim.spiking.short_term import ShortTerm, Traces
 from synsim.spiking.surrogate import Surrogate
 from synsim.synapses import BernoulliLinear, held
 from synsim.synapses.addressed import transformed
+from synsim.synapses.depletion import PerSynapse, depleting
 from synsim.synapses.recomputation import one_pass
 from synsim.synapses.scopes.course import Course, hooked
 
@@ -56,7 +58,12 @@ class Back:
         Returns:
             The traces, or None.
         """
-        return None if self.short_term is None else Traces(self.short_term, self.dt, like)
+        return None if self.short_term is None or self.own else Traces(self.short_term, self.dt, like)
+
+    @property
+    def own(self) -> bool:
+        """Whether each synapse has traces of its own."""
+        return self.short_term is not None and self.short_term.per_synapse
 
 
 def recurrent(current: Tensor, back: Back, *, membrane: bool) -> Found:
@@ -76,7 +83,7 @@ def recurrent(current: Tensor, back: Back, *, membrane: bool) -> Found:
     layer = back.layer
     kind = vars(type(back.surrogate)).get("kind", 0)
     plain = hooked(layer)
-    if plain or transformed() or kind == 0 or torch.is_autocast_enabled(current.device.type):
+    if plain or back.own or transformed() or kind == 0 or torch.is_autocast_enabled(current.device.type):
         return _plainly(current, back, membrane, called=plain)
     with one_pass(layer):
         first = layer.address.step
@@ -110,12 +117,16 @@ def _plainly(current: Tensor, back: Back, membrane: bool, *, called: bool) -> Fo
     spikes, membranes = [], []
     with held(layer) if called else one_pass(layer):
         transmit: Callable[..., Tensor] = layer
-        if not called:
+        trail = None
+        if back.own and back.short_term is not None:
+            trail = PerSynapse(*back.short_term.decays(back.dt)).trail(layer, current.shape[-2])
+            transmit = layer if called else partial(depleting, layer, steps=1)
+        elif not called:
             transmit = layer.release.course(layer, current.shape[-2]).step
         for now in current.unbind(-3):
             u, fired, left = fire(state, back.neurons, back.dt, back.surrogate)
             if traces is None:
-                returned = transmit(fired, factor=None)
+                returned = transmit(fired, factor=trail)
             else:
                 returned = transmit(fired, factor=traces.factor())
                 traces.after(fired.detach())

@@ -9,6 +9,7 @@ from synsim._checks import require, whole
 from synsim._doors import typed
 from synsim.kernels import events
 from synsim.synapses.base import StochasticLayer
+from synsim.synapses.depletion import PerSynapse, Trail, depleting
 
 
 class BernoulliLinear(StochasticLayer):
@@ -75,7 +76,7 @@ class BernoulliLinear(StochasticLayer):
             dtype=dtype,
         )
 
-    def forward(self, x: Tensor, steps: int = 1, factor: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, steps: int = 1, factor: Tensor | PerSynapse | Trail | None = None) -> Tensor:
         """Transmit.
 
         Time steps are rows: row t · B + b is example b at step t. One mask per forward pass, or per example, holds for
@@ -88,7 +89,8 @@ class BernoulliLinear(StochasticLayer):
             steps: T.
             factor: like x, or None: scales the release probability of each input (short-term plasticity). In the event
                 scope p · factor is the probability at a spike (1 at most); the Gaussian scope takes factors of at most
-                1; in the others the input is scaled instead, which has the same mean.
+                1; in the others the input is scaled instead, which has the same mean. `PerSynapse`: each synapse has
+                u and x of its own, from rest; or the `Trail` of the passes before.
 
         Returns:
             [T · B, O], or with replicas [R, T · B, O]; [B, ..., O] or [R, B, ..., O].
@@ -101,16 +103,18 @@ class BernoulliLinear(StochasticLayer):
         self.check_input(x, self.in_features)
         if type(steps) is not int or steps != 1 or factor is not None:
             self._check_steps(x, steps, factor)
+            if isinstance(factor, PerSynapse | Trail):
+                return depleting(self, x, steps, factor)
         return self.release.linear(self, x, steps, factor)
 
     @staticmethod
-    def _check_steps(x: Tensor, steps: int, factor: Tensor | None) -> None:
+    def _check_steps(x: Tensor, steps: int, factor: Tensor | PerSynapse | Trail | None) -> None:
         fits = whole(steps, "steps") <= events.LAST_STEP and x.shape[-2] % steps == 0
         require(fits, f"{x.shape[-2]} rows are no {steps} time steps of equally many examples. Rows are T · B.")
-        if factor is not None:
+        if isinstance(factor, Tensor):
             require(factor.shape == x.shape, f"factor must be {list(x.shape)} like x, got {list(factor.shape)}.")
 
-    def _sequence(self, x: Tensor, steps: int, factor: Tensor | None) -> Tensor:
+    def _sequence(self, x: Tensor, steps: int, factor: Tensor | PerSynapse | Trail | None) -> Tensor:
         # What lies between example and inputs: rows where one mask holds for all, else time steps.
         place = 0 if self.replicas is None else 1  # axis of the examples
         alone = x.ndim == 1 and self.replicas is None

@@ -88,7 +88,7 @@ LINES = rows(text("a"), 2)
 NOTHING = Kind(constant(None), lambda v: v is None)
 
 BY_NAME: dict[str, Kind] = {
-    "U": number(0.5, 0.0, 1.0, above=True),
+    "U": either(number(0.5, 0.0, 1.0, above=True), choice("p")),
     "about": Kind(things.about, spoils=(lambda v: {}, lambda v: {**v, "seeds": None})),
     "accuracy": ACCURACY,
     "again": call(lambda s: lambda: torch.zeros(1)),

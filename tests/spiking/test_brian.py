@@ -82,6 +82,7 @@ def test_spike_trains_are_identical_for_a_second(reset, refractory):
         {"short_term": ShortTerm(0.3, 50.0, 80.0), "scope": "sample", "bias": True},
         {"scope": "event"},
         {"recurrent": True, "readout": "count", "refractory": 2.0},
+        {"recurrent": True, "short_term": ShortTerm("p", 50.0, 80.0), "scope": "batch"},
         {"recurrent": True, "bias": True, "short_term": ShortTerm(0.3, 50.0, 80.0), "scope": "batch"},
     ],
     ids=str,
@@ -164,7 +165,8 @@ def synapse(p, sites, short_term=None):
     nn.init.constant_(net.layers[0].weight, w)
     given = torch.zeros(steps, 50, 1).double()
     given[[2, 3, 7, 15, 16, 17, 30]] = 1
-    factor = np.ones(steps) if short_term is None else short_term.factors(given, 1.0)[:, 0, 0].numpy()
+    own = () if short_term is None or not short_term.per_synapse else (net.layers[0].p,)
+    factor = np.ones(steps) if short_term is None else short_term.factors(given, 1.0, *own).flatten(1)[:, 0].numpy()
     fired, chance = given[:, 0, 0].numpy(), p * np.minimum(factor, 1 / p)
     cumulants = (
         sites * chance,
@@ -219,7 +221,8 @@ def test_release_and_membrane_have_the_moments_of_the_closed_form(world, p, site
 
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize(
-    "short_term", [ShortTerm(0.5, 0.0, 30.0), ShortTerm(0.2, 40.0, 30.0), ShortTerm(0.2, 40.0, 0.0)]
+    "short_term",
+    [ShortTerm(0.5, 0.0, 30.0), ShortTerm(0.2, 40.0, 30.0), ShortTerm(0.2, 40.0, 0.0), ShortTerm("p", 40.0, 30.0)],
 )
 def test_short_term_plasticity_has_them_too(world, short_term):
     # Facilitation without depression reaches p · factor > 1, where release is certain.
@@ -256,6 +259,13 @@ def test_views_decide_what_is_exported():
         mask = net.layers[0].mask
         there = brian.to_brian2(net, target="numpy")
     assert not held.spikes["hidden 1"].equals(mean.spikes["hidden 1"])
+    # Under the mask of a pass, each synapse depresses by its own p.
+    own = net_of(p=0.5, window=100.0, short_term=ShortTerm("p", 20.0, 40.0))
+    for layer in own.layers:
+        layer.p.uniform_(0.2, 1.0, generator=torch.Generator().manual_seed(4))
+    own.run(spikes)
+    with synsim.frozen(own):
+        same_everywhere(own, spikes)
     first = there.synapses["layers.0"]
     assert np.array_equal(np.asarray(first.scale[:]).reshape(12, 14).T > 0, mask.numpy())
 

@@ -116,11 +116,12 @@ def _factor(short_term: ShortTerm | None) -> tuple[list[str], str]:
     if short_term is None:
         return [], ""
     facilitates, depresses = short_term.tau_facilitation > 0, short_term.tau_depression > 0
-    lines = ["u += U*(1 - u)"] if facilitates else []
-    u, x = "u" if facilitates else "U", "*x" if depresses else ""
+    fraction = "p" if short_term.per_synapse else "U"
+    lines = [f"u += {fraction}*(1 - u)"] if facilitates else []
+    u, x = "u" if facilitates else fraction, "*x" if depresses else ""
     if not facilitates and not depresses:
         return [], ""
-    lines.append(f"factor = {u}/U{x}" if facilitates else "factor = x")
+    lines.append(f"factor = {u}/{fraction}{x}" if facilitates else "factor = x")
     if depresses:
         lines.append(f"x -= {u}*x")
     return lines, "factor"

@@ -224,7 +224,8 @@ def _synapses(
     namespace: dict[str, Any] = {"sites": one.sites} if one.draws else {}
     fresh = equations.fresh_synapses(plan.short_term)
     if fresh and plan.short_term is not None:
-        namespace["U"] = plan.short_term.U
+        if not plan.short_term.per_synapse:
+            namespace["U"] = plan.short_term.U
         if "u" in fresh:
             namespace["tau_f"] = plan.short_term.tau_facilitation * brian2.ms
         if "x" in fresh:

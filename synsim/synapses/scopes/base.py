@@ -14,6 +14,7 @@ from synsim.synapses.scopes.course import Course
 if TYPE_CHECKING:
     from synsim.synapses.base import StochasticLayer
     from synsim.synapses.conv import BernoulliConv2d
+    from synsim.synapses.depletion import AtSpikes, Pass
     from synsim.synapses.linear import BernoulliLinear
 
 
@@ -117,6 +118,38 @@ class Scope:
             NotImplementedError: if the scope has none.
         """
         raise NotImplementedError(f"{type(self).__name__} must say how a convolution transmits.")
+
+    def masks(self, p: Tensor, keys: Tensor, sites: int, examples: Tensor, draw: int) -> Tensor | None:
+        """Factors k / (N p) of masks that hold for all steps, as short-term plasticity per synapse needs them.
+
+        Args:
+            p: release probabilities [R, O, I].
+            keys: of the streams, int64 [R, 2].
+            sites: release sites per synapse.
+            examples: int64 [E], their indices; where they share a mask the first one is that of their block.
+            draw: number of the draw.
+
+        Returns:
+            [R, E, I, O], or [R, 1, I, O] where examples share a mask; None where no mask holds.
+        """
+        rows = examples if self.per_example else examples[:1]
+        scale = reference.scale_of(self.counts(p, keys, sites, rows, draw), p, sites)
+        return scale.movedim(0, 1).transpose(2, 3).contiguous()
+
+    def at_spikes(self, given: "Pass", spikes: "AtSpikes") -> Tensor:
+        """Factors k / (N p) of the expected strengths at some spikes, where no mask holds.
+
+        Args:
+            given: address of the pass.
+            spikes: of a step, and the probabilities of release there.
+
+        Returns:
+            [E, O].
+
+        Raises:
+            NotImplementedError: if the scope has masks, or none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what is released at a spike.")
 
     def mask(self, layer: "StochasticLayer", example: int, step: int) -> Tensor:
         """The mask of one example in the latest draw, recomputed from its address and the present p.

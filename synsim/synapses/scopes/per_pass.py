@@ -13,6 +13,7 @@ from synsim.synapses.scopes.course import Course, Shared
 if TYPE_CHECKING:
     from synsim.synapses.base import StochasticLayer
     from synsim.synapses.conv import BernoulliConv2d
+    from synsim.synapses.depletion import AtSpikes, Pass
     from synsim.synapses.linear import BernoulliLinear
 
 
@@ -68,6 +69,12 @@ class MeanField(PerPass):
 
     def strengths(self, layer: "StochasticLayer") -> Tensor:  # noqa: D102
         return layer.expected_strength
+
+    def masks(self, p: Tensor, keys: Tensor, sites: int, examples: Tensor, draw: int) -> None:  # noqa: D102
+        return None
+
+    def at_spikes(self, given: "Pass", spikes: "AtSpikes") -> Tensor:  # noqa: D102
+        return spikes.chance / spikes.p
 
     def mask(self, layer: "StochasticLayer", example: int, step: int) -> Tensor:  # noqa: D102
         return torch.full_like(layer.p, layer.sites, dtype=torch.uint8)

@@ -16,6 +16,7 @@ from synsim.synapses.scopes.course import Course, EachSpike
 if TYPE_CHECKING:
     from synsim.synapses.base import StochasticLayer
     from synsim.synapses.conv import BernoulliConv2d
+    from synsim.synapses.depletion import AtSpikes, Pass
     from synsim.synapses.linear import BernoulliLinear
 
 
@@ -40,6 +41,15 @@ class PerSpike(Scope):
     ) -> Tensor:
         # [R, T · B, O] for inputs as they came, and with an axis of replicas (1 where they share them).
         raise NotImplementedError
+
+    def masks(self, p: Tensor, keys: Tensor, sites: int, examples: Tensor, draw: int) -> None:  # noqa: D102
+        return None
+
+    def at_spikes(self, given: "Pass", spikes: "AtSpikes") -> Tensor:  # noqa: D102
+        raise ValueError(
+            f'scope={self.name!r} knows short-term plasticity of whole neurons alone. Use scope="event", or a number '
+            "for U."
+        )
 
     def convolve(self, layer: "BernoulliConv2d", x: Tensor) -> Tensor:  # noqa: D102
         raise ValueError(f"scope={self.name!r} is one of linear layers, got a {type(layer).__name__}.")
@@ -73,6 +83,18 @@ class Event(PerSpike):
         shared = (layer.sites, layer.address.example, x.shape[-2] // steps, layer._next(), layer._begin(steps))
         places = tuple(events.Place(keys[r], words[r], *shared) for r in range(len(words)))
         return transmit_events(lead, weight, p, factors, places, fast)
+
+    def at_spikes(self, given: "Pass", spikes: "AtSpikes") -> Tensor:  # noqa: D102
+        count = torch.zeros_like(spikes.chance)
+        for r, key in enumerate(given.keys):
+            here = (spikes.replica == r).nonzero().squeeze(-1)
+            limit = spikes.chance[here] * 65536.0
+            step = torch.full_like(here, spikes.step)
+            at = {"source": spikes.source[here], "step": step, "example": given.example + spikes.example[here]}
+            for site in range(given.sites):
+                bits = events.event_bits(key, limit.shape[1], site=site, draw=given.draw, **at)
+                count[here] += (bits.to(limit.dtype) < limit).to(count.dtype)
+        return count / (given.sites * spikes.p)
 
     def course(self, layer: "BernoulliLinear", batch: int) -> Course:  # noqa: D102
         return EachSpike(self, layer)
