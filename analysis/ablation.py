@@ -53,7 +53,7 @@ def published_difference(summary: Sequence[Mapping[str, Any]]) -> float | None:
 def accuracies(ax: Axes, samples: Mapping[str, np.ndarray[Any, Any]], found: Mapping[str, Mapping[str, float]]) -> Axes:
     """Bars of the accuracy, with the result of the test against the full model above each."""
     names = list(samples)
-    plots.bars(ax, [LABELS.get(name, name) for name in names], [samples[name] for name in names])
+    plots.bars(ax, [LABELS.get(name, name) for name in names], [samples[name] for name in names], points=True)
     highest = max(float(np.nanmax(values, initial=0.0)) for values in samples.values())
     lowest = min(float(np.nanmin(values, initial=100.0)) for values in samples.values())
     floor = max(0.0, 10 * np.floor((lowest - 5) / 10))

@@ -29,14 +29,14 @@ def scores(ax: Axes, dataset: xarray.Dataset, part: str) -> dict[str, list[float
             colours.append(number)
         if (part, constants) in corrected:
             brackets.append((len(found) - 2, corrected[part, constants]))
-    plots.bars(ax, list(found), list(found.values()), colours)
+    plots.bars(ax, list(found), list(found.values()), colours, points=part != "energy")
     everything = np.concatenate(list(found.values()))
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
     floor = 0.0 if part == "energy" else max(0.0, low - 2 * (high - low) - 1)
     reach = high - floor
     ax.set_ylim(floor, high + 0.2 * reach)
     for left, p in brackets:
-        plots.bracket(ax, left, left + 1, high + 0.06 * reach, f"{statistics.stars(p)} p = {p:.2g}".strip())
+        plots.bracket(ax, left, left + 1, high + 0.06 * reach, statistics.marked(p))
     ax.set(xlabel="bounds of p, and constants", ylabel=UNITS[part])
     return {name.replace("\n", ", "): values.tolist() for name, values in found.items()}
 

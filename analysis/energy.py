@@ -43,8 +43,7 @@ def best_ratio(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     ax.set_ylim(0, top * (1.1 + 0.11 * len(names)))
     for rank, (pair, p) in enumerate(corrected(dataset).items()):
         ends = sorted(names.index(name) for name in pair)
-        text = f"{statistics.stars(p)} p = {p:.2g}".strip()
-        plots.bracket(ax, ends[0], ends[1], top * (1.08 + 0.11 * rank), text)
+        plots.bracket(ax, ends[0], ends[1], top * (1.08 + 0.11 * rank), statistics.marked(p))
     return {name: values.tolist() for name, values in samples.items()}
 
 

@@ -47,7 +47,7 @@ def written(readme: str, page: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="front.py", description=__doc__)
     parser.add_argument("--page", type=Path, default=ROOT / "REPRODUCTION.md")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     given = parser.parse_args(arguments)

@@ -57,8 +57,7 @@ def compared(ax: Axes, dataset: xarray.Dataset, name: str) -> Axes:
     ax.set_ylim(0, top * 1.25)
     ax.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)
     if test is not None and np.isfinite(test["p_holm"]):
-        mark = statistics.stars(test["p_holm"])
-        plots.bracket(ax, 0, 1, top * 1.1, f"{mark} p = {test['p_holm']:.2g}".strip())
+        plots.bracket(ax, 0, 1, top * 1.1, statistics.marked(test["p_holm"]))
     return ax
 
 
@@ -87,7 +86,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
             compared(ax, dataset, name)
             data[name] = {layer: groups(dataset, name, layer) for layer in layers}
         data["tests"] = tests(dataset)
-        for letter, ax in zip("acd", axes, strict=True):
+        for letter, ax in zip("abc", axes, strict=True):
             plots.letter(ax, letter)
         files = plots.save(made, folder / "importance_of_release", data)
 

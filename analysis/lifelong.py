@@ -27,7 +27,10 @@ def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
     """Test accuracy on the first task after each task."""
     names = steps(dataset)
     accuracy = 100 * dataset.accuracy.where(~dataset.failed).sel(test_task=names[0])
-    for number, name in enumerate(sequential(dataset)):
+    # A method has the colour that it has in the other panels.
+    numbers = {str(name): number for number, name in enumerate(dataset.model.values)}
+    for name in sequential(dataset):
+        number = numbers[name]
         values = accuracy.sel(model=name, after_task=names).transpose("replica", "after_task").values
         plots.curve(ax, np.arange(1, len(names) + 1), values, LABELS.get(name, name).replace("\n", " "), number)
     ax.set(xlabel="tasks learned", ylabel="accuracy on task 1 (%)", xticks=range(1, len(names) + 1))
@@ -45,7 +48,7 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     """Bars of the final mean accuracy, with tests against presynaptic consolidation; returns the numbers."""
     samples, tested = final(dataset), corrected(dataset)
     names = list(samples)
-    plots.bars(ax, [LABELS.get(name, name) for name in names], [samples[name] for name in names])
+    plots.bars(ax, [LABELS.get(name, name) for name in names], [samples[name] for name in names], points=True)
     lowest = min(float(np.nanmin(values)) for values in samples.values())
     floor = max(0.0, 10 * np.floor((lowest - 10) / 10))
     top = max(float(np.nanmax(values)) for values in samples.values())
@@ -54,7 +57,7 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
         ax.set_ylim(floor, top + gap * (len(tested) + 1))
         for rank, (name, p) in enumerate(tested.items()):
             ends = sorted(names.index(one) for one in ("presynaptic", name))
-            plots.bracket(ax, ends[0], ends[1], top + gap * (rank + 0.4), marked(p))
+            plots.bracket(ax, ends[0], ends[1], top + gap * (rank + 0.4), statistics.marked(p))
     else:
         # Brackets of many tests would hide the bars: a sign above each, compared with presynaptic consolidation.
         ax.set_ylim(floor, top + 2 * gap)
@@ -68,6 +71,7 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
                 va="bottom",
                 fontsize=7,
             )
+        plots.explain_stars(ax)
         ax.set_xticks(range(len(names)), [LABELS.get(name, name).split("\n")[0] for name in names])
         ax.tick_params(axis="x", rotation=40)
     low, high = ax.get_ylim()
@@ -75,11 +79,6 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     ax.set_ylim(low, high)
     ax.set_ylabel("accuracy over all tasks (%)")
     return {name: values.tolist() for name, values in samples.items()}
-
-
-def marked(p: float) -> str:
-    """A p value in a figure."""
-    return f"{statistics.stars(p)} p = {p:.2g}".strip()
 
 
 def corrected(dataset: xarray.Dataset) -> dict[str, float]:

@@ -31,7 +31,7 @@ def average(ax: Axes, dataset: xarray.Dataset) -> dict[str, Any]:
     """Average over the first tasks after the last of them, with a t test; returns the numbers."""
     last = dataset.attrs["final"]
     samples = {m: 100 * dataset.average.sel(model=m, after_task=last).values for m in NUMBERS}
-    plots.bars(ax, list(samples), list(samples.values()), list(NUMBERS.values()))
+    plots.bars(ax, list(samples), list(samples.values()), list(NUMBERS.values()), points=True)
     for place, model in enumerate(samples):
         published = 100 * float(dataset.published_average.sel(model=model))
         ax.plot(place + 0.25, published, "x", color="0.1", markersize=5, zorder=4)
@@ -43,7 +43,7 @@ def average(ax: Axes, dataset: xarray.Dataset) -> dict[str, Any]:
     tests = outcomes.tests("perceptron", outcomes.of("perceptron", dataset))
     test = tests.between("average", "standard", "presynaptic")
     if test is not None:
-        text = f"{statistics.stars(test.p_holm)} p = {test.p_holm:.2g}, g = {abs(test.hedges_g):.2g}".strip()
+        text = f"{statistics.marked(test.p_holm)}, g = {abs(test.hedges_g):.2g}"
         plots.bracket(ax, 0, 1, high + 0.12 * room, text)
         data["test"] = {
             "t": test.t,

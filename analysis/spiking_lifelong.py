@@ -33,15 +33,14 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     final, tested = outcomes.final(dataset), corrected(dataset)
     samples = {str(name): final.sel(model=name).values for name in dataset.model.values}
     names = list(samples)
-    plots.bars(ax, [LABELS.get(name, name) for name in names], list(samples.values()))
+    plots.bars(ax, [LABELS.get(name, name) for name in names], list(samples.values()), points=True)
     top = max(float(np.nanmax(values)) for values in samples.values())
     floor = max(0.0, 10 * np.floor((min(float(np.nanmin(values)) for values in samples.values()) - 10) / 10))
     gap = 0.13 * (top - floor)
     ax.set_ylim(floor, top + gap * (len(tested) + 1))
     for rank, (name, p) in enumerate(tested.items()):
         ends = sorted(names.index(one) for one in ("presynaptic", name))
-        text = f"{statistics.stars(p)} p = {p:.2g}".strip()
-        plots.bracket(ax, ends[0], ends[1], top + gap * (rank + 0.4), text)
+        plots.bracket(ax, ends[0], ends[1], top + gap * (rank + 0.4), statistics.marked(p))
     ax.set_yticks([tick for tick in ax.get_yticks() if floor <= tick <= 100])
     ax.set_ylim(floor, top + gap * (len(tested) + 1))
     ax.set_ylabel("accuracy over all tasks (%)")

@@ -31,6 +31,8 @@ INCHES, PANELS = "(0, 200]", 50
 """Sizes of a figure, and panels in a row or column, that are drawn."""
 SHOWN = 192
 """Dots per inch of a figure in a notebook: two for each of the screen."""
+STARS = "* p < 0.05, ** p < 0.01"
+"""What the stars above brackets mean, said once in every panel that has some."""
 SUFFIXES = (".pdf", ".png", ".json")
 
 STYLE = {
@@ -212,7 +214,14 @@ def curve(ax: Axes, x: ArrayLike, replicas: ArrayLike, label: str, number: int =
 
 
 @typed
-def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers: Sequence[int] | None = None) -> Axes:
+def bars(
+    ax: Axes,
+    labels: Sequence[str],
+    samples: Sequence[ArrayLike],
+    numbers: Sequence[int] | None = None,
+    *,
+    points: bool = False,
+) -> Axes:
     """Bars of means with standard errors, and every replica as a dot.
 
     Args:
@@ -220,6 +229,7 @@ def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers:
         labels: one per bar.
         samples: replicas of each bar.
         numbers: of the colours.
+        points: markers in place of bars, for an axis that does not begin at 0.
 
     Returns:
         The axes.
@@ -232,10 +242,15 @@ def bars(ax: Axes, labels: Sequence[str], samples: Sequence[ArrayLike], numbers:
         found = statistics.summary(used)
         colour = COLOURS[(k if given is None else given[k]) % len(COLOURS)]
         error = float(np.nan_to_num(found.sem))
-        ax.bar(k, float(found.mean), 0.65, yerr=error, color=colour, alpha=0.75, capsize=2.5, ecolor="0.2")
+        if points:
+            marker = MARKERS[(k if given is None else given[k]) % len(MARKERS)]
+            ax.errorbar(k, float(found.mean), yerr=error, color=colour, marker=marker, markersize=7, capsize=3)
+        else:
+            ax.bar(k, float(found.mean), 0.65, yerr=error, color=colour, alpha=0.75, capsize=2.5, ecolor="0.2")
         spread = np.linspace(-0.12, 0.12, len(used)) if len(used) > 1 else np.zeros(1)
         ax.plot(k + spread, used, ".", color="0.15", markersize=3, zorder=3)
     ax.set_xticks(range(len(labels)), labels)
+    ax.set_xlim(-0.6, len(labels) - 0.4)
     return ax
 
 
@@ -353,12 +368,27 @@ def bracket(ax: Axes, left: float, right: float, height: float, text: str) -> Ax
     tick = 0.015 * (high - low)
     ax.plot([left, left, right, right], [height - tick, height, height, height - tick], color="0.2", linewidth=0.8)
     ax.text((left + right) / 2, height + tick / 2, text, ha="center", va="bottom", fontsize=6.5)
+    return explain_stars(ax) if "*" in text else ax
+
+
+@typed
+def explain_stars(ax: Axes) -> Axes:
+    """What the stars of a panel mean, once, over its upper right corner.
+
+    Args:
+        ax: axes with stars.
+
+    Returns:
+        The axes.
+    """
+    if not any(one.get_text() == STARS for one in ax.texts):
+        ax.text(1.0, 1.0, STARS, transform=ax.transAxes, ha="right", va="bottom", fontsize=5.5, color="0.4")
     return ax
 
 
 @typed
 def legend_above(ax: Axes) -> Axes:
-    """The legend over the panel, where it hides no data.
+    """The legend on one line over the panel; inside of it, where it hides least, if the line would be too long.
 
     Args:
         ax: axes whose curves have labels.
@@ -366,7 +396,20 @@ def legend_above(ax: Axes) -> Axes:
     Returns:
         The axes.
     """
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.2, handlelength=1.4)
+    labels = ax.get_legend_handles_labels()[1]
+    size = mpl.rcParams["legend.fontsize"]
+    points = size if isinstance(size, float | int) else 8.0
+    # A letter is about half as wide as it is high; a handle and the gaps around it take 3.5 letters' heights.
+    needed = points / 72 * sum(0.55 * len(label) + 3.5 for label in labels)
+    grid = ax.get_subplotspec()
+    share = 1.0 if grid is None else 1.0 / grid.get_gridspec().ncols
+    made = ax.get_figure()
+    room = COLUMN if made is None else 0.9 * share * made.get_figwidth()
+    if needed > room:
+        ax.legend(loc="best", handlelength=1.4, frameon=True, framealpha=0.85, edgecolor="none")
+    else:
+        line = {"ncols": max(1, len(labels)), "columnspacing": 1.0, "handlelength": 1.4, "borderaxespad": 0.2}
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), **line)
     return ax
 
 

@@ -25,6 +25,7 @@ LARGEST = 1e150
 """Size above which a square is no number any more."""
 ROUNDING = 1e-14
 """Differences of pairs that vary by no more than this share of the values are those of rounding."""
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 MANY = 2**31
 """Replicas up to which the effect size is exact to four digits and better."""
 
@@ -350,6 +351,31 @@ def stars(p: float) -> str:
     """
     require(math.isnan(p) or 0 <= p <= 1, f"p must lie between 0 and 1, or be NaN for no test, got {p!r}.")
     return "**" if p < 0.01 else "*" if p < 0.05 else ""
+
+
+@typed
+def marked(p: float) -> str:
+    """A p value as a figure shows it: its mark of significance, and two digits.
+
+    Args:
+        p: a p value; NaN is no test.
+
+    Returns:
+        Such as "** p = 8.5×10⁻⁶"; empty for NaN.
+
+    Raises:
+        ValueError: if it does not lie between 0 and 1.
+
+    Example:
+        >>> marked(8.51e-6), marked(0.2)
+        ('** p = 8.5×10⁻⁶', 'p = 0.2')
+    """
+    mark = stars(p)
+    if math.isnan(p):
+        return ""
+    digits, _, power = f"{p:.2g}".partition("e")
+    size = f"{digits}×10{str(int(power)).translate(_RAISED)}" if power else digits
+    return f"{mark} p = {size}".strip()
 
 
 @typed
