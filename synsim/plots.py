@@ -403,7 +403,7 @@ def legend_above(ax: Axes) -> Axes:
     needed = points / 72 * sum(0.55 * len(label) + 3.5 for label in labels)
     grid = ax.get_subplotspec()
     share = 1.0 if grid is None else 1.0 / grid.get_gridspec().ncols
-    made = ax.get_figure()
+    made = ax.get_figure(root=True)
     room = COLUMN if made is None else 0.9 * share * made.get_figwidth()
     if needed > room:
         ax.legend(loc="best", handlelength=1.4, frameon=True, framealpha=0.85, edgecolor="none")
