@@ -40,6 +40,8 @@ ARGUMENTS = {
               "--seeds", "1", "2"],
     "autoencoder": ["--hidden", "10", "4", "10", "--epochs", "1", "--methods", "adam", "foof", "kfac", "--rates", "0.3",
                     "1", "--seeds", "1", "2"],
+    "lifelong_descent": ["--hidden", "10", "--steps", "4", "--images", "50", "--rules", "sgd", "foof",
+                         "--consolidations", "mask", "--selection", "3", "--seeds", "1", "2"],
     "sites": ["--hidden", "20", "--epochs", "1", "--sites", "1", "2", "--seeds", "1", "2"],
     "bounds": ["--hidden", "20", "--epochs", "1", "--energy-epochs", "1", "--trials", "2", "--batch", "50",
                "--seeds", "2", "3"],

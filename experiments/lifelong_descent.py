@@ -1,0 +1,191 @@
+"""Does descent on neurons forget more? SGD, Adam, FOOF and KFAC on split and permuted tasks, under every consolidation.
+
+Every rule has the rate at which it learns best without protection (accuracy on each task right after it), chosen on
+seeds that are not reported; at that rate every consolidation, fed by the Fisher information, has its strength chosen by
+the accuracy over all tasks. What each rate learns and forgets without protection is kept too, since a rule that learns
+less has less to forget. Nobody has published this.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import xarray
+from combinations import GRIDS, Scaled, tested
+from common import importance_of, load, nested
+from descent_common import DescentConfig
+from lines import OVER_ALL
+from torch import nn
+from torch.optim import Optimizer
+
+import synsim
+from synsim import Sweep, consolidation, forgetting, statistics, tables, tasks
+from synsim.experiment import Experiment, Presets, option
+from synsim.tasks import Task
+from synsim.training import Protection, Session
+
+# Around what each learns Split MNIST with; damping λ of the rules that have one, for a batch of 100.
+RATES = {
+    "sgd": (0.01, 0.03, 0.1, 0.3),
+    "adam": (1e-4, 3e-4, 1e-3, 3e-3),
+    "foof": (3.0, 10.0, 30.0, 100.0),
+    "kfac": (0.03, 0.1, 0.3, 1.0),
+}
+TORCH: Mapping[str, Callable[..., Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+DAMPINGS = {"foof": 100.0, "kfac": 1.0}
+PERIOD = 20
+NEURONS, WEIGHTS = ("foof", "kfac"), ("sgd", "adam")
+NONE = "none"
+MEASURES = {"final": OVER_ALL, "learned": "accuracy right after learning, %", "forgotten": "forgotten, points"}
+FORGOTTEN = "forgotten without protection: descent on neurons against descent on weights"
+PROTECTED = "accuracy over all tasks: descent on neurons against descent on weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DescentConfig):
+    """Options of this experiment."""
+
+    CHOICES: ClassVar[tuple[str, ...]] = ("rules", "consolidations")
+    PRESETS: ClassVar[Presets] = {
+        "quick": {"steps": 80, "tasks": 5, "hidden": (100, 100), "images": 500},
+        "full": {"steps": 600, "tasks": 10, "hidden": (200, 200), "images": 1000},
+    }
+    out: str = option("runs/lifelong_descent", "folder of the run")
+    scenario: str = option(
+        "split", "split: pairs of classes, parity label; permuted: pixel orders", ("split", "permuted"), neutral=True
+    )
+    rules: tuple[str, ...] = option(tuple(RATES), "rules", tuple(RATES), neutral=True)
+    consolidations: tuple[str, ...] = option(tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True)
+    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
+    steps: int = option(None, "steps per task (default: from the preset)")
+    epochs: int | None = option(None, "not used: see --steps", neutral=True)  # type: ignore[assignment]
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    batch: int = option(100, "examples per step")
+    images: int = option(None, "images for the Fisher information after a task (default: from the preset)")
+
+
+def rule(name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
+    """A rule with one rate per replica, or for those of torch with that of its program."""
+    if name in TORCH:
+        return TORCH[name](net.parameters(), lr=sweep.settings[0]["rate"])
+    kind = synsim.FOOF if name == "foof" else synsim.KFAC
+    return kind(net, sweep.column("rate"), DAMPINGS[name], period=PERIOD, warmup=PERIOD)
+
+
+def tasks_of(config: Config, seeds: Sequence[int]) -> list[Task]:
+    """Split tasks with a shared head, or permuted ones, of pixel orders of each seed's own."""
+    if config.scenario == "split":
+        return tasks.split(load(config), device=config.device)
+    return tasks.permuted(load(config), tasks=config.tasks, seeds=seeds, device=config.device)
+
+
+def protection(config: Config, how: str, sequence: Sequence[Task], sweep: Sweep) -> Protection:
+    """The Fisher information, divided by its mean so that a grid fits all rules, and what is done with it."""
+    fisher = Scaled(importance_of("fisher", sequence, images=config.images))
+    return Protection(fisher, consolidation.make(how, **{GRIDS[how][0]: sweep.column("strength")}))
+
+
+def trained(
+    config: Config, session: Session, name: str, how: str, settings: Sequence[Mapping[str, float]], seeds: Sequence[int]
+) -> xarray.Dataset:
+    """Settings of a cell on some seeds: accuracy [setting, seed, after_task, test_task]."""
+    parts: list[xarray.Dataset] = []
+    numbers: list[int] = []
+    label = f"{name}, {how}" + (", chosen among" if tuple(seeds) == config.selection else "")
+    for place, program in enumerate(Sweep(settings, seeds).programs(*(("rate",) if name in TORCH else ()))):
+        sweep = program.sweep
+        sequence = tasks_of(config, sweep.seeds)
+        sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
+        net = synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device)
+        phase = session.fit(
+            f"{label}{f', {place}' if place else ''}", net, rule(name, net, sweep), sequence, sweep=sweep, keep=False,
+            # That a large rate diverges is its result.
+            tolerant=True, steps=config.steps, batch=config.batch, tested_by=tested, test_every_epoch=False,
+            protection=None if how == NONE else protection(config, how, sequence, sweep),
+        )  # fmt: skip
+        parts.append(phase.dataset[["accuracy", "failed"]])
+        numbers += program.numbers
+    found = xarray.concat(parts, "setting").isel(setting=np.argsort(numbers)).drop_vars(list(settings[0]))
+    accuracy = found.accuracy.where(~found.failed)
+    values = {
+        "final": 100 * forgetting.average_accuracy(accuracy),
+        "learned": 100 * forgetting.learning_accuracy(accuracy),
+        "forgotten": -100 * forgetting.backward_transfer(accuracy),
+    }
+    axes = ("setting", "seed")
+    return xarray.Dataset({key: (axes, np.asarray(value)) for key, value in values.items()}, {"seed": list(seeds)})
+
+
+def best(tried: xarray.Dataset, by: str) -> int:
+    """The setting with the highest mean on the seeds that choose."""
+    return int(tried[by].mean("seed", skipna=False).fillna(-np.inf).argmax("setting"))
+
+
+def of_rule(config: Config, session: Session, rule: str) -> xarray.Dataset:
+    """All cells of a rule, [consolidation, seed], and what each rate does without protection, [place, selection]."""
+    settings = [{"rate": rate, "strength": 0.0} for rate in RATES[rule]]
+    tried = trained(config, session, rule, NONE, settings, config.selection)
+    chosen = best(tried, "learned")
+
+    def cell(consolidation: str) -> xarray.Dataset:
+        if consolidation == NONE:
+            return trained(config, session, rule, NONE, [settings[chosen]], config.seeds).isel(setting=0)
+        grid = [{**settings[chosen], "strength": strength} for strength in GRIDS[consolidation][1]]
+        place = best(trained(config, session, rule, consolidation, grid, config.selection), "final")
+        made = trained(config, session, rule, consolidation, [grid[place]], config.seeds).isel(setting=0)
+        return made.assign(strength=grid[place]["strength"], edge=float(place in (0, len(grid) - 1)))
+
+    made = nested(cell, consolidation=(NONE, *config.consolidations)).assign(rate=RATES[rule][chosen])
+    along = tried.rename({"setting": "place", "seed": "selection", **{name: f"tried_{name}" for name in MEASURES}})
+    return made.merge(along.assign(tried_rate=("place", list(RATES[rule]))))
+
+
+def measure(config: Config, session: Session) -> xarray.Dataset:
+    """Every rule under every consolidation."""
+    return nested(partial(of_rule, config, session), rule=config.rules)
+
+
+def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
+    """Accuracy, learning and forgetting of every cell; descent on neurons against descent on weights."""
+    made, pairs = [], list(itertools.product(NEURONS, WEIGHTS))
+    pairs = [pair for pair in pairs if set(pair) <= set(config.rules)]
+    for how, name in itertools.product((NONE, *config.consolidations), config.rules):
+        one = dataset.sel(rule=name, consolidation=how)
+        setting: dict[str, Any] = {"rule": name, "consolidation": how, "rate": float(one.rate)}
+        if how != NONE:
+            setting |= {GRIDS[how][0]: float(one.strength), "edge": bool(one.edge)}
+        made += [
+            tables.row(f"{name}, {how}", metric, one[key].values, setting=setting) for key, metric in MEASURES.items()
+        ]
+    for how in (NONE, *config.consolidations):
+        for key, family in (("final", PROTECTED), ("forgotten", FORGOTTEN)) if how == NONE else (("final", PROTECTED),):
+            values = dataset[key].sel(consolidation=how)
+            both = {(a, b): (values.sel(rule=a).values, values.sel(rule=b).values) for a, b in pairs}
+            tests = statistics.family(f"{family}, {how}", both, paired=True)
+            for (a, b), (first, second) in both.items():
+                metric = f"{MEASURES[key]}, difference"
+                made.append(tables.row(f"{a} − {b}, {how}", metric, first - second, test=tests.get((a, b))))
+    return made
+
+
+def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
+    """What was chosen, and the answer in a line."""
+    rates = ", ".join(f"{name} {float(dataset.rate.sel(rule=name)):g}" for name in config.rules)
+    forgotten = dataset.forgotten.sel(consolidation=NONE).mean("seed")
+    told = ", ".join(f"{name} {float(forgotten.sel(rule=name)):.1f}" for name in config.rules)
+    edges, strengths = int((dataset.edge == 1).sum()), int(dataset.strength.notnull().sum())
+    return [
+        f"Rates at which each learns best, on seeds {list(config.selection)}: {rates}.",
+        f"Points forgotten without protection at these rates: {told}.",
+        f"{edges} of {strengths} strengths are at an end of their grid.",
+    ]
+
+
+EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)
+
+if __name__ == "__main__":
+    EXPERIMENT.main()

@@ -1,0 +1,133 @@
+"""What the experiments on descent share: windows of epochs, first weights, settings; and the rows of their report."""
+
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray
+
+import synsim
+from synsim import report, tasks
+from synsim.papers.benzing2022 import CURVES, Descent
+
+ROOT = Path(synsim.__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture
+def common():
+    sys.modules.pop("descent_common", None)
+    return importlib.import_module("descent_common")
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_windows_show_whole_epochs_one_after_the_other(common, independent):
+    windows = common.Windows(30, 100)
+    assert (windows.count, windows.per_epoch) == (30, 3)
+    draw = tasks.independent_order if independent else tasks.epoch_order
+    for epoch in range(2):
+        shown = [windows((3, 5), 3 * epoch + k, independent=independent) for k in range(3)]
+        assert torch.equal(torch.cat(shown, 1), draw((3, 5), 0, epoch, 100)[:, :90])
+
+
+def test_a_window_is_ten_batches_or_the_whole_of_a_short_epoch(common):
+    (task,) = tasks.single(synsim.data.load("digits"))
+    assert common.Windows.of(task, 20).count == 200
+    assert common.Windows.of(task, 400).count == 400 * (len(task.train) // 400)
+
+
+def test_first_weights_are_normal_and_a_function_of_the_seed(common):
+    seeds = (4, 9)
+    net = common.kaiming(synsim.mlp([300, 200, 10], p=1.0, replicas=2, seed=seeds), seeds)
+    alone = common.kaiming(synsim.mlp([300, 200, 10], p=1.0, replicas=1, seed=(9,)), (9,))
+    for (name, layer), own in zip(synsim.synapses(net).items(), synsim.synapses(alone).values(), strict=True):
+        assert torch.equal(layer.weight[1], own.weight[0])
+        scaled = layer.weight.detach().double() / math.sqrt(2 / layer.weight.shape[-1])
+        n = scaled.numel()
+        # Four standard errors of mean, variance and kurtosis of a standard normal.
+        assert abs(float(scaled.mean())) < 4 / math.sqrt(n), name
+        assert abs(float(scaled.var()) - 1) < 4 * math.sqrt(2 / n), name
+        assert abs(float((scaled**4).mean()) - 3) < 4 * math.sqrt(96 / n), name
+
+
+def test_rates_go_along_with_dampings(common):
+    made = common.multiples(Descent(30.0, 100.0), (0.3, 1.0), (1.0, 10.0))
+    assert [(one["lr"], one["damping"]) for one in made] == [
+        (9.0, 100.0),
+        (30.0, 100.0),
+        (90.0, 1000.0),
+        (300.0, 1000.0),
+    ]
+    plain = common.multiples(Descent(0.1), (1.0, 2.0), (1.0, 10.0))
+    assert [one["lr"] for one in plain] == [0.1, 0.2]
+    assert all(math.isnan(one["damping"]) for one in plain)
+
+
+def test_the_loss_at_a_step_is_the_mean_of_the_hundred_before(common):
+    loss = xarray.DataArray(np.arange(40.0)[None], dims=("seed", "step"), coords={"step": 10 * np.arange(1, 41)})
+    assert common.smooth(loss, 300).values.tolist() == [np.arange(20, 30).mean()]
+    assert common.smooth(loss, 50).values.tolist() == [2.0]
+    assert np.isnan(common.smooth(loss.where(loss != 25), 300).values).all()
+
+
+def test_no_seed_chooses_and_is_reported(common):
+    script = importlib.import_module("descent")
+    with pytest.raises(ValueError, match=r"seeds \[2\] are in --selection and in --seeds"):
+        script.Config(seeds=(1, 2), selection=(2, 3))
+
+
+def test_the_auto_encoder_has_a_linear_code_and_output(common):
+    script = importlib.import_module("autoencoder")
+    (task,) = tasks.single(synsim.data.load("digits"))
+    config = script.Config(data="digits", hidden=(12, 5, 12), preset="quick")
+    sweep = synsim.Sweep({"lr": (1.0,)}, (1, 2))
+    net = script.network(config, task, sweep)
+    assert [type(each).__name__ for each in net] == [
+        "BernoulliLinear", "Tanh", "BernoulliLinear", "BernoulliLinear", "Tanh", "BernoulliLinear",
+    ]  # fmt: skip
+    x = task.test[:7]
+    found = script.half_squared(net(x), x, torch.zeros(7))
+    wanted = [float(((net(x)[k] - x) ** 2).sum() / 14) for k in range(2)]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-6)
+    assert script.per_pixel(net, task).tolist() == pytest.approx(
+        ((net(task.test[:]) - task.test[:]) ** 2).mean((1, 2)).tolist(), rel=1e-5
+    )
+
+
+def test_rows_of_the_report_compare_with_the_curves_by_a_factor():
+    from analysis.benzing2022 import descent
+
+    (value,) = [one for one in descent.values("5.1A", "kfac") if one.label == "KFAC at step 1800"]
+    assert (value.key, value.published.mean, value.factor) == (("training loss at step 1800", "kfac"), 0.126, 1.5)
+    published = [claim for item in descent.ITEMS.values() for claim in item.claims]
+    assert all(isinstance(one, report.Value | report.Order | report.Limit) for one in published)
+    orders = descent.orders(((("5.4B", "foof-1"), ("5.1A", "kfac")),))
+    # FOOF with T = 1 is above KFAC after three epochs, and below it at the end.
+    assert [one.larger[1] for one in orders] == ["foof-1", "kfac"]
+    assert descent.times("5.1A") == pytest.approx(CURVES["5.1A"]["natural"].at(6000).mean / 0.0072)
+    assert round(descent.times("5.1A")) == 27
+
+
+def test_keys_of_the_report_are_those_of_the_rows():
+    from analysis.benzing2022 import descent
+
+    script = importlib.import_module("descent")
+    known = {f"training loss at step {step}" for step in script.STEPS}
+    kinds = {"", ", ratio", ", on the seeds that choose"}
+    for item in descent.ITEMS.values():
+        for claim in item.claims:
+            keys = (claim.larger, claim.smaller) if isinstance(claim, report.Order) else (claim.key,)
+            for metric, method in keys:
+                lead, comma, rest = metric.partition(",")
+                assert lead in known
+                assert comma + rest in kinds
+                assert method.partition(",")[0] in script.METHODS or tuple(method.split(" / ")) in script.RATIOS
