@@ -79,7 +79,7 @@ class Handler(ABC):
             memory: bytes that the gradients may take at a time.
 
         Yields:
-            Rows, gradients of the strengths [n, t, *shape] and of the bias [n, t, O], of some or all of the T.
+            Rows, gradients of the strengths `[n, t, *shape]` and of the bias `[n, t, O]`, of some or all of the T.
         """
         for delta in deltas.unbind(1):
             for rows, gradient, to_bias in self.gradients(layer, given, delta, memory):
