@@ -96,13 +96,18 @@ class Columns:
         Returns:
             [R, K · N].
         """
-        if gradient.ready or gradient.rows is None or self.mask is not None:
-            matrix = gradient.matrix if self.mask is None else gradient.matrix * self.mask
-            moved = self.inputs @ matrix.mT[:, None]
-        else:
+        if self.mask is None and gradient.rows is not None and self._by_rows(gradient):
             inputs, errors = gradient.rows
             moved = (self.inputs @ inputs.mT[:, None]) @ errors[:, None]
+        else:
+            matrix = gradient.matrix if self.mask is None else gradient.matrix * self.mask
+            moved = self.inputs @ matrix.mT[:, None]
         return torch.einsum("rknpo,rnpo->rkn", self.errors, moved).flatten(1)
+
+    def _by_rows(self, gradient: Gradient) -> bool:
+        assert gradient.rows is not None
+        count, inputs, outputs = *gradient.rows[0].shape[-2:], gradient.rows[1].shape[-1]
+        return not gradient.ready or count * (inputs + outputs) < inputs * outputs
 
     def combined(self, weights: Tensor) -> Gradient:
         """C v of this part.
