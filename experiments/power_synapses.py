@@ -6,7 +6,7 @@ penalty of a plain network (α = 1). What φ-decay has over L2 but not over L1 i
 power: both are compared at the energy, and at the bits, of φ-decay. Settings × seeds are replicas of one program.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
@@ -111,13 +111,18 @@ def column(sweep: Sweep, penalty: str) -> Tensor:
     return sweep.column(lambda one: one["strength"] if one["family"].penalty == penalty else 0.0)
 
 
-def shrinkage(net: nn.Module, strength: Tensor, rate: Tensor) -> dict[str, Tensor]:
+def shrinkage(net: nn.Module, strength: Tensor, rate: Tensor) -> Callable[[], dict[str, Tensor]]:
     """The gradient of strength · Σ|θ| that takes no weight beyond 0, where it would else swing to and fro."""
-    found = {}
-    for name, layer in synsim.synapses(net).items():
-        most, step = (each.to(layer.weight).reshape(-1, 1, 1) for each in (strength, rate))
-        found[f"{name}.weight"] = torch.clamp(layer.weight.detach() / step, -most, most)
-    return found
+    weights = {f"{name}.weight": layer.weight.detach() for name, layer in synsim.synapses(net).items()}
+    pulls = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    held = [(r, float(most), float(rate[r])) for r, most in enumerate(strength) if most > 0]
+
+    def gradient() -> dict[str, Tensor]:
+        for name, (r, most, step) in product(weights, held):
+            torch.clamp(weights[name][r] / step, -most, most, out=pulls[name][r])
+        return pulls
+
+    return gradient
 
 
 def pruned(net: nn.Module, task: Task, keep: float, passes: int) -> dict[str, Tensor]:
@@ -168,7 +173,7 @@ def train(config: Config, session: Session, model: str) -> xarray.Dataset:
         sweep=sweep,
         epochs=config.epochs,
         batch=config.batch,
-        penalty=partial(shrinkage, net, column(sweep, L1), rate),
+        penalty=shrinkage(net, column(sweep, L1), rate),
         test_every_epoch=False,
         probe_every=config.epochs,
         probes=probes("energy", "information", "mean_p"),

@@ -62,7 +62,7 @@ def test_the_control_is_soft_thresholding(script):
     net = synsim.mlp([6, 5, 4], replicas=3)
     before = {name: layer.weight.detach().clone() for name, layer in synsim.synapses(net).items()}
     strength, rate = torch.tensor([0.0, 0.5, 3.0]).double(), torch.tensor([0.1, 0.1, 0.2]).double()
-    pull = script.shrinkage(net, strength, rate)
+    pull = script.shrinkage(net, strength, rate)()
     assert pull.keys() == {f"{name}.weight" for name in before}
     zeros = 0
     for name, weight in before.items():
@@ -83,7 +83,7 @@ def test_the_penalty_is_kept_out_of_the_release_probabilities(script):
         rule = synsim.PresynapticSGD(net, 0.1, p_up=0.07, p_down=0.07, g_lim=0.001)
         for layer in synsim.synapses(net).values():
             layer.weight.grad = torch.zeros_like(layer.weight)
-        pull = script.shrinkage(net, torch.full((2,), strength), torch.full((2,), 0.1))
+        pull = script.shrinkage(net, torch.full((2,), strength), torch.full((2,), 0.1))()
         synsim.Powerpropagation(rule, 1.0, net=net).step(penalty=pull)
         found.append([(layer.weight.detach(), layer.p) for layer in synsim.synapses(net).values()])
     for (weight, p), (less, same) in zip(*found, strict=True):
