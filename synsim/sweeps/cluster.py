@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from synsim._checks import choice, number, require, whole
+from synsim._checks import choice, number, require, warn, whole
 from synsim._doors import typed
 from synsim.sweeps.cell import STOP, TOKEN, Outcome
 from synsim.sweeps.errors import SweepError
@@ -117,11 +117,13 @@ class Cluster:
             before = len(pending)
             try:
                 client = self._connected()
+                company = _Company(self._patience or PATIENCE)
                 while not client.nthreads() and not stop():
+                    company.look(client, len(pending))
                     time.sleep(0.2)
                 self._admit(client, out, token)
                 handed = max(HANDED, TURNS * len(client.nthreads()))
-                _round(client, list(pending.values())[:handed], token, note, stop)
+                _round(client, list(pending.values())[:handed], token, note, stop, company)
             except (OSError, TimeoutError) as error:
                 # The connection broke in between. What was handed over is looked for among what is done.
                 losses = losses + 1 if len(pending) == before else 0
@@ -206,12 +208,35 @@ class Cluster:
             raise SweepError("\n".join(filter(None, strange)))
 
 
+class _Company:
+    # Whether there are workers at all: a sweep that waits for the first one, or for others, says so. The scheduler is
+    # asked only where nothing has ended for so long.
+    def __init__(self, patience: float) -> None:
+        self._patience, self._since = patience, time.monotonic()
+
+    def seen(self) -> None:
+        self._since = time.monotonic()
+
+    def look(self, client: Any, waiting: int) -> None:
+        if time.monotonic() - self._since <= self._patience:
+            return
+        self.seen()
+        with suppress(OSError, TimeoutError):
+            if not client.nthreads():
+                where = client.scheduler.address
+                warn(
+                    f"no worker has been at {where} for a while, and {waiting} cells wait. Start some (dask worker "
+                    f"{where} --preload {SERVING}): the sweep goes on as soon as one is there."
+                )
+
+
 def _round(
     client: Any,
     cells: Sequence[Cell],
     token: str,
     note: Callable[..., None],
     stop: Callable[[], bool],
+    company: "_Company",
 ) -> None:
     # Hands all cells to the scheduler, and returns when each has ended, or the scheduler has.
     turn, stopping = time.monotonic_ns(), False
@@ -225,6 +250,10 @@ def _round(
     del futures, future
     while names:
         batch = _batch(ended)
+        if batch:
+            company.seen()
+        else:
+            company.look(client, len(names))
         good = [future for future in batch if future.status == "finished"]
         for answer in client.gather(good, errors="skip"):
             note(Outcome(**answer))

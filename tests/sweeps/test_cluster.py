@@ -17,7 +17,7 @@ import tiny
 from test_processes import ROOT, left, serial, swept, wait_for
 
 from synsim import records, sweeps
-from synsim.sweeps import cell, plan, remote, serving, source
+from synsim.sweeps import cell, cluster, plan, remote, serving, source
 from synsim.sweeps.versions import versions
 
 HOST = Path(__file__).parent / "host.py"
@@ -209,3 +209,23 @@ def test_a_cluster_without_what_it_needs_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ModuleNotFoundError, match=re.escape("pip install 'synsim[cluster]'")):
         sweeps.Cluster("tcp://a:1")
+
+
+class Deserted:
+    class scheduler:  # noqa: N801
+        address = "tcp://host:8786"
+
+    def __init__(self, workers):
+        self.workers = workers
+
+    def nthreads(self):
+        return self.workers
+
+
+def test_a_sweep_that_waits_for_workers_says_so():
+    company = cluster._Company(patience=0.0)
+    with pytest.warns(UserWarning, match="no worker has been at tcp://host:8786 .* 7 cells wait"):
+        company.look(Deserted({}), 7)
+    company.look(Deserted({"tcp://a:1": 1}), 7)
+    patient = cluster._Company(patience=60.0)
+    patient.look(Deserted({}), 7)
