@@ -130,6 +130,7 @@ class Owned(Consolidation):
         found |= {name: share_of(each, lead) for name, each in shares.items()}
         found["full"] = (found["full"] == 1).double()
         self._say_full(found["full"].reshape(-1), lead)
+        self._say_empty(mask, lead or 1)
         return {name: found[name] for name in MEASURES}
 
     def _choose(self, net: nn.Module, owned: Masks, x: Any, y: Any) -> tuple[Masks, dict[str, Tensor]]:
@@ -143,6 +144,16 @@ class Owned(Consolidation):
                 f"full{where}",
                 f"{self.name}: all synapses were owned when task {self.claims} (counted from 1) began{where}. It and "
                 "later ones can learn nothing of their own. Use a larger network, a lower gamma, or reserve=.",
+            )
+
+    def _say_empty(self, mask: Masks, lead: int) -> None:
+        empty = [name for name, each in mask.items() if not bool(each.reshape(lead, -1).any(1).all())]
+        if empty:
+            self._say(
+                "empty",
+                f"{self.name}: the mask of task {self.claims} (counted from 1) leaves no synapse of layer "
+                f"{', '.join(empty)}, which transmits nothing but its bias to it. "
+                "Use a larger network, fewer tasks, or scope='layer'.",
             )
 
     def settle(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -255,6 +256,17 @@ def test_a_full_network_is_said_and_marked_and_the_run_goes_on(digits):
     assert (found["claimed"][:, 1:] == 0).all()
     assert history.accuracy[:, -1].isfinite().all()
     assert torch.equal(found["density"][:, 0], torch.ones(2, dtype=torch.float64))
+
+
+def test_a_mask_that_leaves_a_layer_without_synapses_is_said_once():
+    net, how = synsim.mlp([9, 4, 2], p=1.0, replicas=2), consolidation.make("packnet", tasks=10)
+    words = r"the mask of task 1 \(counted from 1\) leaves no synapse of layer 2, which transmits nothing but its bias"
+    with pytest.warns(UserWarning, match=words):
+        how.claim(net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        how.claim(net)
+    assert [int(how.mask(net, task)["2"].sum()) for task in range(2)] == [0, 2]
 
 
 @pytest.mark.parametrize("scope", ["network", "layer"])
