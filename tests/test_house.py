@@ -149,6 +149,8 @@ OTHER_WEIGHTS = {
     "meters/coverage.py: plain_strengths": "that of torch's own layers",
     "meters/heard.py: axes_of": "that of torch's own layers",
     "meters/heard.py: strength_of": "that of torch's own layers",
+    "spiking/nir.py: _layer": "that of a node in a file",
+    "spiking/nir.py: write": "that of a node in a file",
 }
 
 

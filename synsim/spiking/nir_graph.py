@@ -76,12 +76,16 @@ def chain_of(graph: Any, path: Path) -> list[Use]:
         seen += 2
         require(len(found) <= len(nodes), f"{path} goes round in a circle at {here!r}.")
     require(bool(found) and seen + 1 == len(nodes), f"{path} must be one chain from input to output.")
+    _require_populations(found, path)
+    return found
+
+
+def _require_populations(found: list[Use], path: Path) -> None:
     inner = [use.name for use in found[:-1] if not use.fires]
     require(not inner, f"{path} has neurons that never fire behind {inner}; here the last population may be so alone.")
     require(found[-1].back is None, f"{path} has synapses of the last population to itself, which are not run here.")
     several = len({use.back is None for use in found[:-1]}) > 1
     require(not several, f"{path} has synapses to themselves in some hidden populations, here in all or in none.")
-    return found
 
 
 def constants_of(chain: list[Use], step: float, dt: float) -> dict[str, float]:
