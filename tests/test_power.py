@@ -446,7 +446,8 @@ def test_a_space_without_its_power_is_refused():
             synsim.consolidation.make("penalty", **options)
 
 
-def test_a_step_that_is_not_finite_names_the_power_and_the_rate():
+def test_a_step_that_is_not_finite_names_the_power_and_the_rate(monkeypatch):
+    monkeypatch.setattr(synsim.sparse.rule, "WAIT", 1)
     x, y = numbers(20, 12), torch.arange(20) % 5
     net = synsim.mlp([12, 16, 5], p=1.0, seed=3, replicas=3, dtype=torch.float64)
     rule = synsim.Powerpropagation(torch.optim.SGD(net.parameters(), lr=0.5), [1.0, 2.0, 3.0], net=net)
@@ -465,3 +466,13 @@ def test_a_step_that_is_not_finite_names_the_power_and_the_rate():
     alone[0].weight.grad[0, 0] = float("nan")
     with pytest.warns(UserWarning, match=r"0\.weight is not finite after .* alpha = 2 and a learning rate of 0\.25"):
         rule.step()
+
+
+def test_a_replica_that_fails_in_fit_names_the_power_and_the_rate():
+    (task,) = synsim.tasks.single(synsim.data.load("digits"))
+    net = synsim.mlp([64, 10], p=1.0, seed=1, replicas=2)
+    inner = synsim.PresynapticSGD(net, [0.05, 1e30], p_up=0.07, p_down=0.07, g_lim=1e-3)
+    rule = synsim.Powerpropagation(inner, [2.0, 2.5], net=net)
+    history = synsim.training.fit(net, rule, [task], steps=20, batch=20, samples=1)
+    assert [failure.replica for failure in history.failures] == [1]
+    assert "(with alpha = 2.5 and a learning rate of 1e+30) was not finite" in str(history.failures[0])

@@ -10,6 +10,8 @@ A rule is a `torch.optim.Optimizer`, and its class answers, so that optimisers o
 | does it protect old tasks by itself? | `protects` says in a few words with what | none |
 | does it see the layers in a pass? | `watches = True`: then it has `watch()` and `backward(losses, output)` | none |
 
+What a replica that diverges is moved by it may say in words, by `settings(replica)`.
+
 Its state is what `state_dict()` returns: per parameter under "state", and whatever else under names of its own, nested
 dicts and lists of tensors of any shape, numbers and text. A loop keeps all of it, and hands it to `load_state_dict`. A
 rule with such names has a method `reset()`, which a loop that starts anew with each task calls. The names are there

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from synsim._checks import Number, choice, constant, require, warn
+from synsim._checks import Number, choice, constant, require, warn, whole
 from synsim._doors import explained, shown, typed
 from synsim._names import by_own_name, named_parameters
 from synsim.kernels import power as kernel
@@ -25,7 +25,7 @@ from synsim.sparse.weights import weights_of
 
 DECAYS = ("phi", "theta")
 WAIT = 100
-"""Steps after which weights on a device other than the CPU are looked at."""
+"""Steps from one look at whether weights are finite to the next; `fit` looks at every loss."""
 
 
 class Powerpropagation(Optimizer):
@@ -236,24 +236,36 @@ class Powerpropagation(Optimizer):
                 row.copy_(advanced(row, old, alpha, factor))
 
     def _say_diverged(self, weights: list[Tensor]) -> None:
-        # One number per weight where that is at hand; a device that computes ahead is not waited for at every step.
         self._steps += 1
-        if self._plain or not (weights and (weights[0].device.type == "cpu" or self._steps % WAIT == 0)):
+        if self._plain or self._steps % WAIT:
             return
         if math.isfinite(sum(float(weight.detach().sum()) for weight in weights)):
             return
-        rates = self._rates(all_of_them=True)
         for name, weight in self._weights.items():
             rows = weight.detach().reshape(self._replicas or 1, -1).isfinite().all(1)
             new = [row for row in (~rows).nonzero().flatten().tolist() if row not in self._diverged]
             self._diverged.update(new)
             for row in new:
-                alpha, rate = (_each(each)[row:][:1] or _each(each) for each in (self.alpha, rates[id(weight)]))
                 where = f" of replica {row}" if self._replicas else ""
                 warn(
-                    f"{name}{where} is not finite after a step with alpha = {alpha[0]:g} and a learning rate of "
-                    f"{rate[0]:g}: large weights take steps that are larger still. Use a smaller rate or power."
+                    f"{name}{where} is not finite after a step with {self.settings(row)}. Use a smaller rate or power."
                 )
+
+    @typed
+    def settings(self, replica: int = 0) -> str:
+        """What a replica that diverges is moved by, in words.
+
+        Args:
+            replica: its index.
+
+        Returns:
+            Its power and its learning rate.
+        """
+        row = whole(replica, "replica", 0, (self._replicas or 1) - 1)
+        rates = self._rates(all_of_them=True)
+        constants = self.alpha, *(rates[id(weight)] for weight in self._weights.values())
+        alpha, *rate = ((_each(each)[row:] or _each(each))[0] for each in constants)
+        return f"alpha = {alpha:g} and a learning rate of {' or '.join(f'{each:g}' for each in dict.fromkeys(rate))}"
 
     def _say_dead(self) -> None:
         if self._plain:

@@ -62,7 +62,8 @@ class Replicas:
         if bool(finite.all()):
             return
         for replica in (self.alive & ~finite).nonzero().flatten().tolist():
-            self.fail(moment, [replica], what_failed(moment.net, losses, replica))
+            what, settings = what_failed(moment.net, losses, replica), getattr(moment.optimiser, "settings", None)
+            self.fail(moment, [replica], f"{what} (with {settings(replica)})" if callable(settings) else what)
 
     def fail(self, moment: Moment, replicas: Sequence[int], what: str) -> None:
         """Note that replicas failed.

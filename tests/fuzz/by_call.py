@@ -668,6 +668,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "param_group": Kind(lambda s: {"params": [nn.Parameter(torch.zeros(3))]})
     },
     "sparse.rule.Powerpropagation.load_state_dict": {"state_dict": Kind(lambda s: things.powered(s).state_dict())},
+    "sparse.rule.Powerpropagation.settings": {"replica": whole(0, 0, 0)},
     "sparse.rule.Powerpropagation.step": {"closure": NOTHING},
     "sparse.space.in_phi": {"importance": TENSORS, "alpha": number(2.0, 1.0), "power": choice("square", "absolute")},
     "statistics.family": {"pairs": Kind(lambda s: {"one": ([1.0, 2.0], [2.0, 4.0])})},
