@@ -67,7 +67,7 @@ METHODS = {
     "natural-full": Method(NATURAL, FULL, {"layers": (0.1, 0.01), "logistic": (0.1, 0.01)}, *FISHER),
     "natural-blocks": Method(NATURAL, {**SAMPLED, "blocks": True}, {"layers": (0.1, 1.0)}, *DRAWN),
     "natural-blocks-full": Method(NATURAL, {**FULL, "blocks": True}, {"layers": (0.1, 0.1)}, *FISHER),
-    "kfac-subsampled": Method(synsim.KFAC, ALONE, {"layers": (5e-4, 5e-5), "logistic": (0.1, 1e-3)}, *FACTORS),
+    "kfac-subsampled": Method(synsim.KFAC, ALONE, {"layers": (5e-4, 5e-5), "logistic": (0.03, 1e-3)}, *FACTORS),
     "foof-subsampled": Method(
         synsim.FOOF, ALONE, {"layers": (0.5, 0.5), "logistic": (0.5, 0.5)}, (0.1, 0.3, 1.0, 3.0), (0.01, 0.1, 1.0)
     ),
@@ -166,8 +166,9 @@ def chosen(config: Config, session: Session, network: str, rule: str) -> xarray.
     settings = [dict(zip(("lr", "damping"), method.settings[network], strict=True))]
     if config.search:
         settings = [{"lr": lr, "damping": damping} for damping in method.dampings for lr in method.rates]
-        ends = trained(config, session, network, rule, settings, True).isel(step=-1)
-        best = int(ends.mean("seed", skipna=False).fillna(np.inf).argmin("setting"))
+        # The second half and not the end: a run that jumps up on its way may end at exactly 0.
+        late = trained(config, session, network, rule, settings, True).isel(step=slice(config.steps // 2, None))
+        best = int(late.mean(("seed", "step"), skipna=False).fillna(np.inf).argmin("setting"))
         settings = settings[best : best + 1]
     loss = trained(config, session, network, rule, settings, False).isel(setting=0, drop=True)
     return xarray.Dataset({"loss": loss.drop_vars(["lr", "damping"], errors="ignore"), **settings[0]})
