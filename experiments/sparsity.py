@@ -189,7 +189,12 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     made = []
     for alpha in config.alphas:
         one, name = dataset.sel(alpha=alpha).where(~dataset.failed.sel(alpha=alpha)), f"α = {alpha:g}"
-        made.append(tables.row(name, "test accuracy, %", 100 * one.accuracy.values, setting={"alpha": alpha}))
+        told = {"test accuracy, %": 100 * one.accuracy}
+        told |= {f"overlap of first and last masks at {s:.0%} kept": one.overlap.sel(share=s) for s in SHARES}
+        told[f"of {TENTH:.0%} kept, began smaller than the median, %"] = 100 * one.risen
+        told["weights whose sign changed, %"] = 100 * one.flipped
+        told |= {"kurtosis of the weights": one.kurtosis, "synaptic energy Σ|θ|": one.energy}
+        made += [tables.row(name, metric, values.values, setting={"alpha": alpha}) for metric, values in told.items()]
         for scope, keep in itertools.product(pruned.scope.values, pruned.keep.values):
             setting = {"alpha": alpha, "scope": str(scope), "keep": float(keep)}
             metric = f"test accuracy with {keep:.1%} kept by {scope}, %"
@@ -199,13 +204,6 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
             metric, test = f"test accuracy with {config.density:.1%} kept, %", schedule_tests.get((alpha, schedule))
             values = scheduled.sel(alpha=alpha, schedule=schedule).values
             made.append(tables.row(f"{name}, {schedule}", metric, values, setting={"alpha": alpha}, test=test))
-        for share in SHARES:
-            metric = f"overlap of first and last masks at {share:.0%} kept"
-            made.append(tables.row(name, metric, one.overlap.sel(share=share).values, setting={"alpha": alpha}))
-        made.append(tables.row(name, f"of {TENTH:.0%} kept, began smaller than the median, %", 100 * one.risen.values))
-        made.append(tables.row(name, "weights whose sign changed, %", 100 * one.flipped.values))
-        made.append(tables.row(name, "kurtosis of the weights", one.kurtosis.values))
-        made.append(tables.row(name, "synaptic energy Σ|θ|", one.energy.values))
     return made
 
 
