@@ -55,6 +55,8 @@ ARGUMENTS = {
                  "--scenario", "permuted", "--tasks", "2", "--draws", "2", "--seeds", "1", "2"],
     "power_synapses": ["--hidden", "20", "--epochs", "1", "--l2", "0", "0.02", "--l1", "0.003", "--phi", "0.003",
                        "--keep", "0.02", "0.5", "--passes", "1", "--seeds", "1", "2"],
+    "protected_power": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--alphas", "1", "2", "--batch", "50",
+                        "--seeds", "1", "2"],
     "perceptron": ["--inputs", "60", "--patterns", "40", "--tasks", "3", "--epochs", "2", "--seeds", "1", "2"],
     "spiking_energy": ["--hidden", "20", "--epochs", "1", "--window", "10", "--rules", "backprop", "local", "--decays",
                        "0", "0.01", "--images", "400", "--tested", "100", "--seeds", "1", "2"],
