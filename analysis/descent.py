@@ -36,7 +36,8 @@ NAMES = {
     "foof-1": "FOOF, T = 1",
     "foof-100": "FOOF, T = 100",
 }
-ORDER = tuple(NAMES)
+# Numbers of colours and marks: no two of a panel are alike.
+NUMBERS = dict(zip(NAMES, (6, 4, 3, 5, 6, 2, 4, 0, 1, 4, 2, 1, 5, 5, 0), strict=True))
 
 
 def smoothed(dataset: xarray.Dataset, rule: str) -> NDArray[np.float64]:
@@ -58,10 +59,10 @@ def panel(
     """Some curves; returns the numbers, [seed, step] per rule, and the published ones."""
     found: dict[str, Any] = {}
     for rule in rules:
-        number = ORDER.index(rule)
+        number = NUMBERS[rule]
         values, theirs = smoothed(dataset, rule), published(summary, rule)
         plots.curve(ax, dataset.step.values, values, NAMES[rule], number)
-        colour = plots.COLOURS[number % len(plots.COLOURS)]
+        colour = plots.COLOURS[number]
         ax.plot(list(theirs), list(theirs.values()), "o", markerfacecolor="white", color=colour, zorder=5, markersize=5)
         found[rule] = {"loss": values, "published": theirs}
     ax.set(yscale="log", xlabel="step")

@@ -96,12 +96,15 @@ class Columns:
         Returns:
             [R, K · N].
         """
+        # One product per replica: with an axis of examples torch would make as many copies of what they share.
+        own = self.inputs.flatten(1, 2)
         if self.mask is None and gradient.rows is not None and self._by_rows(gradient):
             inputs, errors = gradient.rows
-            moved = (self.inputs @ inputs.mT[:, None]) @ errors[:, None]
+            moved = (own @ inputs.mT) @ errors
         else:
             matrix = gradient.matrix if self.mask is None else gradient.matrix * self.mask
-            moved = self.inputs @ matrix.mT[:, None]
+            moved = own @ matrix.mT
+        moved = moved.unflatten(1, self.inputs.shape[1:3])
         return torch.einsum("rknpo,rnpo->rkn", self.errors, moved).flatten(1)
 
     def _by_rows(self, gradient: Gradient) -> bool:
