@@ -29,8 +29,8 @@ ALT = (
 )
 PERIOD = Note("Published KFAC inverts at every step; a quick run does so every 50 steps.", always=True)
 SMOOTHED = Note(
-    "Published curves are smoothed in an unknown way; ours are means of the hundred steps before. They fall at the "
-    "beginning of every epoch, which is where they were read.",
+    "Published curves are smoothed in an unknown way; ours are means of the hundred steps before. All fall with every "
+    "new epoch, and were read just before it.",
     always=True,
 )
 
