@@ -1,8 +1,9 @@
 """A way in for models that were not built here: their linear layers and convolutions learn when to fail."""
 
 import difflib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from synsim._checks import require, warn
-from synsim._doors import typed
+from synsim._doors import shown, typed
 from synsim.synapses import BernoulliConv2d, BernoulliLinear, StochasticLayer, synapses
 from synsim.synapses import seed as seed_streams
 from synsim.synapses.views import seeds_of
@@ -104,6 +105,107 @@ def convert(
     if only is None:
         _say_left(found, left)
     return found
+
+
+@typed
+def plain_state(net: nn.Module, replica: int | None = None) -> dict[str, Tensor]:
+    """Weights under the names that plain layers have: what `nn.Linear` and `nn.Conv2d` in their place would load.
+
+    They are the mean field: the expected strength of every synapse; release probabilities are left out. The plain model
+    takes them by `load_state_dict`, and `safetensors.torch.save_file` writes them to a file.
+
+    Args:
+        net: any module with stochastic layers.
+        replica: which one, for a network with replicas.
+
+    Returns:
+        Name -> tensor, apart from the network.
+
+    Raises:
+        ValueError: if there is no such replica, or a network with several is asked for all of them.
+    """
+    layers = synapses(net)
+    _check_replica(layers, replica)
+    found: dict[str, Tensor] = {}
+    for name, value in net.state_dict().items():
+        owner, _, own = name.rpartition(".")
+        if own == "_extra_state":
+            continue
+        layer = layers.get(owner)
+        if layer is None:
+            found[name] = value.detach().clone()
+        elif own in ("weight", "bias"):
+            held = layer.expected_strength if own == "weight" else value
+            found[name] = (held if replica is None else held[replica]).detach().clone()
+    return found
+
+
+@torch.no_grad()
+@typed
+def load_plain_state(net: Net, state: Mapping[str, Tensor] | str | Path, replica: int | None = None) -> Net:
+    """Take the weights of a plain model as expected strengths; release probabilities stay.
+
+    Args:
+        net: a module with stochastic layers, changed in place.
+        state: name -> tensor, as `plain_state` gives it or the `state_dict` of a plain model of the same shape; or a
+            file of safetensors that holds it. It must name all weights and nothing else.
+        replica: which one takes them, for a network with replicas; None: all of them.
+
+    Returns:
+        The same network.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if names or shapes do not fit, or the file is none of safetensors; nothing is changed then.
+    """
+    layers = synapses(net)
+    if replica is not None:
+        _check_replica(layers, replica)
+    given = _from_file(Path(state)) if isinstance(state, str | Path) else dict(state)
+    lead = next((layer.replicas for layer in layers.values()), None)
+    wanted = plain_state(net, None if lead is None else replica or 0)
+    missing, unknown = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    require(
+        not missing and not unknown,
+        f"the names must be those of the network: missing {missing[:4]}, unknown {unknown[:4]}.",
+    )
+    for name, value in wanted.items():
+        require(
+            isinstance(given[name], Tensor) and given[name].shape == value.shape,
+            f"{name!r} must be a tensor {list(value.shape)}, got {shown(given[name])}.",
+        )
+    own = net.state_dict()
+    for name, value in given.items():
+        owner, _, part = name.rpartition(".")
+        layer = layers.get(owner)
+        if layer is None:
+            own[name].copy_(value)
+            continue
+        held = layer.expected_strength.clone() if part == "weight" else own[name]
+        (held if replica is None else held[replica]).copy_(value)
+        if part == "weight":
+            layer.set_expected(held)
+    return net
+
+
+def _check_replica(layers: Mapping[str, StochasticLayer], replica: int | None) -> None:
+    there = next((layer.replicas for layer in layers.values()), None)
+    fits = replica is None if there is None else replica is not None and 0 <= replica < there
+    require(
+        fits, f"the network has {'no' if there is None else there} replicas; choose one of them, got replica={replica}."
+    )
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError  # here: the import of the package needs no files
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} can't be read as safetensors ({error}).") from error
 
 
 def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -17,6 +17,7 @@ from by_name import (
     LABELS,
     LINES,
     LIST,
+    NETWORK,
     NOTHING,
     PATH,
     SEED,
@@ -188,6 +189,12 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "consolidation.base.Consolidation.remember": {"importance": IMPORTANCE},
     "consolidation.make": {"name": choice("penalty"), "strength": CONSTANT, "factor": number(0.5, above=True)},
     "consolidation.register": {"kind": Kind(things.kind_of_consolidation)},
+    "conversion.plain_state": {"net": NETWORK, "replica": NOTHING},
+    "conversion.load_plain_state": {
+        "net": NETWORK,
+        "replica": NOTHING,
+        "state": mapping(lambda s: synsim.conversion.plain_state(things.net(s))),
+    },
     "conversion.convert": {
         "model": of_class(things.plain_net, nn.Linear),
         "only": optional(call(lambda s: lambda name, module: True)),
