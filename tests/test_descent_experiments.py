@@ -94,13 +94,12 @@ def test_the_auto_encoder_has_a_linear_code_and_output(common):
     assert [type(each).__name__ for each in net] == [
         "BernoulliLinear", "Tanh", "BernoulliLinear", "BernoulliLinear", "Tanh", "BernoulliLinear",
     ]  # fmt: skip
-    x = task.test[:7]
-    found = script.half_squared(net(x), x, torch.zeros(7))
-    wanted = [float(((net(x)[k] - x) ** 2).sum() / 14) for k in range(2)]
-    assert found.tolist() == pytest.approx(wanted, rel=1e-6)
-    assert script.per_pixel(net, task).tolist() == pytest.approx(
-        ((net(task.test[:]) - task.test[:]) ** 2).mean((1, 2)).tolist(), rel=1e-5
-    )
+    x, whole = task.test[:7], task.test[:]
+    with torch.no_grad():
+        found, wanted = script.half_squared(net(x), x, torch.zeros(7)), ((net(x) - x) ** 2).sum((1, 2)) / 14
+        error = ((net(whole) - whole) ** 2).mean((1, 2))
+    assert found.tolist() == pytest.approx(wanted.tolist(), rel=1e-6)
+    assert script.per_pixel(net, task).tolist() == pytest.approx(error.tolist(), rel=1e-5)
 
 
 def test_rows_of_the_report_compare_with_the_curves_by_a_factor():
