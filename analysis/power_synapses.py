@@ -101,6 +101,7 @@ def lesions(ax: Axes, dataset: xarray.Dataset, model: str, what: str, label: str
         plots.curve(ax, 100 * dataset.keep.values, values, f"{name} {float(one.strength):g}", number)
         found[f"{name} {float(one.strength):g}"] = values.tolist()
     logarithmic(ax)
+    ax.set_xticks(100 * dataset.keep.values, [f"{100 * share:g}" for share in dataset.keep.values])
     ax.set(xlabel=f"synapses kept, {label} (%)", ylabel="accuracy (%)", ylim=(0, 100))
     return found
 
@@ -121,7 +122,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         data["by_weight"] = lesions(axes[1, 1], dataset, first, "pruned_accuracy", "largest |w̄|")
         data["by_p"] = lesions(axes[1, 2], dataset, first, "accuracy_by_p", "highest p")
         plots.legend_over(made, axes[0, 0])
-        for letter, ax in zip("abcdef", axes.flat, strict=True):
+        for letter, ax in zip("abcdef", [ax for ax in axes.flat if ax.axison], strict=False):
             plots.letter(ax, letter)
         return plots.save(made, folder / "power_synapses", data)
 

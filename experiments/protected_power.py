@@ -30,8 +30,8 @@ ALPHAS = (1.0, 1.5, 2.0)
 # The λ of EWC counts half the squared distance, as in its paper, the c of SI the whole.
 FACTORS = {"ewc": 0.5, "si": 1.0}
 RATES = {1.0: 3e-3, 1.5: 1e-2, 2.0: 1e-2}
-# One for all powers and both spaces: none was better by more than a search on one seed can tell.
-STRENGTHS = {"ewc": 20.0, "si": 0.3}
+# The same in both spaces: a search on one seed could not tell them apart.
+STRENGTHS = {"ewc": {1.0: 20.0, 1.5: 20.0, 2.0: 20.0}, "si": {1.0: 0.3, 1.5: 1.0, 2.0: 3.0}}
 GAINS = {"φ": "protection of φ against that of θ", "α": "powers against the plain network, protected alike"}
 
 
@@ -55,9 +55,9 @@ class Config(PermutedConfig):
     def __post_init__(self) -> None:
         """Check that something was chosen for what is asked."""
         super().__post_init__()
-        unknown = [alpha for alpha in self.alphas if alpha not in RATES and self.rate is None]
+        unknown = [alpha for alpha in self.alphas if alpha not in RATES and (self.rate is None or not self.strengths)]
         if unknown:
-            raise ValueError(f"no rate was chosen for α in {unknown}: give --rate.")
+            raise ValueError(f"nothing was chosen for α in {unknown}: give --rate and --strengths.")
 
 
 class Cell(NamedTuple):
@@ -85,7 +85,7 @@ def sweep_of(config: Config, cell: Cell) -> Sweep:
     """The strengths of a cell with all seeds."""
     if cell.method == "none":
         return Sweep({"strength": (0.0,)}, config.seeds)
-    return Sweep({"strength": config.strengths or (STRENGTHS[cell.method],)}, config.seeds)
+    return Sweep({"strength": config.strengths or (STRENGTHS[cell.method][cell.alpha],)}, config.seeds)
 
 
 def protection(cell: Cell, sequence: list[tasks.Task], sweep: Sweep) -> Protection:

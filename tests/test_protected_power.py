@@ -48,9 +48,9 @@ def test_cells_are_all_that_differ(script):
 
 
 def test_a_power_for_which_nothing_was_chosen(script):
-    with pytest.raises(ValueError, match=r"no rate was chosen for α in \[3.0\]: give --rate"):
+    with pytest.raises(ValueError, match=r"nothing was chosen for α in \[3.0\]: give --rate and --strengths"):
         script.Config(data="digits", alphas=(2.0, 3.0))
-    script.Config(data="digits", alphas=(3.0,), rate=0.01)
+    script.Config(data="digits", alphas=(3.0,), rate=0.01, strengths=(1.0,))
 
 
 @pytest.mark.parametrize("name", ["ewc", "si"])
