@@ -7,7 +7,7 @@ PYTHON312 ?= python3.12
 # Whole files per process: their fixtures are trained once.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint slow docs floors newest bench clean
+.PHONY: demo test lint slow docs floors newest bench compare clean
 
 demo: $(VENV)/demo
 	$(BIN)/python experiments/demo.py --out runs/demo --overwrite
@@ -49,6 +49,11 @@ bench: $(VENV)/demo
 	$(BIN)/python experiments/bench_spiking.py --out runs/bench-spiking.json
 	$(BIN)/python experiments/bench_sparse.py --out runs/bench-sparse.json
 	$(BIN)/python experiments/bench_descent.py --out runs/bench-descent.json
+
+# Beside other libraries; one that cannot be installed here is a row that says so.
+compare: $(VENV)/demo
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compare]" || echo "not all of them could be installed"
+	$(BIN)/python experiments/compare.py --out runs/compare.json
 
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "synsim needs Python 3.11 or newer")'
