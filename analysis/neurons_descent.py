@@ -64,7 +64,9 @@ def decreases(ax: Axes, dataset: xarray.Dataset, summary: Sequence[Mapping[str, 
         plots.curve(ax, dataset.step.values, values, MOVES[move], number)
         theirs = marks(ax, summary, "relative decrease of the batch's loss", f"{move}, on KFAC's path", number)
         found[move] = {"decrease": values, "published": theirs}
+    # The plain gradient at KFAC's norm may do any harm.
     ax.set(xlabel="step", ylabel="relative decrease of the loss", title="one step on KFAC's path")
+    ax.set_ylim(bottom=max(-0.3, ax.get_ylim()[0]))
     ax.legend(loc="best", handlelength=1.2, fontsize="x-small")
     return found
 

@@ -56,7 +56,7 @@ class Method:
 
 
 SAMPLED, FULL = {"batch": "same"}, {"batch": "same", "labels": "exact"}
-NATURAL, FISHER = synsim.NaturalGradient, ((0.1, 0.3, 1.0), (1e-3, 1e-2, 0.1))
+NATURAL, FISHER = synsim.NaturalGradient, ((0.03, 0.1, 0.3), (1e-2, 0.1, 1.0))
 DRAWN, FACTORS = ((0.01, 0.03, 0.1, 0.3), (1e-2, 0.1, 1.0)), ((3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1), (1e-7, 1e-5, 1e-3))
 SGD = (0.01, 0.03, 0.1)
 NONE = math.nan
@@ -64,10 +64,10 @@ METHODS = {
     "sgd": Method(optim.SGD, {}, {"logistic": (0.03, NONE)}, SGD),
     "sgd-momentum": Method(optim.SGD, {"momentum": MOMENTUM}, {"layers": (0.03, NONE), "logistic": (0.03, NONE)}, SGD),
     "natural": Method(NATURAL, SAMPLED, {"layers": (0.1, 1.0), "logistic": (0.01, 0.01)}, *DRAWN),
-    "natural-full": Method(NATURAL, FULL, {"layers": (0.1, 0.01), "logistic": (0.1, 0.01)}, *FISHER),
+    "natural-full": Method(NATURAL, FULL, {"layers": (0.1, 0.01), "logistic": (0.3, 1.0)}, *FISHER),
     "natural-blocks": Method(NATURAL, {**SAMPLED, "blocks": True}, {"layers": (0.1, 1.0)}, *DRAWN),
     "natural-blocks-full": Method(NATURAL, {**FULL, "blocks": True}, {"layers": (0.1, 0.1)}, *FISHER),
-    "kfac-subsampled": Method(synsim.KFAC, ALONE, {"layers": (5e-4, 5e-5), "logistic": (0.03, 1e-3)}, *FACTORS),
+    "kfac-subsampled": Method(synsim.KFAC, ALONE, {"layers": (3e-4, 1e-5), "logistic": (0.03, 1e-3)}, *FACTORS),
     "foof-subsampled": Method(
         synsim.FOOF, ALONE, {"layers": (0.5, 0.5), "logistic": (0.5, 0.5)}, (0.1, 0.3, 1.0, 3.0), (0.01, 0.1, 1.0)
     ),

@@ -167,7 +167,8 @@ class NaturalGradient(Descent):
         count = logits.shape[-2]
         images = count if self.images is None else self.images
         require(images <= count, f"images={images} of a batch are to make the Fisher, which has {count}.")
-        errors = list(self._roots(logits.detach()))
+        # A replica that has diverged gets columns of NaN all the same, by the graph.
+        errors = list(self._roots(logits.detach().nan_to_num(0.0, 0.0, 0.0)))
         self._affordable(len(errors), images)
         found = list(pulled(logits, errors, [tape.uses[name].output for name in blocks]))
         with torch.no_grad():
