@@ -43,16 +43,13 @@ class ProtectionPlugin(SupervisedPlugin):  # type: ignore[misc,unused-ignore]
             self.guard = attach(strategy.model, strategy.optimizer, importance, consolidation, strength=strength)
         require(self.guard.optimiser is strategy.optimizer, "the strategy must keep its optimiser; it has another one.")
         head = strategy.experience.task_label if isinstance(strategy.model, MultiHead) else None
-        self.guard.start(head, _examples(strategy) if "full" in _needs(self.guard) else None)
+        full = "full" in getattr(self.guard.importance, "needs", ())
+        self.guard.start(head, _examples(strategy) if full else None)
 
     def after_training_exp(self, strategy: Any, *args: Any, **options: Any) -> None:
         """An experience ends; called by the strategy."""
         assert self.guard is not None
         self.guard.finish(*_examples(strategy))
-
-
-def _needs(guard: Guard) -> frozenset[str]:
-    return frozenset() if guard.importance is None else frozenset(guard.importance.needs)
 
 
 def _examples(strategy: Any) -> tuple[torch.Tensor, torch.Tensor]:
