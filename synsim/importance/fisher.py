@@ -19,6 +19,7 @@ from synsim.curvature import (
     sum_over_examples,
     wide,
 )
+from synsim.curvature.linear import linear
 from synsim.curvature.roots import fisher_roots
 from synsim.importance.base import Importance
 from synsim.importance.selection import View, own_labels, sampled_labels, seeds_of, select
@@ -116,11 +117,13 @@ class Fisher(Importance):
         """
         chosen, y = select(net, x, y, self.options)
         seeds, count = seeds_of(net, self.options.seed), len(chosen)
+        # Squares add up to the same for every root of the Fisher information, and one has C − 1 columns.
+        by_roots = self.options.labels == "exact" and self.power == "square" and linear(net, chosen[0:2], head)
 
         def terms(output: Tensor, rows: slice, number: int) -> Sequence[Term]:
             logits = class_logits(output)
             tokens = logits.ndim == 3 and output_replicas(net) is None
-            if self._by_roots:
+            if by_roots:
                 roots = fisher_roots(logits)
                 places = range(logits.shape[1]) if tokens else (None,)
                 return [Term(root, token=t) for t in places for root in roots]
@@ -144,15 +147,10 @@ class Fisher(Importance):
             net, self.options.view, self.options.samples, self.options.block, self.options.seed
         ) as measurement:
             sums = sum_over_examples(
-                net, chosen, ALONG if self._by_roots else NEGATIVE_LOG_LIKELIHOOD, terms, measurement,
+                net, chosen, ALONG if by_roots else NEGATIVE_LOG_LIKELIHOOD, terms, measurement,
                 power=self.power, head=head, memory=self.options.memory,
             )  # fmt: skip
         return {name: value.div_(count) for name, value in sums.items()}
-
-    @property
-    def _by_roots(self) -> bool:
-        # Squares add up to the same for every root of the Fisher information, and one has C − 1 columns.
-        return self.options.labels == "exact" and self.power == "square"
 
     def _every_label(self, probabilities: Tensor, tokens: bool) -> list[Term]:
         require(

@@ -54,5 +54,5 @@ class ProtectionPlugin(SupervisedPlugin):  # type: ignore[misc,unused-ignore]
 
 def _examples(strategy: Any) -> tuple[torch.Tensor, torch.Tensor]:
     rows = list(strategy.experience.dataset)
-    x, y = (torch.stack([torch.as_tensor(row[part]) for row in rows]) for part in (0, 1))
-    return x.to(strategy.device), y.to(strategy.device)
+    x, y = (torch.stack([torch.as_tensor(row[part], device=strategy.device) for row in rows]) for part in (0, 1))
+    return x, y

@@ -233,7 +233,11 @@ class LeftAtZero(EfficientPackNet):
                     layer.weight.mul_(self.owned(net)[name])
 
 
-@pytest.mark.filterwarnings("ignore:weights that are exactly 0 never move", "ignore:no synapse of '0' stays")
+@pytest.mark.filterwarnings(
+    "ignore:weights that are exactly 0 never move",
+    "ignore:no synapse of '0' stays",
+    "ignore:efficient-packnet. the mask of task",
+)
 def test_free_weights_left_at_zero_are_dead_from_the_second_task_on(digits):
     late = {}
     for kind in (EfficientPackNet, LeftAtZero):

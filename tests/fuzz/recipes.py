@@ -28,6 +28,7 @@ RECEIVERS = {
     "rules.bgd.BGD": things.bgd,
     "descent.averages.Averaging": things.descending,
     "descent.base.Descent": things.descending,
+    "descent.foof.FOOF": things.descending,
     "descent.watching.Watching": things.descending,
     "descent.watching.Watching.backward": things.watching,
     "descent.natural.NaturalGradient": things.natural,

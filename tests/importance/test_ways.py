@@ -156,6 +156,37 @@ def clipped():
     return net
 
 
+class Clipping(torch.autograd.Function):
+    """The identity, whose gradient is cut."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.clamp(-1e-3, 1e-3)
+
+
+class Clipped(nn.Module):
+    def __init__(self, within):
+        super().__init__()
+        self.first, self.second, self.within = nn.Linear(6, 5), nn.Linear(5, 3), within
+
+    def forward(self, x):
+        x = self.first(x).tanh()
+        return self.second(Clipping.apply(x) if self.within else x)
+
+
+@pytest.mark.filterwarnings("ignore:gradients are taken one example at a time")
+@pytest.mark.parametrize("how", ["hook of a module", "function"])
+def test_gradients_that_are_changed_on_their_way_are_those_of_labels(how):
+    net = Clipped(how == "function").double()
+    if how != "function":
+        net.second.register_full_backward_hook(lambda module, inputs, outputs: (inputs[0].clamp(-1e-3, 1e-3),))
+    check(net)
+
+
 @pytest.mark.filterwarnings("ignore:gradients are taken one example at a time")
 @pytest.mark.parametrize(
     ("build", "x"), [(scaled_by_frequency, torch.arange(27).reshape(9, 3) * 7 % 5), (clipped, X.double())]
