@@ -41,6 +41,7 @@ class Way:
     why: str = ""
 
 
+BENT = "something changes gradients on their way, such as a hook that cuts them."
 _WAYS: "WeakKeyDictionary[nn.Module, dict[object, Way]]" = WeakKeyDictionary()
 
 
@@ -95,6 +96,8 @@ def _judged(case: Case, closed: Sums, batched: Sums) -> tuple[Way, bool]:
         why = _why_not(case)
         return Way("single" if why else "meeting", width, why=why), True
     doubt = False
+    if _bent(case, wanted):
+        return Way("single", width, why=BENT), True
     if may:
         try:
             doubt = not _agree(closed(case.net, case.x, along), squares)
@@ -119,6 +122,23 @@ def _judged(case: Case, closed: Sums, batched: Sums) -> tuple[Way, bool]:
             "torch.func gives other gradients than plain passes do, since it passes hooks of parameters and modules by."
         )
     return Way("single", width, why=why), doubt
+
+
+def _bent(case: Case, wanted: dict[str, Tensor]) -> bool:
+    # Weights of terms go through the network with them, which is right only where gradients go along linearly.
+    with torch.enable_grad():
+        output = next(iter(separately(case)))
+        along = along_of(output, 0)
+        single, double = (
+            torch.autograd.grad(output, list(wanted.values()), scale * along, retain_graph=True, allow_unused=True)
+            for scale in (1.0, 0.5)
+        )
+    reached = [(dense(a), dense(b)) for a, b in zip(single, double, strict=True) if a is not None]
+    for whole, half in reached:
+        bound = tolerance(whole.dtype) * float(whole.abs().max())
+        if bool(whole.isfinite().all()) and not bool(((whole - 2 * half).abs() <= bound).all()):
+            return True
+    return False
 
 
 def _alone(case: Case, wanted: dict[str, Tensor]) -> tuple[Tensor, Tensor, Squares]:
