@@ -29,9 +29,10 @@ def linear(net: nn.Module, x: Tensor, head: int | None) -> bool:
     Returns:
         True too where no such pass is possible: what the network cannot do is said by who measures.
     """
-    wanted = list(parameters_of(net).values())
     try:
+        # One thread at a time: another one may have set parameters aside.
         with torch.enable_grad(), kept(net), expected(net):
+            wanted = list(parameters_of(net).values())
             logits = class_logits(tensor_of(net(x) if head is None else net(x, head=head)))
             roots = fisher_roots(logits.detach())
             first, second, both = (

@@ -29,6 +29,7 @@ RECEIVERS = {
     "descent.averages.Averaging": things.descending,
     "descent.base.Descent": things.descending,
     "descent.foof.FOOF": things.descending,
+    "descent.kfac.KFAC": things.descending,
     "descent.watching.Watching": things.descending,
     "descent.watching.Watching.backward": things.watching,
     "descent.natural.NaturalGradient": things.natural,
