@@ -51,6 +51,7 @@ class Parent:
         Returns:
             How it ended.
         """
+        assert self.process.poll() is None, f"the parent of programs ended with {self.process.returncode} by itself"
         out, error = self.folder / "stdout", self.folder / "stderr"
         self.process.stdin.write(json.dumps([line, str(out), str(error)]).encode() + b"\n")
         child = int(self._line(60))
@@ -71,7 +72,9 @@ class Parent:
     def _line(self, seconds: float) -> bytes:
         if not select.select([self.process.stdout], [], [], seconds)[0]:
             raise TimeoutError
-        return self.process.stdout.readline()
+        line = self.process.stdout.readline()
+        assert line, f"the parent of programs ended with {self.process.wait(60)}; what it said is on stderr"
+        return line
 
 
 def become(line: list[str], out: str, error: str) -> int:

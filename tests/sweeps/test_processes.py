@@ -100,12 +100,14 @@ def test_a_sweep_is_what_its_cells_are_alone_and_is_not_run_twice(tmp_path, expe
 
 def test_a_killed_process_is_replaced_and_its_cell_goes_on(tmp_path, expected):
     out, killed = tmp_path / "out", []
+    others = psutil.Process().children()  # those of fixtures that last as long as all tests
 
     def kill():
         deadline = time.monotonic() + 60
         while not killed and time.monotonic() < deadline:
             busy = [path for path in (out / plan.WORK).glob("rate=*") if (path / "checkpoint.safetensors").exists()]
-            for child in psutil.Process().children() if busy else ():
+            workers = [child for child in psutil.Process().children() if busy and child not in others]
+            for child in workers:
                 killed.append(child.pid)
                 child.send_signal(signal.SIGKILL)
             time.sleep(0.01)
