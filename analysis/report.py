@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 # What the page is made of: packages beside this script, one after the other. Of the first, and of those with runs.
-PARTS = ("chapter", "schwarz2021", "benzing2022")
+PARTS = ("chapter", "schwarz2021", "benzing2022", "spiking")
 # Pixels of a figure seven inches wide, and its colours: a dozen figures have to stay small.
 WIDTH, COLOURS = 1400, 128
 

@@ -704,7 +704,7 @@ def test_a_part_is_shown_where_there_is_a_run_of_it_and_leaves_the_first_as_it_i
         assert text.startswith(chapter)
         assert len(re.findall("^## .*what was published and what we find$", text, re.MULTILINE)) == count - 1
     assert text.count("## The rule") == text.count("## Left out") == 1
-    assert text.index("what we find\n\nThe paper is Schwarz") < text.index("## Left out")
+    assert text.index("The paper is Schwarz") < text.index("## Left out")
     page = Page()
     page.feed((tmp_path / "2" / "report.html").read_text(encoding="utf-8"))
     assert len(set(page.ids)) == len(page.ids)
@@ -714,6 +714,16 @@ def test_a_part_is_shown_where_there_is_a_run_of_it_and_leaves_the_first_as_it_i
     # Alone it is a page of its own.
     script.write([powers], tmp_path / "3", None, None)
     assert (tmp_path / "3" / "report.md").read_text(encoding="utf-8").startswith("# Powerpropagation:")
+
+
+def test_a_page_of_studies_alone_says_nothing_of_verdicts(script, make, rng, tmp_path):
+    run = make("spikes", lifelong(["a"], rng, {"a": 0.5}), script="spiking_lifelong")
+    script.write([run], tmp_path / "out", None, None)
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    heads = re.findall("^#+ .*$", text, re.MULTILINE)
+    assert heads[:2] == ["# Spiking networks: what we find", "## Studies"]
+    assert "Verdict" not in text
+    assert "## The rule" not in heads
 
 
 def test_places_on_the_page_have_names_of_their_own(script):

@@ -8,9 +8,11 @@ from synsim.report import Item, Study
 
 TITLE = "Gradient descent on neurons: what was published and what we find"
 INTRODUCTION = (
-    "The paper is chapter 5 of Benzing's thesis (2022), on why approximations of second-order optimisation work. Its "
-    "curves were read off the figures, without errors: such a value and ours are 'within a factor of 1.5' of "
-    "each other, or it 'differs'; beside it stands ours as a multiple of it."
+    "Made by `python analysis/report.py RUNS... --markdown docs/reproduction/descent.md --figures "
+    "docs/reproduction/descent` from the folders of finished runs. The paper is chapter 5 of Benzing's thesis (2022), "
+    "on why approximations of second-order optimisation work. Its curves were read off the figures, without errors: "
+    "such a value and ours are 'within a factor of 1.5' of each other, or it 'differs'; beside it stands ours as a "
+    "multiple of it. Means are over seeds, with their standard error (s.e.); n is the number of seeds."
 )
 
 ITEMS: tuple[Item, ...] = placed(__name__, "ITEMS")

@@ -78,9 +78,11 @@ def page(
 
 
 def _first(part: Part) -> list[Block]:
+    title = [Heading(1, part.title), Paragraph(part.introduction)]
+    if not part.findings:
+        return title
     return [
-        Heading(1, part.title),
-        Paragraph(part.introduction),
+        *title,
         Heading(2, "The rule"),
         Paragraph(verdict.RULE),
         Heading(2, "Overview"),
@@ -97,6 +99,8 @@ def _further(part: Part) -> list[Block]:
 def _ours(part: Part, number: int) -> list[Block]:
     # Headings are places that are linked to, so that those of further parts are told apart by their names.
     unpublished = Paragraph("Nothing in this section is published: there is nothing to compare with.")
+    if not number and not part.findings:
+        return [Heading(2, "Studies")]
     if not number:
         return [Heading(2, "Studies of ours, not of the paper"), unpublished]
     return [Heading(2, f"{part.title.partition(':')[0]}: studies of ours"), unpublished] if part.studies else []

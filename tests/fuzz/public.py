@@ -94,7 +94,7 @@ def _add(found: dict[str, Public], value: Any) -> None:
             inner = inspect.unwrap(getattr(method, "__func__", method))
             public = inspect.isfunction(inner) and not name.startswith("_") and name not in HOOKS
             public = public and inner.__qualname__ != name  # a function that stands by itself is known already
-            # The first instance of an optimizer has torch set `step` on its class, though the class has none of its own.
+            # The first instance of an optimizer has torch set a `step` on its class, though the class has none itself.
             public = public and (not hasattr(method, "hooked") or inner.__qualname__ == f"{base.__qualname__}.{name}")
             if public and base.__module__.startswith("synsim"):
                 static = isinstance(method, staticmethod)

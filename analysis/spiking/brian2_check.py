@@ -10,4 +10,4 @@ STUDY = Study(
     alt="Readouts and releases in Brian2 against those in PyTorch.",
 )
 
-STUDIES = {6.0: STUDY}
+STUDIES = {3.0: STUDY}

@@ -12,4 +12,4 @@ STUDY = Study(
     "membrane potentials of a spiking network that sees one image.",
 )
 
-STUDIES = {4.0: STUDY}
+STUDIES = {1.0: STUDY}
