@@ -78,7 +78,7 @@ def page(
 
 
 def _first(part: Part) -> list[Block]:
-    title = [Heading(1, part.title), Paragraph(part.introduction)]
+    title: list[Block] = [Heading(1, part.title), Paragraph(part.introduction)]
     if not part.findings:
         return title
     return [
