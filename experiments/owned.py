@@ -41,7 +41,7 @@ from synsim.training import Protection, Session
 
 OWNED = consolidation.available(owns=True)
 METHODS = ("single", "naive", *OWNED, *importance.available())
-ALIVE = 0.8
+ALIVE, HALF = 0.8, 0.5
 FINAL, KNOWN = "accuracy over all tasks at the end, %", "accuracy over all tasks at the end, task known, %"
 USED = "synapses used at the end, %"
 
@@ -110,26 +110,29 @@ def sequence_of(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
 def protected(config: Config, program: Program, sequence: list[tasks.Task]) -> Protection:
     """What a method does about old tasks; Adam starts anew with each of them."""
     name, retrain = program.common["method"], program.common["retrain"]
+    measured = how = anew = None
     if name == "packnet":
         how = consolidation.make(name, tasks=len(sequence), retrain=retrain)
     elif name == "efficient-packnet":
         gamma = program.sweep.column("gamma")
         how = consolidation.make(name, gamma=gamma, retrain=retrain, reserve=config.reserve)
     elif name == "single":
-        return Protection(reinitialise=lambda net, index: _renewed(net, index), reset_optimiser=True)
-    elif name == "naive":
-        return Protection(reset_optimiser=True)
-    else:
+        anew = _renewed
+    elif name != "naive":
         argument = "share" if config.consolidation in ("freeze", "mask") else "strength"
         measured = importance_of(name, sequence, **({"images": 1000} if name in MEASURED else {}))
-        return Protection(
-            measured, consolidation.make(config.consolidation, **{argument: config.strength}), reset_optimiser=True
-        )
-    return Protection(consolidation=how, reset_optimiser=True)
+        how = consolidation.make(config.consolidation, **{argument: config.strength})
+    return Protection(measured, how, reinitialise=anew, after_task={"largest": largest}, reset_optimiser=True)
 
 
 def _renewed(net: nn.Module, index: int) -> None:
     redraw(net, draw=index)
+
+
+def largest(net: nn.Module, task: tasks.Task, found: Any) -> torch.Tensor:
+    """The largest abs(w̄) of each replica."""
+    layers = synsim.synapses(net).values()
+    return torch.stack([layer.weight.detach().abs().flatten(1).amax(1) for layer in layers]).amax(0)
 
 
 def learner(config: Config, program: Program, task: tasks.Task) -> tuple[nn.Module, Optimizer]:
@@ -208,6 +211,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
             made.append(
                 tables.row(name, "largest change of an old task, points", 100 * one.moved.values, setting=setting)
             )
+        made.append(tables.row(name, "largest abs(w̄) at the end", one.largest.isel(task=-1).values, setting=setting))
         if owns:
             used = 100 * one.used.isel(task=-1).values
             made.append(tables.row(name, USED, used, setting=setting, test=tests.get((USED, name))))
@@ -225,6 +229,22 @@ def first_full(one: xarray.Dataset) -> np.ndarray:
     """The first task that found nothing free, [replica]; NaN where none did."""
     full = one.full.transpose("replica", "task").values == 1
     return np.where(full.any(1), 1.0 + full.argmax(1), np.nan)
+
+
+def drowned(name: str, one: xarray.Dataset) -> list[str]:
+    """Says where large weights of old tasks leave a new one nothing to learn with, though synapses are free."""
+    free = one.where(one.full == 0)
+    dense, size = free.dense_accuracy.mean("replica"), free.largest.mean("replica")
+    lost = dense < HALF * dense.isel(task=0)
+    if not bool(lost.any()):
+        return []
+    at = int(lost.argmax("task"))
+    return [
+        f"{name}: beside what old tasks own, task {at + 1} is learned to {float(100 * dense[at]):.0f} % only, the "
+        f"first was to {float(100 * dense[0]):.0f} %, though synapses are free: the largest abs(w̄) is "
+        f"{float(size[at]):.3g}, and was {float(size[0]):.3g}. Steps of Adam move large weights of a high power far: "
+        "use a smaller rate (--factor)."
+    ]
 
 
 def compared(config: Config, good: xarray.Dataset) -> dict[tuple[str, str], statistics.Test]:
@@ -253,6 +273,8 @@ def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
         what = "at equal γ the used share falls with α"
         found.append(f"{what}, but for: {'; '.join(wrong)}." if wrong else f"{what}.")
     for one in settings(config):
+        if one["alpha"] > 1:
+            found += drowned(label(one), good.sel(model=label(one)))
         at = first_full(good.sel(model=label(one))) if one["method"] in OWNED else np.array([np.nan])
         if np.isfinite(at).any():
             seeds = ", ".join("never" if np.isnan(task) else f"{task:.0f}" for task in at)

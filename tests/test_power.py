@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -330,6 +331,28 @@ def test_weights_that_are_dead_are_named_once():
     train(net, rule, 3)
     assert not net[0].weight[:8].any()
     assert net[0].weight[8:].all()
+
+
+def test_weights_that_a_view_silences_are_not_taken_for_dead():
+    net = synsim.mlp([6, 4, 3], p=1.0, seed=2)
+    stays = synsim.sparse.masks(net, 0.5)
+    with torch.no_grad():
+        net[0].weight[:, 0] = 0
+    rule = synsim.Powerpropagation(torch.optim.SGD(net.parameters(), lr=0.1), 2.0, net=net)
+
+    def step():
+        synsim.cross_entropy(net(torch.ones(2, 6)), torch.tensor([0, 1])).backward()
+        rule.step()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with synsim.sparse.masked(net, {}), synsim.sparse.masked(net, stays):
+            step()
+        with pytest.raises(ZeroDivisionError), synsim.sparse.masked(net, stays):
+            _ = 1 / 0
+    # Those that are 0 without a view are named by the first step outside.
+    with pytest.warns(UserWarning, match=r"never move again .*\(0\.weight: 16\.7%\)"):
+        step()
 
 
 def test_what_makes_no_sense_is_refused():

@@ -15,6 +15,9 @@ from synsim.lesions.orders import Order, stochastic
 from synsim.networks import replicas_of
 from synsim.synapses import StochasticLayer
 
+# The weights, by their ids, of each view that is in force.
+_SILENCED: list[set[int]] = []
+
 
 @typed
 def masks(
@@ -75,6 +78,8 @@ def masked(net: nn.Module, stays: Mapping[str, Tensor]) -> Iterator[nn.Module]:
         for name, weight in weights.items()
         if weight.requires_grad
     ]
+    held = {id(weight) for weight in weights.values()}
+    _SILENCED.append(held)
     try:
         with torch.no_grad():
             for name, weight in weights.items():
@@ -90,11 +95,24 @@ def masked(net: nn.Module, stays: Mapping[str, Tensor]) -> Iterator[nn.Module]:
             )
         yield net
     finally:
+        _SILENCED.remove(held)
         for hook in hooks:
             hook.remove()
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.copy_(torch.where(checked[name], weight, before[name]))
+
+
+def silenced(weight: Tensor) -> bool:
+    """Whether a view of `masked` holds synapses of this weight at 0 for a while.
+
+    Args:
+        weight: of a layer.
+
+    Returns:
+        True within such a view.
+    """
+    return any(id(weight) in held for held in _SILENCED)
 
 
 def _checked(name: str, mask: Tensor, layers: Mapping[str, StochasticLayer]) -> Tensor:

@@ -20,6 +20,7 @@ from synsim.kernels import power as kernel
 from synsim.networks import replicas_of
 from synsim.rules import traits
 from synsim.rules.base import begin_anew
+from synsim.sparse.masks import silenced
 from synsim.sparse.power import HIGHEST, advanced
 from synsim.sparse.weights import weights_of
 
@@ -164,7 +165,8 @@ class Powerpropagation(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         weights = [(weight, before) for weight, before in self._held if weight.grad is not None]
-        if not self._looked:
+        # Zeros of a view come back with its end: they say nothing of the weights.
+        if not self._looked and not any(silenced(weight) for weight, _ in weights):
             self._looked = True
             self._say_dead()
         for weight, before in weights:

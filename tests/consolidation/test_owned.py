@@ -345,6 +345,20 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_bits(digits, kind, amount):
             assert torch.equal(value, kept.state_dict()[name])
 
 
+def test_who_goes_on_within_retraining_hears_nothing_of_dead_weights(digits):
+    def run(store):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            learned(digits, consolidation.make("packnet", tasks=2, retrain=1), "power", store=store, count=1)
+        return [str(one.message) for one in said if "never move again" in str(one.message)]
+
+    whole = Memory()
+    assert run(whole) == []
+    relearning = [saved for saved in whole.all if not saved[0]["protection/consolidation//at"][1]]
+    assert len(relearning) > 10
+    assert run(Memory(relearning[3])) == []
+
+
 def test_three_hundred_masks_of_two_million_weights_are_eighty_megabytes():
     net = synsim.mlp([1024, 1000, 1000, 10], p=1.0)
     how = consolidation.make("packnet", tasks=300)
