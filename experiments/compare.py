@@ -6,6 +6,8 @@ so: pip install "synsim[compare]" brings all of them.
 
 import argparse
 import copy
+import ctypes
+import gc
 import itertools
 import json
 import statistics
@@ -254,11 +256,13 @@ def step_synsim(p: float) -> Run:
     return trained(net, lambda x: net.run(x).logits)
 
 
-def by_steps(layers: list[nn.Module], neurons: list[Any]) -> Callable[[Tensor], Tensor]:
+def by_steps(
+    layers: list[nn.Module], neurons: list[Any], start: Callable[[Any], Any] = lambda neuron: None
+) -> Callable[[Tensor], Tensor]:
     """Spike counts of a network whose neurons take a step at a time and hand out their state."""
 
     def count(x: Tensor) -> Tensor:
-        states: list[Any] = [None] * len(neurons)
+        states = [start(neuron) for neuron in neurons]
         total = torch.zeros(BATCH, SPIKING[-1])
         for now in x:
             for index, (layer, neuron) in enumerate(zip(layers, neurons, strict=True)):
@@ -279,7 +283,8 @@ def step_snntorch() -> Run:
     import snntorch
 
     layers, neurons = linear(), [snntorch.Leaky(0.9, threshold=0.5, reset_mechanism="zero") for _ in SPIKING[1:]]
-    return trained(nn.ModuleList(layers), by_steps(layers, neurons))
+    # Without a state they would go on where the pass before ended, in its graph.
+    return trained(nn.ModuleList(layers), by_steps(layers, neurons, lambda neuron: neuron.reset_mem()))
 
 
 def step_norse() -> Run:
@@ -330,7 +335,7 @@ def releasing(simulator: str) -> Run:
     from synsim.spiking import brian
 
     there = brian.to_brian2(net, target="numpy")
-    return lambda: brian.run(there, fired, seed=1)
+    return lambda: brian.run(there, fired, seed=1, progress=False)
 
 
 def alike(ours: Any, theirs: Any) -> str:
@@ -356,6 +361,9 @@ def resident() -> float:
 
 def memory(run: Run) -> float:
     """MiB that a run takes at most beyond what was held before, looked at every millisecond."""
+    # What earlier runs gave back to the allocator alone would be taken again without a trace.
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     before = most = resident()
     done = threading.Event()
 
