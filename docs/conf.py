@@ -8,6 +8,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import interface  # noqa: E402
 import pictures  # noqa: E402
+from docutils import nodes  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
 
 import synsim  # noqa: E402
 
@@ -31,6 +33,8 @@ html_theme = "furo"
 html_title = f"synsim {version}"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
@@ -63,6 +67,14 @@ sphinx_gallery_conf = {
 }
 
 
-def setup(app: object) -> None:
+def unbroken(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Keep a mean and its error on one line."""
+    for text in list(doctree.findall(nodes.Text)):
+        if " ± " in text:
+            text.parent.replace(text, nodes.Text(text.replace(" ± ", "\u00a0±\u00a0")))
+
+
+def setup(app: Sphinx) -> None:
     """Write the pages of the interface before the others are read."""
     interface.write(HERE / "api")
+    app.connect("doctree-resolved", unbroken)

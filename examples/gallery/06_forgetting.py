@@ -28,6 +28,6 @@ with plots.style():
         accuracy = fit(net, adam, tasks, seeds=[0, 1, 2], epochs=8, batch=50, protection=ewc).accuracy.mean(0)
         texts = [[f"{100 * value:.0f}" for value in row] for row in accuracy]
         plots.heatmap(ax, accuracy, names, names, texts, limits=(0.0, 1.0))
-        title = "EWC" if strength else "no protection"
-        ax.set(title=f"{title}: {100 * accuracy[-1].mean():.0f} % at the end", xlabel="tested on task", ylabel="after")
+        title = f"{'EWC' if strength else 'no protection'}: {100 * accuracy[-1].mean():.0f} % at the end"
+        ax.set(title=title, xlabel="tested on task", ylabel="after")
 made
