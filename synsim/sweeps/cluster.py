@@ -40,7 +40,7 @@ class Cluster:
     """Workers of a scheduler.
 
     Args:
-        scheduler: its address, such as "tcp://host:8786"; None starts one.
+        scheduler: its address, such as `tcp://host:8786`; None starts one.
         start: which workers are started with it: "local" processes, or jobs of "slurm" (by dask-jobqueue).
         jobs: how many workers are started.
         memory: of each job, such as "4GB".
