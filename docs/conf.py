@@ -27,7 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "searches.md"]
+exclude_patterns = ["_build", "searches.md", "reproduction"]
 default_role = "code"
 html_theme = "furo"
 html_title = f"synsim {version}"

@@ -665,6 +665,7 @@ def test_every_line_says_where_it_is_from_and_no_path_of_a_machine_is_told(pages
         assert str(ROOT) not in page
     # A figure that is not there, and lines that were not run, name the command that makes them.
     assert "Verdict: not run. The command: `python experiments/perceptron.py --preset paper`" in text
+    assert "Not run (published): " in text
     assert "needs the published data set" in text
     assert "| a\\|b | m | 0.5 | 1 |" in text
     assert "Release sites and masks per image (ours)" in text

@@ -138,8 +138,12 @@ def item(finding: Finding, picture: Picture | str | None) -> list[Block]:
         return [*blocks, Paragraph(f"Verdict: {one.verdict}.")]
     if not finding.sources:
         return [*blocks, Paragraph(f"Verdict: {verdict.NOT_RUN}. The command: `{one.command}`")]
-    if finding.lines:
-        blocks.append(Table("", HEAD, tuple(tuple(line) for line in finding.lines)))
+    made = tuple(tuple(line) for line in finding.lines if line.verdict != verdict.NOT_RUN)
+    if made:
+        blocks.append(Table("", HEAD, made))
+    missing = [f"{line.label} ({line.published})" for line in finding.lines if line.verdict == verdict.NOT_RUN]
+    if missing:
+        blocks.append(Paragraph(f"Not run (published): {'; '.join(missing)}. All lines together: `{one.command}`"))
     blocks += finding.grids
     if isinstance(picture, str):
         blocks.append(Paragraph(picture))
@@ -147,10 +151,7 @@ def item(finding: Finding, picture: Picture | str | None) -> list[Block]:
         blocks.append(picture)
     if finding.notes:
         blocks += [Paragraph("Where paper, code and we differ:"), Bullets(finding.notes)]
-    blocks += [Paragraph("Made by:"), Bullets(origins(finding))]
-    if any(line.verdict == verdict.NOT_RUN for line in finding.lines):
-        blocks.append(Paragraph(f"All lines of the table together: `{one.command}`"))
-    return blocks
+    return [*blocks, Paragraph("Made by:"), Bullets(origins(finding))]
 
 
 @typed
