@@ -67,8 +67,12 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
                 "average": over_tasks(top, dataset, group, "average"),
                 "used": over_tasks(bottom, dataset, group, "used"),
             }
-            top.set(title=title(group), ylim=(0, 103))
+            top.set(title=title(group))
             bottom.set(xlabel="tasks learned", ylim=(0, 103))
+        # High accuracies lie close together: all columns begin below the lowest, whichever has it.
+        low = 10 * np.floor(min(ax.dataLim.y0 for ax in axes[0]) / 10)
+        for ax in axes[0]:
+            ax.set_ylim(low, 100 + 0.03 * (100 - low))
         axes[0, 0].set(ylabel="mean accuracy over them (%)")
         axes[1, 0].set(ylabel="synapses used (%)")
         plots.legend_over(made, axes[0, 0])

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from synsim import figures, plots, statistics
 from synsim.papers.schug2021 import DECAY
 
 PLAIN, TWO = "α = 1, L2", 2
 """The family whose bits at the published decay the lesioned networks have, and the least of families to compare."""
+WIDE = 100
+"""Ratio of the ends of a logarithmic axis from which on only powers of ten have numbers."""
 
 
 def families(dataset: xarray.Dataset) -> list[str]:
@@ -28,8 +30,11 @@ def family(dataset: xarray.Dataset, model: str, name: str) -> xarray.Dataset:
 
 
 def logarithmic(ax: Axes) -> None:
-    """A logarithmic axis with words at powers of ten alone: more of them would overlap."""
+    """A logarithmic axis with numbers at 1, 2 and 5 of each power of ten; over a wide range these would overlap."""
     ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < WIDE * low else (1.0,)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -121,7 +126,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         after(axes[1, 0], dataset, first)
         data["by_weight"] = lesions(axes[1, 1], dataset, first, "pruned_accuracy", "largest |w̄|")
         data["by_p"] = lesions(axes[1, 2], dataset, first, "accuracy_by_p", "highest p")
-        plots.legend_over(made, axes[0, 0])
+        plots.legend_over(made, axes[0, 0], columns=5)
         for letter, ax in zip("abcdef", [ax for ax in axes.flat if ax.axison], strict=False):
             plots.letter(ax, letter)
         return plots.save(made, folder / "power_synapses", data)

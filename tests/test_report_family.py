@@ -100,6 +100,15 @@ def test_whatever_is_compared_on_the_page_is_declared(name):
     assert not missing  # a claim without a declared test would be told without one
 
 
+def test_rows_of_a_study_that_only_settings_tell_apart_name_them(tmp_path):
+    dataset, rng = test_report.lifelong(["a"], np.random.default_rng(1), {"a": 0.5}), np.random.default_rng(2)
+    rows = [tables.row("a", "bits", rng.normal(size=3), setting={"decay": decay}) for decay in (0.01, 0.1)]
+    rows += [tables.row("b", "bits", rng.normal(size=3), setting={"decay": 0.01})]
+    test_report.maker(tmp_path)("run", dataset, script="sites", rows=rows)
+    (run,), _ = report.collect([tmp_path / "runs"])
+    assert [cells[0] for cells in rows_of(run).rows] == ["a, decay 0.01", "a, decay 0.1", "b"]
+
+
 def test_the_rows_of_a_study_have_their_tests_in_a_column(tmp_path):
     dataset = test_report.lifelong(["a"], np.random.default_rng(1), {"a": 0.5})
     values = {"a": np.array([1.0, 2.0, 4.0]), "b": np.array([5.0, 7.0, 6.0])}

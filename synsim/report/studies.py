@@ -1,5 +1,6 @@
 """What is ours and not the paper's: its runs are shown with the rows of their own tables."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,9 +80,13 @@ def rows(run: Run) -> Table:
     """
     name = f"{run.name} ({run.config.get('data')})"
     head: tuple[str, ...] = ("what", "metric", "ours, mean ± s.e.", "n")
-    body: list[tuple[str, ...]] = [
-        (one["method"], one["metric"], words.mean(one["mean"], one["sem"]), str(one["n"])) for one in run.record.summary
-    ]
+    times = Counter((one["method"], one["metric"]) for one in run.record.summary)
+    body: list[tuple[str, ...]] = []
+    for one in run.record.summary:
+        what = one["method"]
+        if times[what, one["metric"]] > 1:  # rows that only their settings tell apart
+            what = ", ".join([what, *(f"{key} {value}" for key, value in (one.get("setting") or {}).items())])
+        body.append((what, one["metric"], words.mean(one["mean"], one["sem"]), str(one["n"])))
     told = [one.get("test") for one in run.record.summary]
     if any(told):  # runs of old have their tests in the names of metrics
         head = (*head, "test")
