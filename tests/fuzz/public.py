@@ -34,7 +34,7 @@ RESULTS = (
     "report.runs.Run",
     "spiking.network.Record",
     "rules.base.Traits",
-    "statistics.Test",
+    "statistics.families.Test",
     "sweep.Program",
     "sweeps.running.Swept",
     "training.history.Failure",
