@@ -24,18 +24,9 @@ from torch.optim import Optimizer
 import synsim
 from synsim import Sweep, consolidation, importance, statistics, tables, tasks
 from synsim.experiment import Experiment, Presets, option
+from synsim.meters import energy
 from synsim.networks import redraw
-from synsim.papers.schwarz2021 import (
-    AFTER_ALL,
-    EFFICIENT_GAMMA,
-    FAR_BATCH,
-    FAR_EPOCHS,
-    FAR_HIDDEN,
-    FAR_PAD,
-    FAR_RATE,
-    FAR_TASKS,
-    HELD_OUT,
-)
+from synsim.papers import schwarz2021 as paper
 from synsim.sweep import Program
 from synsim.training import Protection, Session
 
@@ -53,19 +44,19 @@ class Config(NetworkConfig):
     CHOICES = ("methods", "gammas", "retrain")
     PRESETS: ClassVar[Presets] = {
         "quick": {
-            "tasks": 10, "epochs": 1, "hidden": (200, 200), "gammas": (EFFICIENT_GAMMA, 0.99), "retrain": (0, 1),
+            "tasks": 10, "epochs": 1, "hidden": (200, 200), "gammas": (paper.EFFICIENT_GAMMA, 0.99), "retrain": (0, 1),
             "rate": 1e-3, "pad": 0,
         },
         "paper": {
-            "tasks": FAR_TASKS, "epochs": FAR_EPOCHS, "hidden": FAR_HIDDEN, "gammas": (EFFICIENT_GAMMA,),
-            "retrain": (0,), "rate": FAR_RATE, "pad": FAR_PAD,
+            "tasks": paper.FAR_TASKS, "epochs": paper.FAR_EPOCHS, "hidden": paper.FAR_HIDDEN,
+            "gammas": (paper.EFFICIENT_GAMMA,), "retrain": (0,), "rate": paper.FAR_RATE, "pad": paper.FAR_PAD,
         },
     }  # fmt: skip
     out: str = option("runs/owned", "folder of the run")
     methods: tuple[str, ...] = option(("single", "naive", *OWNED), "methods to compare", METHODS, neutral=True)
     tasks: int = option(None, "number of permuted tasks (default: from the preset)")
     hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    batch: int = option(FAR_BATCH, "examples per step")
+    batch: int = option(paper.FAR_BATCH, "examples per step")
     alphas: tuple[float, ...] = option((1.0, 2.0, 3.0), "powers α of efficient-packnet; 1 is the plain network")
     gammas: tuple[float, ...] = option((), "shares γ of the dense accuracy to keep (default: from the preset)")
     retrain: tuple[int, ...] = option((), "epochs of retraining, each a setting (default: from the preset)")
@@ -103,7 +94,7 @@ def sequence_of(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
     """Permuted images with some held out; pixels around them are permuted, too."""
     data, pad = load(config), 4 * (config.pad or 0,)
     data = replace(data, x_train=F.pad(data.x_train, pad), x_test=F.pad(data.x_test, pad))
-    held_out = min(HELD_OUT, len(data.x_train) // 10)
+    held_out = min(paper.HELD_OUT, len(data.x_train) // 10)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, validation=held_out, device=config.device)
 
 
@@ -122,17 +113,17 @@ def protected(config: Config, program: Program, sequence: list[tasks.Task]) -> P
         argument = "share" if config.consolidation in ("freeze", "mask") else "strength"
         measured = importance_of(name, sequence, **({"images": 1000} if name in MEASURED else {}))
         how = consolidation.make(config.consolidation, **{argument: config.strength})
-    return Protection(measured, how, reinitialise=anew, after_task={"largest": largest}, reset_optimiser=True)
+    return Protection(
+        measured,
+        how,
+        reinitialise=anew,
+        after_task={"energy": lambda net, task, found: energy(net)},
+        reset_optimiser=True,
+    )
 
 
 def _renewed(net: nn.Module, index: int) -> None:
     redraw(net, draw=index)
-
-
-def largest(net: nn.Module, task: tasks.Task, found: Any) -> torch.Tensor:
-    """The largest abs(w̄) of each replica."""
-    layers = synsim.synapses(net).values()
-    return torch.stack([layer.weight.detach().abs().flatten(1).amax(1) for layer in layers]).amax(0)
 
 
 def learner(config: Config, program: Program, task: tasks.Task) -> tuple[nn.Module, Optimizer]:
@@ -200,7 +191,9 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         one, owns = good.sel(model=name), setting["method"] in OWNED
         if setting["method"] != "efficient-packnet":
             setting = {key: value for key, value in setting.items() if key not in ("alpha", "gamma")}
-        known = AFTER_ALL if setting["method"] == "efficient-packnet" and config.tasks == FAR_TASKS else None
+        known = (
+            paper.AFTER_ALL if setting["method"] == "efficient-packnet" and config.tasks == paper.FAR_TASKS else None
+        )
         # Where a test must know the task, the table says so.
         metric = KNOWN if owns or setting["method"] == "single" else FINAL
         values = 100 * one.average.isel(task=-1).values
@@ -211,7 +204,9 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
             made.append(
                 tables.row(name, "largest change of an old task, points", 100 * one.moved.values, setting=setting)
             )
-        made.append(tables.row(name, "largest abs(w̄) at the end", one.largest.isel(task=-1).values, setting=setting))
+        made.append(
+            tables.row(name, "synaptic energy Σ|w̄| at the end", one.energy.isel(task=-1).values, setting=setting)
+        )
         if owns:
             used = 100 * one.used.isel(task=-1).values
             made.append(tables.row(name, USED, used, setting=setting, test=tests.get((USED, name))))
@@ -232,18 +227,18 @@ def first_full(one: xarray.Dataset) -> np.ndarray:
 
 
 def drowned(name: str, one: xarray.Dataset) -> list[str]:
-    """Says where large weights of old tasks leave a new one nothing to learn with, though synapses are free."""
+    """Says where the large weights of old tasks leave a new one little to learn with, though synapses are free."""
     free = one.where(one.full == 0)
-    dense, size = free.dense_accuracy.mean("replica"), free.largest.mean("replica")
+    dense, cost = free.dense_accuracy.mean("replica"), free.energy.mean("replica")
     lost = dense < HALF * dense.isel(task=0)
     if not bool(lost.any()):
         return []
     at = int(lost.argmax("task"))
     return [
-        f"{name}: beside what old tasks own, task {at + 1} is learned to {float(100 * dense[at]):.0f} % only, the "
-        f"first was to {float(100 * dense[0]):.0f} %, though synapses are free: the largest abs(w̄) is "
-        f"{float(size[at]):.3g}, and was {float(size[0]):.3g}. Steps of Adam move large weights of a high power far: "
-        "use a smaller rate (--factor)."
+        f"{name}: synapses are free, but beside those that are owned task {at + 1} is learned to "
+        f"{100 * float(dense[at]):.0f} % only (the first: {100 * float(dense[0]):.0f} %). Σ|w̄| has grown from "
+        f"{float(cost[0]):.4g} to {float(cost[at]):.4g}: steps of Adam move weights of a high power the further the "
+        "larger they are. Use a smaller rate (--factor)."
     ]
 
 

@@ -55,7 +55,7 @@ def record(script, chosen):
             "used": (axes, claimed.cumsum(-1)),
             "density": (axes, 1.5 * claimed),
             "dense_accuracy": (axes, np.full((*shape, COUNT), 0.9)),
-            "largest": (axes, np.full((*shape, COUNT), [2.0, 3, 4, 5])),
+            "energy": (axes, np.full((*shape, COUNT), [2.0, 3, 4, 5])),
             "full": (axes, full),
             "failed": (axes[:2], failed),
         },
@@ -142,25 +142,18 @@ def test_remarks_say_where_large_weights_leave_a_new_task_nothing_to_learn_with(
     dataset.dense_accuracy[place, :, 2:] = 0.4
     found = script.remarks(chosen, dataset)
     assert found[3] == (
-        f"{name}: beside what old tasks own, task 3 is learned to 40 % only, the first was to 90 %, though synapses "
-        "are free: the largest abs(w̄) is 4, and was 2. Steps of Adam move large weights of a high power far: use a "
+        f"{name}: synapses are free, but beside those that are owned task 3 is learned to 40 % only (the first: 90 %). "
+        "Σ|w̄| has grown from 2 to 4: steps of Adam move weights of a high power the further the larger they are. Use a "
         "smaller rate (--factor)."
     )
     assert len(found) == 4
     # A network that is full has another reason.
     dataset.full[place, :, 2:] = 1
-    assert not [one for one in script.remarks(chosen, dataset) if "beside what" in one]
+    assert not [one for one in script.remarks(chosen, dataset) if "beside those" in one]
     # So has one whose accuracy is that of before.
     dataset.full[place] = 0
     dataset.dense_accuracy[place, :, 2:] = 0.46
-    assert not [one for one in script.remarks(chosen, dataset) if "beside what" in one]
-
-
-def test_the_largest_weight_of_every_replica(script):
-    net = script.synsim.mlp([4, 3, 2], p=0.5, replicas=2, seed=[1, 2])
-    weights = [layer.weight.detach().numpy() for layer in script.synsim.synapses(net).values()]
-    wanted = [max(abs(weight[k]).max() for weight in weights) for k in range(2)]
-    assert script.largest(net, None, {}).tolist() == wanted
+    assert not [one for one in script.remarks(chosen, dataset) if "beside those" in one]
 
 
 def test_the_figure_says_what_the_record_says(script, tmp_path):
