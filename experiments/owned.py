@@ -9,7 +9,7 @@ one, and the bar says what is left of the steps.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ import xarray
 from common import MEASURED, NetworkConfig, by_setting, importance_of, load, models
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 import synsim
 from synsim import Sweep, consolidation, importance, statistics, tables, tasks
@@ -63,6 +64,7 @@ class Config(NetworkConfig):
     reserve: float = option(0.0, "share of what is free that a task of efficient-packnet may not claim")
     rate: float | None = option(None, "Adam's learning rate for α = 1 (default: from the preset)")
     factor: float = option(10.0, "factor of that for larger powers, whose weights start with small steps")
+    retrain_factor: float = option(1.0, "factor of the rate while a task retrains")
     pad: int | None = option(None, "pixels around an image (default: from the preset)")
     consolidation: str = option("penalty", "what importances feed", consolidation.available(owns=False))
     strength: float = option(1.0, "strength of that (freeze, mask: the share)")
@@ -126,6 +128,14 @@ def _renewed(net: nn.Module, index: int) -> None:
     redraw(net, draw=index)
 
 
+def paced(config: Config, retrain: int) -> Callable[[Optimizer], LambdaLR] | None:
+    """The rate over the epochs of a task: another one while it retrains."""
+    learning, factor = config.epochs or 1, config.retrain_factor
+    if not retrain or factor == 1:
+        return None
+    return lambda rule: LambdaLR(rule, lambda epoch: 1.0 if epoch % (learning + retrain) < learning else factor)
+
+
 def learner(config: Config, program: Program, task: tasks.Task) -> tuple[nn.Module, Optimizer]:
     """A network without biases, and Adam, whose steps are those of φ."""
     sizes = [task.inputs, *config.hidden, task.classes]
@@ -149,6 +159,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
             seeds=program.sweep.seeds,
             epochs=config.epochs,
             batch=config.batch,
+            scheduler=paced(config, program.common["retrain"]),
             test_every_epoch=False,
             test_ahead=False,
             protection=protected(config, program, sequence),
@@ -238,7 +249,7 @@ def drowned(name: str, one: xarray.Dataset) -> list[str]:
         f"{name}: synapses are free, but beside those that are owned task {at + 1} is learned to "
         f"{100 * float(dense[at]):.0f} % only (the first: {100 * float(dense[0]):.0f} %). Σ|w̄| has grown from "
         f"{float(cost[0]):.4g} to {float(cost[at]):.4g}: steps of Adam move weights of a high power the further the "
-        "larger they are. Use a smaller rate (--factor)."
+        "larger they are. Use a smaller rate (--factor, --retrain-factor)."
     ]
 
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import xarray
 
 from analysis import owned as figure
@@ -78,6 +79,18 @@ def test_the_settings_are_those_that_were_measured_by_prototypes(script):
     assert [script.label(one) for one in several] == ["packnet, 2 epochs retrained"]
 
 
+def test_the_rate_is_another_one_while_a_task_retrains(script):
+    assert script.paced(config(script), 1) is None
+    assert script.paced(config(script, retrain_factor=0.1), 0) is None
+    sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule, rates = script.paced(config(script, epochs=2, retrain_factor=0.1), 1)(sgd), []
+    for _ in range(6):
+        rates.append(sgd.param_groups[0]["lr"])
+        sgd.step()
+        schedule.step()
+    assert rates == pytest.approx([0.5, 0.5, 0.05, 0.5, 0.5, 0.05])
+
+
 def test_accuracy_so_far_and_what_has_moved(script):
     chosen = config(script)
     dataset, after = record(script, chosen)
@@ -144,7 +157,7 @@ def test_remarks_say_where_large_weights_leave_a_new_task_nothing_to_learn_with(
     assert found[3] == (
         f"{name}: synapses are free, but beside those that are owned task 3 is learned to 40 % only (the first: 90 %). "
         "Σ|w̄| has grown from 2 to 4: steps of Adam move weights of a high power the further the larger they are. Use a "
-        "smaller rate (--factor)."
+        "smaller rate (--factor, --retrain-factor)."
     )
     assert len(found) == 4
     # A network that is full has another reason.
