@@ -32,7 +32,7 @@ def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page not in ("scaling.md", "data.md")])
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != "scaling.md"])
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # What a page registers is not known to other tests.
