@@ -23,7 +23,7 @@ import synsim
 from synsim import Sweep, statistics, streams, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Presets, option
 from synsim.papers import Published
-from synsim.papers.benzing2022 import CURVES, DESCENT_HIDDEN, MOMENTUM, SUBSET, SUBSET_STEPS
+from synsim.papers.benzing2022 import CURVES, DESCENT, DESCENT_HIDDEN, MOMENTUM, SUBSET, SUBSET_STEPS
 from synsim.tasks import Task
 from synsim.training import Session
 
@@ -55,19 +55,36 @@ class Method:
     dampings: tuple[float, ...] = (math.nan,)
 
 
+def published_settings(name: str, figures: Mapping[str, str], summed: bool = False) -> dict[str, tuple[float, float]]:
+    """The published rate and damping of a method in each network, for curvature that is a mean over images.
+
+    `summed`: the published ones belong to sums over all of them, which makes both as many times larger (see
+    docs/searches.md).
+    """
+    of, number = {network: DESCENT[figure][name] for network, figure in figures.items()}, SUBSET if summed else 1
+    return {
+        network: (each.lr / number, math.nan if each.damping is None else each.damping / number)
+        for network, each in of.items()
+    }
+
+
 SAMPLED, FULL = {"batch": "same"}, {"batch": "same", "labels": "exact"}
 NATURAL, FISHER = synsim.NaturalGradient, ((0.03, 0.1, 0.3), (1e-2, 0.1, 1.0))
 DRAWN, FACTORS = ((0.01, 0.03, 0.1, 0.3), (1e-2, 0.1, 1.0)), ((3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1), (1e-7, 1e-5, 1e-3))
 SGD = (0.01, 0.03, 0.1)
-NONE = math.nan
+LOGISTIC, BOTH, BLOCKS = {"logistic": "5.2A"}, {"layers": "5.1D", "logistic": "5.2A"}, {"layers": "5.2C"}
 METHODS = {
-    "sgd": Method(optim.SGD, {}, {"logistic": (0.03, NONE)}, SGD),
-    "sgd-momentum": Method(optim.SGD, {"momentum": MOMENTUM}, {"layers": (0.03, NONE), "logistic": (0.03, NONE)}, SGD),
-    "natural": Method(NATURAL, SAMPLED, {"layers": (0.1, 1.0), "logistic": (0.01, 0.01)}, *DRAWN),
-    "natural-full": Method(NATURAL, FULL, {"layers": (0.1, 0.01), "logistic": (0.3, 1.0)}, *FISHER),
-    "natural-blocks": Method(NATURAL, {**SAMPLED, "blocks": True}, {"layers": (0.1, 1.0)}, *DRAWN),
-    "natural-blocks-full": Method(NATURAL, {**FULL, "blocks": True}, {"layers": (0.1, 0.1)}, *FISHER),
-    "kfac-subsampled": Method(synsim.KFAC, ALONE, {"layers": (3e-4, 1e-5), "logistic": (0.03, 1e-3)}, *FACTORS),
+    "sgd": Method(optim.SGD, {}, published_settings("sgd", LOGISTIC), SGD),
+    "sgd-momentum": Method(optim.SGD, {"momentum": MOMENTUM}, published_settings("sgd-momentum", BOTH), SGD),
+    "natural": Method(NATURAL, SAMPLED, published_settings("natural", BOTH), *DRAWN),
+    "natural-full": Method(NATURAL, FULL, published_settings("natural-full", BOTH, True), *FISHER),
+    "natural-blocks": Method(
+        NATURAL, {**SAMPLED, "blocks": True}, published_settings("natural-blocks", BLOCKS), *DRAWN
+    ),
+    "natural-blocks-full": Method(
+        NATURAL, {**FULL, "blocks": True}, published_settings("natural-blocks-full", BLOCKS, True), *FISHER
+    ),
+    "kfac-subsampled": Method(synsim.KFAC, ALONE, published_settings("kfac-subsampled", BOTH, True), *FACTORS),
     "foof-subsampled": Method(
         synsim.FOOF, ALONE, {"layers": (0.5, 0.5), "logistic": (0.5, 0.5)}, (0.1, 0.3, 1.0, 3.0), (0.01, 0.1, 1.0)
     ),

@@ -21,9 +21,9 @@ ALT = (
     "standard error, a panel for the network with hidden layers and one for logistic regression; the published values "
     "are open marks."
 )
-OWN = Note(
-    "Rates and dampings are ours, chosen on other seeds and images: the code behind the figures scales the full Fisher "
-    "otherwise than the public one, and with its constants KFAC diverges on smaller networks.",
+SUMS = Note(
+    "Rates and dampings are the published ones. Those of exact Fishers and of KFAC are divided by 1,000: they belong to "
+    "sums over images, and curvature is a mean over images here.",
     always=True,
 )
 
@@ -57,7 +57,7 @@ SHARED: dict[str, Any] = {
     "experiment": "descent_subset",
     "figure": ("descent_subset", "descent_subset"),
     "alt": ALT,
-    "notes": (OWN,),
+    "notes": (SUMS,),
 }
 FASHION = {**SHARED, "data": "fashion-mnist", "command": "python experiments/descent_subset.py --preset paper"}
 MNIST = {**SHARED, "data": "mnist", "command": "python experiments/descent_subset.py --preset paper --data mnist"}
