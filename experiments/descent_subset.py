@@ -2,8 +2,8 @@
 
 Full batches, so that nothing is sampled but the labels of "natural" and "kfac-subsampled": the Fisher of "natural-full"
 is exact, and no average over steps is taken. With one layer (logistic regression) a block-diagonal Fisher is the whole
-one. Rates and dampings are those of docs/searches.md; `--search` tries a grid anew, as replicas of one program, on
-seeds and images that are not reported.
+one. Rates and dampings are the published ones (see docs/searches.md); `--search` tries a grid anew, as replicas of one
+program, on seeds and images that are not reported.
 """
 
 import math
