@@ -180,10 +180,10 @@ def with_measured(phase: Phase, sweep: synsim.Sweep, values: dict[str, Tensor]) 
     return replace(phase, dataset=phase.dataset.assign(sweep.unfold(xarray.Dataset(found))))
 
 
-def by_setting(dataset: xarray.Dataset, sweep: Sweep) -> list[xarray.Dataset]:
-    """What each setting of a sweep measured; its replicas are the seeds."""
+def by_setting(dataset: xarray.Dataset, sweep: Sweep, names: Iterable[str]) -> dict[str, xarray.Dataset]:
+    """What each setting of a sweep measured, under its name; its replicas are the seeds."""
     parts = [dataset.isel(replica=sweep.replicas_of(number)) for number in range(len(sweep))]
-    return [part.assign_coords(replica=range(len(sweep.own))) for part in parts]
+    return dict(zip(names, (part.assign_coords(replica=range(len(sweep.own))) for part in parts), strict=True))
 
 
 def end(dataset: xarray.Dataset) -> xarray.Dataset:

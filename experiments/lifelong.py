@@ -169,7 +169,7 @@ def train(config: Config, name: str, session: Session) -> dict[str, xarray.Datas
         protection=protection,
         tolerant=len(sweep) > 1,
     )
-    return dict(zip(settings(config, name), by_setting(phase.dataset, sweep), strict=True))
+    return by_setting(phase.dataset, sweep, settings(config, name))
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:

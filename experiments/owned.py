@@ -166,12 +166,9 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
             tolerant=True,
             keep=False,
         )
-        found |= dict(
-            zip(map(label, program.sweep.settings), by_setting(phase.dataset, program.sweep), strict=True)
-        )  # fmt: skip
-    named = {
-        name: ("model", list(every.each(name)[:: len(every.own)])) for name in ("method", "alpha", "gamma", "retrain")
-    }
+        found |= by_setting(phase.dataset, program.sweep, map(label, program.sweep.settings))
+    names = ("method", "alpha", "gamma", "retrain")
+    named = {name: ("model", [one[name] for one in every.settings]) for name in names}
     return curves(models({name: found[name] for name in map(label, every.settings)})).assign_coords(named)
 
 

@@ -129,7 +129,7 @@ def train(config: Config, session: Session, cell: Cell) -> dict[str, xarray.Data
     )
     strengths = [float(setting["strength"]) for setting in sweep.settings]
     names = [str(cell), *(f"{cell} {strength:g}" for strength in strengths)]
-    return dict(zip(names[1:] if len(sweep) > 1 else names, by_setting(phase.dataset, sweep), strict=False))
+    return by_setting(phase.dataset, sweep, names[1:] if len(sweep) > 1 else names[:1])
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
