@@ -126,7 +126,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
         after(axes[1, 0], dataset, first)
         data["by_weight"] = lesions(axes[1, 1], dataset, first, "pruned_accuracy", "largest |w̄|")
         data["by_p"] = lesions(axes[1, 2], dataset, first, "accuracy_by_p", "highest p")
-        plots.legend_over(made, axes[0, 0], columns=5)
+        plots.legend_over(made, axes[0, 0])
         for letter, ax in zip("abcdef", [ax for ax in axes.flat if ax.axison], strict=False):
             plots.letter(ax, letter)
         return plots.save(made, folder / "power_synapses", data)

@@ -101,6 +101,16 @@ def test_everything_that_holds_numbers_is_drawn():
         made.clear()
 
 
+def test_a_legend_over_all_panels_has_lines_of_one_length():
+    for count, longest, lines in ((5, 5, 1), (6, 30, 2), (0, 1, 1)):
+        made, (ax,) = plots.figure(width=7.0)
+        for number in range(count):
+            ax.plot([0, 1], label=f"{number}" * longest)
+        plots.legend_over(made, ax)
+        (legend,) = made.legends
+        assert legend._ncols == max(1, count // lines)
+
+
 def test_a_histogram_of_one_bin_is_one_wide():
     ax = plots.figure()[1][0]
     plots.histogram(ax, [0.0], [[100.0]], "none is important")

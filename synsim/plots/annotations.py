@@ -1,5 +1,7 @@
 """What is written beside the data: results of tests, legends, letters of panels."""
 
+import math
+
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -65,10 +67,7 @@ def legend_above(ax: Axes) -> Axes:
         The axes.
     """
     labels = ax.get_legend_handles_labels()[1]
-    size = mpl.rcParams["legend.fontsize"]
-    points = size if isinstance(size, float | int) else 8.0
-    # A letter is about half as wide as it is high; a handle and the gaps around it take 3.5 letters' heights.
-    needed = points / 72 * sum(0.55 * len(label) + 3.5 for label in labels)
+    needed = sum(map(_width, labels))
     grid = ax.get_subplotspec()
     share = 1.0 if grid is None else 1.0 / grid.get_gridspec().ncols
     made = ax.get_figure(root=True)
@@ -82,14 +81,21 @@ def legend_above(ax: Axes) -> Axes:
 
 
 @typed
-def legend_over(made: Figure, ax: Axes, title: str | None = None, columns: int = 4) -> Figure:
+def _width(label: str) -> float:
+    # Inches in a legend: a letter is about half as wide as it is high; a handle and the gaps take 3.5 heights.
+    size = mpl.rcParams["legend.fontsize"]
+    points = size if isinstance(size, float | int) else 8.0
+    return points / 72 * (0.55 * len(label) + 3.5)
+
+
+def legend_over(made: Figure, ax: Axes, title: str | None = None, columns: int | None = None) -> Figure:
     """One legend for all panels, over the figure.
 
     Args:
         made: the figure.
         ax: axes whose curves have the labels.
         title: such as what the bands are.
-        columns: of the legend.
+        columns: of the legend; None: as few lines as fit the figure, all of one length where that can be.
 
     Returns:
         The figure.
@@ -97,8 +103,12 @@ def legend_over(made: Figure, ax: Axes, title: str | None = None, columns: int =
     Raises:
         ValueError: if there is no column.
     """
-    columns = whole(columns, "columns", 1, PANELS)
     handles, labels = ax.get_legend_handles_labels()
+    if columns is None:
+        fitting = max(1, int(made.get_figwidth() / max(map(_width, labels), default=1.0)))
+        lines = max(1, math.ceil(len(labels) / fitting))
+        columns = max(1, math.ceil(len(labels) / lines))
+    columns = whole(columns, "columns", 1, PANELS)
     made.legend(
         handles, labels, loc="outside upper center", ncols=columns, title=title, title_fontsize=7, handlelength=1.6
     )
