@@ -532,27 +532,27 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "encoder": NOTHING,
         "replicas": optional(whole(1, 1, 2)),
     },
-    "spiking.neurons.LIF": {
+    "spiking.neurons.parameters.LIF": {
         "detach_reset": flag(True),
         "tau": number(10.0, above=True),
         "threshold": number(1.0, above=True),
     },
-    "spiking.neurons.LIF.rest": {"shape": rows(whole(6, 0, 10**4), 2, 2)},
-    "spiking.neurons.Leaky": {"tau": number(10.0, above=True)},
+    "spiking.neurons.parameters.LIF.rest": {"shape": rows(whole(6, 0, 10**4), 2, 2)},
+    "spiking.neurons.parameters.Leaky": {"tau": number(10.0, above=True)},
     "spiking.short_term.ShortTerm": {"tau_depression": number(200.0), "tau_facilitation": number(0.0)},
-    "spiking.neurons.leaky": {
+    "spiking.neurons.course.leaky": {
         "current": CURRENT_OF_ANY_WIDTH,
         "parameters": of_class(lambda s: Leaky(), Leaky),
         "start": NOTHING,
     },
-    "spiking.neurons.lif": {
+    "spiking.neurons.course.lif": {
         "current": CURRENT_OF_ANY_WIDTH,
         "parameters": of_class(lambda s: spiking.LIF(), spiking.LIF),
         "state": NOTHING,
         "membrane": flag(True),
         "surrogate": optional(of_class(lambda s: surrogate.Arctan(), Surrogate)),
     },
-    "spiking.neurons.lif_step": {
+    "spiking.neurons.step.lif_step": {
         "current": tensor(lambda s: things.spikes(s)[0], ("rank", "size", "bool")),
         "parameters": of_class(lambda s: spiking.LIF(), spiking.LIF),
         "state": Kind(

@@ -62,7 +62,7 @@ RECEIVERS = {
     "spiking.encoding.RegularRates": lambda s: spiking.RegularRates(window=10.0, dt=1.0),
     "spiking.local.LocalMLP": things.local_net,
     "spiking.network.SpikingMLP": things.spiking_net,
-    "spiking.neurons.LIF": lambda s: spiking.LIF(),
+    "spiking.neurons.parameters.LIF": lambda s: spiking.LIF(),
     "spiking.short_term.ShortTerm": lambda s: ShortTerm(),
     "spiking.surrogate.Arctan": lambda s: surrogate.Arctan(),
     "spiking.surrogate.FastSigmoid": lambda s: surrogate.FastSigmoid(),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from synsim.spiking import LIF, Arctan, FastSigmoid, Leaky, State, Surrogate, Triangle, leaky, lif, lif_step
-from synsim.spiking.neurons import _steps
+from synsim.spiking.neurons.course import _steps
 
 SETTINGS = [LIF(5.0, 0.5, reset, hold, detach) for reset in ("rest", "subtract") for hold in (0.0, 3.0)
             for detach in (True, False)]  # fmt: skip
