@@ -16,6 +16,15 @@ for number in (getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+@pytest.fixture
+def one_thread():
+    """For bits that depend on the number of threads, whatever tests before have left."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def parent(tmp_path_factory):
     """Programs that start at once (see `forked`)."""

@@ -18,14 +18,6 @@ from synsim.training.state import pack, unpack
 DOUBLE = torch.float64
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def plain_net(dtype=DOUBLE):
     net = nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 3)).to(dtype)
     drawn = torch.Generator().manual_seed(1)

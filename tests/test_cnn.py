@@ -14,14 +14,6 @@ from synsim.networks import MaxPool, cnn, initialised
 DOUBLE = torch.float64
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def images(*shape, dtype=torch.float32):
     return torch.randn(*shape, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=DOUBLE).to(dtype)
 

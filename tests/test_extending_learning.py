@@ -26,14 +26,6 @@ def _registries(monkeypatch):
         monkeypatch.setattr(room, "_KINDS", dict(room._KINDS))
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Memory:
     """Keeps one state, as a folder would."""
 

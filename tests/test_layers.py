@@ -14,14 +14,6 @@ from synsim.kernels import reference
 CONVOLUTIONS = [{}, {"stride": 2, "padding": 1}, {"padding": "same"}, {"groups": 2, "padding": 1}, {"dilation": 2}]
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def twins(layer, plain):
     plain.load_state_dict({k: v for k, v in layer.state_dict().items() if k in ("weight", "bias")})
     return layer, plain

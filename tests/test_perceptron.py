@@ -15,17 +15,11 @@ import synsim
 from synsim import perceptron, records, statistics, streams
 from synsim.perceptron import MODELS, Perceptron, direction, majority, patterns, presynaptic_step, standard_step
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(synsim.__file__).resolve().parent.parent
 DOUBLE = torch.float64
 SMALL = ["--inputs", "60", "--tasks", "4", "--patterns", "20", "--epochs", "4", "--seeds", "1", "2", "3", "--quiet"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from memory import Memory
 from torch import nn
 
 import synsim
@@ -285,23 +286,11 @@ def test_fit_trains_resumes_and_consolidates_with_it(tmp_path):
         synsim.training.fit(net, rule, tasks, epochs=2, batch=20, samples=1, protection=guard, **options)
         return net
 
-    class Store:
-        saved, waits = None, 0
-
-        def load(self):
-            return self.saved
-
-        def save(self, tensors, meta):
-            Store.saved = ({name: value.clone() for name, value in tensors.items()}, copy.deepcopy(meta))
-
-        def due(self):
-            return True
-
-    whole = run()
+    whole, kept = run(), Memory()
     count = iter(range(10**6))
     with pytest.raises(synsim.training.TrainingStoppedError):
-        run(store=Store(), stop=lambda: next(count) > 30)
-    resumed = run(store=Store())
+        run(store=kept, stop=lambda: next(count) > 30)
+    resumed = run(store=Memory(kept.all[-1]))
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert a.equal(b)
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from memory import Memory
 
 import synsim
 from synsim import records, tasks
@@ -18,14 +19,6 @@ RULE = {"p_up": 0.07, "p_down": 0.05, "g_lim": 0.001}
 @pytest.fixture(scope="module")
 def digits():
     return tasks.split(synsim.data.load("digits"))[:2]
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network(seeds, dtype=None, p=0.25):
@@ -193,28 +186,16 @@ def test_no_tasks():
 
 
 def test_adam_goes_on_after_a_checkpoint(digits, one_thread):
-    saved = {}
-
-    class Memory:
-        def load(self):
-            return saved.get("state")
-
-        def save(self, tensors, meta):
-            saved["all"] = [*saved.get("all", []), ({k: v.detach().clone() for k, v in tensors.items()}, meta)]
-
-        def due(self):
-            return True
-
-    def run():
+    def run(store):
         net = network((1, 2), p=1.0)
-        fit(net, torch.optim.Adam(net.parameters(), lr=1e-3), digits, seeds=(1, 2), epochs=2, batch=20, store=Memory())
+        fit(net, torch.optim.Adam(net.parameters(), lr=1e-3), digits, seeds=(1, 2), epochs=2, batch=20, store=store)
         return net
 
-    whole = run()
-    assert len(saved["all"]) > 20
+    kept = Memory()
+    whole = run(kept)
+    assert len(kept.all) > 20
     for moment in (3, 17, -2):
-        saved["state"] = saved["all"][moment]
-        assert torch.equal(run()[0].weight, whole[0].weight)
+        assert torch.equal(run(Memory(kept.all[moment]))[0].weight, whole[0].weight)
 
 
 def test_tasks_ahead_may_stay_untested(one_thread):

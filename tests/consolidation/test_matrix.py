@@ -11,7 +11,10 @@ from synsim.training import fit
 from synsim.training.protection import Protection
 
 # What one importance for all holds, and that it is said, is the business of test_consolidation.
-pytestmark = pytest.mark.filterwarnings("ignore:(freeze|mask) holds no parameter:UserWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:(freeze|mask) holds no parameter:UserWarning"),
+]
 SEEDS = (3, 4, 5)
 FEW = {name: {"images": 12} for name in ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")}
 FEW |= {"fisher-batched": {"images": 24, "batch": 8}, "sliced-cramer": {"images": 12, "slices": 4}}
@@ -25,14 +28,6 @@ HOW = {
 }
 KINDS = ("plain", "stochastic")
 CELLS = [(kind, how, name) for kind in KINDS for how in HOW for name in importance.available()]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @functools.cache

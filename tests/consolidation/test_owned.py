@@ -1,12 +1,12 @@
 """Owned synapses: what a task claims, that it never moves again, and what a run of tasks does with it."""
 
-import json
 import math
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from memory import Memory
 from torch import nn
 
 import synsim
@@ -14,16 +14,10 @@ from synsim import consolidation, records, tasks
 from synsim.consolidation.packnet import EfficientPackNet
 from synsim.training import Protection, Session, fit
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SEEDS = (3, 4)
 TASKS = 3
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +43,6 @@ KINDS = {
     "packnet": {"tasks": TASKS},
     "efficient-packnet": {"gamma": 0.8},
 }
-
-
-class Memory:
-    """Keeps every state as a file would, and begins with one of them."""
-
-    def __init__(self, begin=None):
-        self.begin, self.all = begin, []
-
-    def load(self):
-        return self.begin
-
-    def due(self):
-        return True
-
-    def save(self, tensors, meta):
-        self.all.append(({k: v.detach().clone() for k, v in tensors.items()}, json.loads(json.dumps(meta))))
 
 
 def learned(digits, how, rule="adam", net=None, seeds=SEEDS, count=TASKS, **options):

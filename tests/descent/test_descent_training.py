@@ -2,12 +2,12 @@
 
 import copy
 import itertools
-import json
 import pickle
 
 import pytest
 import torch
 import torch.nn.functional as F
+from memory import Memory
 from torch import nn
 
 import synsim
@@ -15,20 +15,15 @@ from synsim import consolidation, importance, records, tasks
 from synsim.training import Protection, Session, fit
 from synsim.training.stopping import StoppedError
 
-pytestmark = pytest.mark.filterwarnings("ignore:(freeze|mask|modulation) (holds|slows) no parameter:UserWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:(freeze|mask|modulation) (holds|slows) no parameter:UserWarning"),
+]
 KINDS = {
     "foof": lambda net, **o: synsim.FOOF(net, **{"lr": 0.5, "damping": 20.0, **o}),
     "kfac": lambda net, **o: synsim.KFAC(net, **{"lr": 0.02, "damping": 1.0, **o}),
     "standard": lambda net, **o: synsim.KFAC(net, **{"lr": 0.02, "damping": 1.0, **o}, damp="standard"),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +42,6 @@ def watched(net, rule, x, y, head=None, **options):
 
 def state(net):
     return torch.cat([value.detach().double().flatten() for value in net.state_dict().values()])
-
-
-class Memory:
-    """Keeps every state as a file would, and begins with one of them."""
-
-    def __init__(self, begin=None):
-        self.begin, self.all = begin, []
-
-    def load(self):
-        return self.begin
-
-    def due(self):
-        return True
-
-    def save(self, tensors, meta):
-        self.all.append(({k: v.detach().clone() for k, v in tensors.items()}, json.loads(json.dumps(meta))))
 
 
 @pytest.mark.parametrize("kind", KINDS)

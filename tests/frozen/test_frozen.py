@@ -6,15 +6,9 @@ import pytest
 import torch
 from results import KEPT, RUNS, arithmetic, digest, summary
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 kept = json.loads(KEPT.read_text())
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_every_run_is_kept() -> None:

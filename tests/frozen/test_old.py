@@ -16,15 +16,9 @@ OLD = Path(__file__).with_name("old")
 sys.path.insert(0, str(OLD))
 import runs  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 kept = json.loads((OLD / "digests.json").read_text())
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

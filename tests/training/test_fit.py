@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from memory import Memory
 from torch import nn
 from torch.optim import lr_scheduler as schedules
 
@@ -14,15 +15,9 @@ from synsim.training import Protection, TrainingStoppedError, fit
 from synsim.training.engine import remember
 from synsim.training.trees import decode, encode
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RULE = {"p_up": 0.07, "p_down": 0.05, "g_lim": 0.005}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +36,6 @@ def plain():
 
 def state(net):
     return torch.cat([t.detach().double().flatten() for t in (*net.parameters(), *net.buffers())])
-
-
-class Memory:
-    """Keeps every state as a file would, and begins with one of them."""
-
-    def __init__(self, begin=None):
-        self.begin, self.all = begin, []
-
-    def load(self):
-        return self.begin
-
-    def due(self):
-        return True
-
-    def save(self, tensors, meta):
-        self.all.append(({k: v.detach().clone() for k, v in tensors.items()}, json.loads(json.dumps(meta))))
 
 
 SCHEDULES = {
@@ -250,17 +229,13 @@ def test_a_run_that_is_asked_to_stop_keeps_what_it_reached(digits, moment):
             store=store, stop=stop)  # fmt: skip
         return state(net)
 
-    class Rare(Memory):
-        def due(self):
-            return False
-
     asked = []
 
     def stop():
         asked.append(1)
         return len(asked) == moment
 
-    expected, store = run(Memory()), Rare()
+    expected, store = run(Memory()), Memory(due=False)
     with pytest.raises(TrainingStoppedError, match=r"stopped in task .* resume to go on") as stopped:
         run(store, stop)
     assert stopped.value.history.trained == ("0 1", "2 3")
@@ -380,13 +355,9 @@ def test_a_callback_that_raises_loses_nothing_and_is_called_again(digits, epoch)
             assert fails is not None
         return state(net), [{**row, "seconds": 0.0} for row in told], optimiser.param_groups[0]["lr"]
 
-    class Rare(Memory):
-        def due(self):
-            return False
-
-    whole, store = run(Rare()), Rare()
+    whole, store = run(Memory(due=False)), Memory(due=False)
     _, first, _ = run(store, epoch)
-    found, rest, lr = run(Rare(store.all[-1]))
+    found, rest, lr = run(Memory(store.all[-1], due=False))
     assert torch.equal(found, whole[0])
     assert lr == whole[2]
     assert [first[:-1], first[-1:], rest[1:]] == [whole[1][:epoch], rest[:1], whole[1][epoch + 1 :]]

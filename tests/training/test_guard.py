@@ -14,10 +14,13 @@ from synsim import consolidation, importance, tasks
 from synsim._checks import NotFiniteError
 from synsim.training import Protection, fit
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:(freeze|mask|modulation) (holds|slows) no parameter:UserWarning",
-    "ignore:every task has classes:UserWarning",
-)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings(
+        "ignore:(freeze|mask|modulation) (holds|slows) no parameter:UserWarning",
+        "ignore:every task has classes:UserWarning",
+    ),
+]
 FEW = {name: {"images": 12} for name in ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")}
 FEW |= {"fisher-batched": {"images": 24, "batch": 8}, "sliced-cramer": {"images": 12, "slices": 4}}
 FEW |= {"path-integral": {"every": 3}, "sos": {"alpha": "unbiased", "batch": 24}}
@@ -28,14 +31,6 @@ HOW = {
     "mask": {"share": 0.5},
 }
 STEPS, BATCH, SEED = 6, 24, 3
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @functools.cache

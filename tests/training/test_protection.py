@@ -19,20 +19,14 @@ from synsim.synapses import BernoulliLinear, evaluation, expected, synapses
 from synsim.training import Session, TrainingFailedError, fit
 from synsim.training.protection import Protection
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SEEDS = (1, 2)
 BATCH = 70  # four steps per epoch
 RULE = {"p_up": 0.07, "p_down": 0.05, "g_lim": 0.005}
 OPTIONS = {name: {"images": 12} for name in ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")}
 OPTIONS |= {"fisher-batched": {"images": 24, "batch": 8}, "sliced-cramer": {"images": 12, "slices": 4}}
 OPTIONS |= {"path-integral": {"every": 3}, "sos": {"alpha": "unbiased", "batch": BATCH}}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @functools.cache
