@@ -4,24 +4,18 @@ Pixels lie in [0, 1]; times are in ms, rates in Hz.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from synsim import streams
-from synsim._checks import is_whole, require, whole
-from synsim._doors import shown, typed
-from synsim._philox import philox
-from synsim.kernels import pool
+from synsim._checks import require, whole
+from synsim._doors import typed
 from synsim.kernels.dispatch import compiled
-from synsim.spiking import cpu
+from synsim.spiking.poisson import drawn_spikes, fused_spikes, probability_of, range_of, steps_of
 from synsim.synapses.addressed import Addressed, rows_of, transformed
 
 CURVES = ("linear", "logarithmic")
-STEPS = 1_000_000
-"""Steps that a window may have."""
 
 
 class Encoder(Addressed):
@@ -96,7 +90,7 @@ class Encoder(Addressed):
         require(x.shape[-2] > 0, f"expected at least one image, got a tensor of shape {list(x.shape)}.")
         require(x.is_floating_point(), f"images must hold floats, got {x.dtype}. Scale them to [0, 1] first.")
         if not transformed() and not bool(((x >= 0) & (x <= 1)).all()):
-            raise ValueError(f'pixels must lie in [0, 1], got {_range(x)}. Take images with pixels="unit".')
+            raise ValueError(f'pixels must lie in [0, 1], got {range_of(x)}. Take images with pixels="unit".')
 
     def extra_repr(self) -> str:
         """What `print(encoder)` shows inside the brackets.
@@ -152,8 +146,8 @@ class PoissonRates(Encoder):
     def _spikes(self, p: Tensor, x: Tensor, key: Tensor, words: np.ndarray, draw: int) -> Tensor:
         first = self.address.example
         if not transformed() and compiled(x):
-            return _fused(p, words, first, draw, self.steps, x.dtype)
-        return _drawn(p, key, first + rows_of(x, p.shape[-2]), draw, self.steps).to(x.dtype)
+            return fused_spikes(p, words, first, draw, self.steps, x.dtype)
+        return drawn_spikes(p, key, first + rows_of(x, p.shape[-2]), draw, self.steps).to(x.dtype)
 
     def extra_repr(self) -> str:
         """What `print(encoder)` shows inside the brackets.
@@ -336,105 +330,3 @@ class GivenSpikes(Encoder):
             )
         trains: Tensor = x.detach().unflatten(-1, (self.steps, -1))
         return trains.transpose(-2, -3)
-
-
-@typed
-def poisson_spikes(
-    rates: Tensor, *, window: float, dt: float, seed: int | Sequence[int] = 0, name: str = "poisson", draw: int = 0
-) -> Tensor:
-    """Poisson spikes of given rates, from a named stream.
-
-    Args:
-        rates: Hz, [B, I].
-        window: how long, ms.
-        dt: time step, ms.
-        seed: of the stream; a sequence of R seeds gives R sets of spikes.
-        name: of the stream.
-        draw: number of the draw; another one gives other spikes.
-
-    Returns:
-        0 or 1 of the type of the rates, [T, B, I] or [R, T, B, I].
-
-    Raises:
-        ValueError: if a rate is negative or above 1 / dt, or an argument does not fit.
-    """
-    require(rates.ndim == 2 and rates.is_floating_point(), f"rates must be [B, I] in floats, got {shown(rates)}.")
-    steps = steps_of(window, dt)
-    p = rates.detach().double() * (dt / 1000)
-    require(
-        bool(((p >= 0) & (p <= 1)).all()),
-        f"rates must lie between 0 and 1 / dt = {1000 / dt:g} Hz, got {_range(rates)}. Take a smaller dt.",
-    )
-    seeds = (seed,) if is_whole(seed) else tuple(seed)  # type: ignore[arg-type]
-    draw = whole(draw, "draw", 0, streams.WORD)
-    require(len(seeds) > 0, "expected at least one seed, got none.")
-    keys = streams.keys("eval/spikes", [whole(one, "seed", 0) for one in seeds], name)
-    rows = torch.arange(rates.shape[0], device=rates.device)
-    found = [_drawn(p, key, rows, draw, steps).to(rates.dtype) for key in keys.to(rates.device)]
-    return found[0] if is_whole(seed) else torch.stack(found)
-
-
-def steps_of(window: float, dt: float) -> int:
-    """How many steps a window has.
-
-    Args:
-        window: ms.
-        dt: time step, ms.
-
-    Returns:
-        T.
-
-    Raises:
-        ValueError: if a time is not positive, or the window no multiple of dt.
-    """
-    for value, name in ((window, "window"), (dt, "dt")):
-        require(0 < value < math.inf, f"{name} must be a positive, finite time in ms, got {value}.")
-    steps = round(window / dt) if window / dt < math.inf else 0
-    require(
-        steps >= 1 and abs(steps * dt - window) <= 1e-6 * window,
-        f"window must be a multiple of dt = {dt:g} ms, got {window:g} ms.",
-    )
-    require(steps <= STEPS, f"a window may have {STEPS:,} steps, got {steps:,}. Take a shorter one, or a larger dt.")
-    return steps
-
-
-@typed
-def probability_of(rate: float, dt: float) -> float:
-    """Probability of a spike in a step.
-
-    Args:
-        rate: Hz.
-        dt: time step, ms.
-
-    Returns:
-        rate · dt.
-
-    Raises:
-        ValueError: if the rate is negative or above 1 / dt.
-    """
-    require(
-        0 <= rate * dt / 1000 <= 1,
-        f"rate must lie between 0 and 1 / dt = {1000 / dt:g} Hz, got {rate:g} Hz. Lower it, or take a smaller dt.",
-    )
-    return rate * dt / 1000
-
-
-def _fused(p: Tensor, words: np.ndarray, first: int, draw: int, steps: int, dtype: torch.dtype) -> Tensor:
-    out = torch.zeros(steps, *p.shape, dtype=dtype, device=p.device)
-    array, values = out.numpy(), p.contiguous().numpy()
-    pool.split(lambda start, stop: cpu.poisson(values, words, first, draw, array, start, stop), p.shape[0], out.numel())
-    return out
-
-
-def _drawn(p: Tensor, key: Tensor, example: Tensor, draw: int, steps: int) -> Tensor:
-    # The meaning of `cpu.poisson`, in plain torch: [T, B, I].
-    pixel = torch.arange(p.shape[-1], device=p.device)
-    block = torch.arange(-(-steps // 4), device=p.device).reshape(-1, 1, 1)
-    words = philox((pixel, block, example.reshape(-1, 1), pixel.new_tensor(draw)), (key[0], key[1]))
-    numbers = torch.stack([word.expand(block.shape[0], *p.shape) for word in words], 1).flatten(0, 1)[:steps]
-    return numbers < (p * 4294967296.0).ceil()
-
-
-def _range(x: Tensor) -> str:
-    x = x.detach()
-    return f"values from {float(x.min()):g} to {float(x.max()):g}" if x.numel() else "none"

@@ -2,8 +2,10 @@
 
 from synsim.tasks.continuous import Transition, continuous
 from synsim.tasks.examples import Examples
+from synsim.tasks.joining import joint
 from synsim.tasks.order import Stream, batches, epoch_order, independent_order
-from synsim.tasks.scenarios import Task, by_class, joint, permuted, single, split
+from synsim.tasks.scenarios import by_class, permuted, single, split
+from synsim.tasks.task import Task
 
 __all__ = [
     "Examples",

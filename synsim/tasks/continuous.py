@@ -10,7 +10,9 @@ from synsim import streams
 from synsim._checks import number, require, whole
 from synsim._doors import check_fields, shown, typed
 from synsim.tasks.examples import Data
-from synsim.tasks.scenarios import Task, joint, permuted
+from synsim.tasks.joining import joint
+from synsim.tasks.scenarios import permuted
+from synsim.tasks.task import Task
 
 EXACT = 2**53
 """Up to which floats hold every whole number."""

@@ -1,106 +1,19 @@
-"""Tasks made from a data set: split, permuted, joint, single."""
+"""Tasks made from a data set: single, split, permuted, by class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from synsim._checks import Labels, available_device, choice, class_labels, is_whole, labels, require, tensor, whole
-from synsim._doors import check_fields, typed
+from synsim._checks import available_device, choice, class_labels, is_whole, require, tensor, whole
+from synsim._doors import typed
 from synsim.tasks.examples import Data, Examples, scaling
-from synsim.tasks.order import Stream, epoch_order, independent_order, pixel_orders
+from synsim.tasks.order import pixel_orders
+from synsim.tasks.task import Task
 
 HEADS = ("shared", "separate", "incremental")
-TASKS, LARGEST = 10_000, 2**31 - 1
-"""Permuted tasks that are made, and classes and output layers that are counted."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One task.
-
-    Attributes:
-        name: for tables and figures.
-        train: training examples.
-        test: test examples.
-        classes: how many labels there are.
-        head: index of the output layer, or None for the one that all tasks share.
-        stream: which examples are shown in an epoch; None: each once, in random order.
-        validation: training examples that are held out, for choices that tests must not make; None: none.
-
-    Raises:
-        ValueError: if a label is none of the classes.
-    """
-
-    name: str
-    train: Examples
-    test: Examples
-    classes: int
-    head: int | None = None
-    stream: Stream | None = None
-    validation: Examples | None = None
-
-    def __post_init__(self) -> None:
-        """Check the labels against the number of classes."""
-        check_fields(self)
-        whole(self.classes, "classes", 1, LARGEST)
-        if self.head is not None:
-            whole(self.head, "head", 0, LARGEST)
-        if self.stream is not None:
-            whole(self.stream.count, "the stream's count of examples per epoch")
-        parts = {"train": self.train, "test": self.test, "validation": self.validation}
-        for part, examples in parts.items():
-            if examples is not None:
-                labels(examples.labels, self.classes, f"task {self.name!r}: the {part} part", ignored=True)
-
-    @property
-    def inputs(self) -> int:
-        """Width of an example as it is batched, its last axis: the pixels of a flat image."""
-        return int(self.train[0:1].shape[-1])
-
-    @property
-    def per_epoch(self) -> int:
-        """Examples shown in an epoch."""
-        return len(self.train) if self.stream is None else self.stream.count
-
-    @typed
-    def order(self, seeds: Sequence[int], index: int, epoch: int, *, independent: bool = False) -> Tensor:
-        """The examples of an epoch in the order in which every replica sees them.
-
-        Args:
-            seeds: R seeds.
-            index: place of the task in its sequence.
-            epoch: counted from 0 within the task.
-            independent: those of the second, independent batches (SIU, SIB, SOS).
-
-        Returns:
-            int64 [R, per_epoch], for `batch`.
-
-        Raises:
-            ValueError: if the stream has fewer epochs.
-        """
-        if self.stream is not None:
-            epochs = getattr(self.stream, "epochs", epoch + 1)
-            require(
-                epoch < epochs,
-                f"the stream of task {self.name!r} has {epochs} epochs, and ends with them, got epoch {epoch}, counted "
-                f"from 0. Train with fit(..., epochs={epochs}), or make tasks of more epochs.",
-            )
-            return self.stream(seeds, epoch, independent=independent)
-        draw = independent_order if independent else epoch_order
-        return draw(seeds, index, epoch, len(self.train))
-
-    def batch(self, index: Labels) -> tuple[Tensor, Tensor]:
-        """Training images and labels.
-
-        Args:
-            index: int64 [B] or [R, B]; arrays and lists will do.
-
-        Returns:
-            Images [B, ...] or [R, B, ...], and labels shaped like the index.
-        """
-        return self.train.batch(index)
+TASKS = 10_000
+"""Permuted tasks that are made."""
 
 
 @typed
@@ -319,35 +232,6 @@ def permuted(
     return found
 
 
-@typed
-def joint(tasks: Sequence[Task]) -> list[Task]:
-    """All tasks mixed into one, for training on everything at once.
-
-    Args:
-        tasks: tasks that share an output layer.
-
-    Returns:
-        A list of one task whose examples are the union.
-
-    Raises:
-        ValueError: if there are no tasks, they have heads or streams of their own, or their images are scaled
-            differently.
-    """
-    require(len(tasks) > 0, "expected at least one task, got none.")
-    require(
-        all(task.head is None for task in tasks), "joint training needs tasks with a shared head, got separate heads."
-    )
-    require(
-        all(task.stream is None for task in tasks),
-        "joint training shows each example once per epoch, and these tasks have streams of their own. Join those that "
-        "the streams were made of, such as tasks.permuted's.",
-    )
-    train, test = (_union([getattr(task, part) for task in tasks]) for part in ("train", "test"))
-    held = [task.validation for task in tasks if task.validation is not None]
-    validation = _union(held) if len(held) == len(tasks) else None
-    return [Task("joint", train, test, max(task.classes for task in tasks), validation=validation)]
-
-
 def _third(parts: Sequence[Examples]) -> Examples | None:
     return parts[2] if len(parts) > 2 else None
 
@@ -372,32 +256,6 @@ def _three(
         for part in (slice(None, -count), slice(-count, None))
     )
     return stays, test, held
-
-
-def _union(parts: Sequence[Examples]) -> Examples:
-    first = parts[0]
-    for part in parts[1:]:
-        same = (
-            (part.images.shape[1:], part.images.dtype, part.images.device, part.flat, part.dtype)
-            == (first.images.shape[1:], first.images.dtype, first.images.device, first.flat, first.dtype)
-            and torch.equal(part.offset, first.offset)
-            and torch.equal(part.scale, first.scale)
-        )
-        require(
-            same,
-            "tasks can be joined only if their images are alike: of one shape, type, device and scale. "
-            "Make them of one data set, with the same options.",
-        )
-    orders = [part.orders for part in parts if part.orders is not None]
-    if orders:
-        require(
-            len(orders) == len(parts) and all(part.images is first.images for part in parts),
-            "permuted tasks can be joined only if they share their images.",
-        )
-        return replace(first, orders=torch.cat(orders, dim=-2))
-    return replace(
-        first, images=torch.cat([part.images for part in parts]), labels=torch.cat([part.labels for part in parts])
-    )
 
 
 def _both(

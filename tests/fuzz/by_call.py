@@ -510,7 +510,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "spiking.readout.spike_count": {"spikes": SPIKES_OF_ANY_WIDTH},
     "spiking.short_term.ShortTerm.factors": {"spikes": SPIKES_OF_ANY_WIDTH, "p": NOTHING},
     "spiking.short_term.ShortTerm.steady": {"p": NOTHING},
-    "spiking.encoding.poisson_spikes": {"name": WORD},
+    "spiking.poisson.poisson_spikes": {"name": WORD},
     "spiking.local.LocalMLP": {"net": SPIKING},
     "spiking.local.local_gradients": {"net": SPIKING, "x": UNIT},
     "spiking.local.random_feedback": {"net": SPIKING},
@@ -752,7 +752,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "tasks.order.batches": {
         "order": tensor(lambda s: torch.arange(12).reshape(1, 12), ("flat", "float", "bool", "negative", "rank"))
     },
-    "tasks.scenarios.Task": {
+    "tasks.task.Task": {
         "validation": NOTHING,
         "name": WORD,
         "train": EXAMPLES,
@@ -761,7 +761,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "stream": NOTHING,
         "head": optional(whole(0, 0, 100)),
     },
-    "tasks.scenarios.Task.order": {"index": whole(0, 0, HUGE)},
+    "tasks.task.Task.order": {"index": whole(0, 0, HUGE)},
     "tasks.scenarios.by_class": {
         "validation": whole(0, 0, 3),
         "data": DATA,

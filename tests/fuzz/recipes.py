@@ -75,7 +75,7 @@ RECEIVERS = {
     "synapses.linear.BernoulliLinear": things.layer,
     "tasks.continuous.Transition": lambda s: tasks.Transition(0, 2, 12, 12, 1, 4),
     "tasks.examples.Examples": lambda s: things.task(s).train,
-    "tasks.scenarios.Task": things.task,
+    "tasks.task.Task": things.task,
     "training.guard.Guard": things.guard,
     "training.guard.Guard.finish": things.open_guard,
     "training.guard.Guard.second": things.open_guard,

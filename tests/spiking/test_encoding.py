@@ -18,7 +18,7 @@ from synsim.spiking import (
     poisson_spikes,
     spike_count,
 )
-from synsim.spiking.encoding import _drawn
+from synsim.spiking.poisson import drawn_spikes
 from synsim.synapses import evaluation
 
 
@@ -50,9 +50,9 @@ def test_the_fused_spikes_are_the_plain_ones():
     x = pixels(7, 13)
     encoder = seeded(PoissonRates(400.0, window=11.0, dt=1.0))
     keys, _ = encoder._key_on("train", x.device)
-    plain = _drawn(x * 0.4, keys[0], torch.arange(7), 0, 11)
+    plain = drawn_spikes(x * 0.4, keys[0], torch.arange(7), 0, 11)
     assert torch.equal(encoder(x), plain.double())
-    assert torch.equal(encoder(x), _drawn(x * 0.4, keys[0], torch.arange(7), 1, 11).double())
+    assert torch.equal(encoder(x), drawn_spikes(x * 0.4, keys[0], torch.arange(7), 1, 11).double())
 
 
 def test_an_evaluation_shows_the_same_spikes_whatever_the_chunk_and_leaves_training_alone():
