@@ -20,7 +20,8 @@ from synsim.rules.settable import per_replica, settable
 from synsim.rules.steps import BOUNDS
 from synsim.rules.suggest import suggest_g_lim
 from synsim.synapses import StochasticLayer, synapses
-from synsim.synapses.base import living, say_unheard
+from synsim.synapses.base import living
+from synsim.synapses.finding import say_unheard
 
 
 class PresynapticSGD(Rule):

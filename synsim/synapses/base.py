@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -10,16 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from synsim import kernels, streams
-from synsim._checks import affordable, available_device, require, warn, whole
+from synsim._checks import affordable, available_device, require, whole
 from synsim._doors import explained, shown, typed
-from synsim._names import named_modules
-from synsim.kernels import LEAST_PROBABILITY, events, reference
-from synsim.synapses.addressed import LAST_DRAW as LAST_DRAW
-from synsim.synapses.addressed import LAST_SEED as LAST_SEED
-from synsim.synapses.addressed import PLAIN, Addressed, rows_of
-from synsim.synapses.addressed import Address as Address
-from synsim.synapses.addressed import transformed as transformed
+from synsim.kernels import events, reference
+from synsim.synapses.addressed import PLAIN, Addressed, rows_of, transformed
 from synsim.synapses.scopes import MEAN_FIELD, SCOPES, Scope
+from synsim.synapses.stored import probabilities_like, solved, strengths
 
 TILES = 2**32 // 16
 _LIVING: "weakref.WeakSet[StochasticLayer]" = weakref.WeakSet()
@@ -100,7 +96,7 @@ class StochasticLayer(Addressed):
         self.weight = nn.Parameter(torch.empty(*lead, *shape, device=place, dtype=dtype))
         offsets = nn.Parameter(torch.empty(*lead, shape[0], device=place, dtype=dtype)) if bias else None
         self.register_parameter("bias", offsets)
-        probabilities = _probabilities(p, self.weight, self.replicas)
+        probabilities = probabilities_like(p, self.weight, self.replicas)
         self.register_buffer("p", probabilities.to(place).clone())
         # On the meta device p has no values; they come with its memory (`to_empty`, `skip_init`).
         self._awaited = probabilities if place.type == "meta" else None
@@ -414,98 +410,8 @@ def _shaped(x: Tensor, layer: StochasticLayer) -> str:
     return f"{list(x.shape)}." + (" Flatten the images first (x.flatten(1))." if flatten else "")
 
 
-def strengths(value: Tensor, weight: Tensor) -> None:
-    """Refuse strengths that do not fit a weight.
-
-    Args:
-        value: what is to be written.
-        weight: in its place.
-
-    Raises:
-        ValueError: if the value is no dense tensor of finite real numbers shaped like the weight.
-    """
-    fits = value.shape == weight.shape and value.layout == torch.strided and not (value.is_meta or value.is_complex())
-    require(
-        fits and value.dtype != torch.bool and bool(value.isfinite().all()),
-        f"value must be a dense tensor of finite numbers, of shape {list(weight.shape)}, got {shown(value)}.",
-    )
-
-
-def solved(weight: Tensor, function: Callable[[], Tensor], value: Tensor, steps: int = 60) -> bool:
-    """Move a weight until a function of it, entry by entry, has a value, by Newton's method from where it is.
-
-    Args:
-        weight: a leaf, written in place; without success it is as it was.
-        function: of the weight, shaped like it.
-        value: wanted, of the same shape.
-        steps: how many are tried.
-
-    Returns:
-        Whether the value was reached, to a few units in the last place.
-    """
-    start, trained = weight.detach().clone(), weight.requires_grad
-    close = 8 * torch.finfo(weight.dtype).eps
-    try:
-        weight.requires_grad_(True)
-        for _ in range(steps):
-            with torch.enable_grad():
-                now = function()
-                slope = torch.autograd.grad(now.sum(), weight)[0]
-            gap = value - now.detach()
-            if bool((gap.abs() <= close * value.abs()).all()):
-                return True
-            weight.detach().add_(torch.where(gap == 0, torch.zeros_like(gap), gap / slope))
-    finally:
-        weight.requires_grad_(trained)
-    weight.detach().copy_(start)
-    return False
-
-
 def _transmits_as(one: type[StochasticLayer], other: type[StochasticLayer]) -> bool:
     return one.expected_strength is other.expected_strength and one.transmitted is other.transmitted
-
-
-@typed
-def synapses(net: nn.Module) -> dict[str, StochasticLayer]:
-    """Every stochastic layer of a network by its module name.
-
-    Args:
-        net: any module.
-
-    Returns:
-        Module name -> layer, in the order of `named_modules`; "" if the network is itself such a layer.
-
-    Example:
-        >>> import synsim
-        >>> list(synsim.synapses(synsim.mlp([4, 3, 2])))
-        ['0', '2']
-    """
-    return {name: module for name, module in named_modules(net) if isinstance(module, StochasticLayer)}
-
-
-UNHEARD = (
-    "{layers} of the network drew no mask while others did, yet the weights have gradients: something uses them "
-    "without calling the layer, as nn.MultiheadAttention uses the weight of out_proj. These synapses never fail."
-)
-
-
-def say_unheard(layers: Mapping[str, StochasticLayer]) -> None:
-    """One warning that names the layers whose weights have gradients though nothing was ever drawn for them.
-
-    Args:
-        layers: of a network after a backward pass, by name. Where none of them drew, the pass was made in a view, or
-            the gradients by hand.
-    """
-    silent = {name: layer for name, layer in layers.items() if not layer.draws}
-    names = [name for name, layer in silent.items() if _used(layer) and bool((layer.p < 1).any())]
-    if names and len(silent) < len(layers):
-        found = ("layer " if len(names) == 1 else "layers ") + ", ".join(map(repr, names))
-        warn(UNHEARD.format(layers=found))
-
-
-def _used(layer: StochasticLayer) -> bool:
-    weight = layer._parameters.get("weight")
-    return weight is not None and weight.grad is not None
 
 
 def living() -> list[StochasticLayer]:
@@ -515,28 +421,3 @@ def living() -> list[StochasticLayer]:
         The layers, in no order.
     """
     return [layer for layer in list(_LIVING) if "_parameters" in vars(layer)]
-
-
-def _probabilities(p: float | Tensor | Sequence[float], weight: Tensor, replicas: int | None) -> Tensor:
-    # Numbers are looked at where they are given: another default device may hold no values (meta).
-    place = p.device if isinstance(p, Tensor) else torch.device("cpu")
-    try:
-        given = torch.as_tensor(p, dtype=weight.dtype, device=place).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"p must be a number, or numbers in a tensor, an array or a list, got {shown(p)}.") from error
-    if given.ndim == 1 and replicas is not None:
-        if given.shape[0] != replicas:
-            raise ValueError(f"p must have one entry per replica ({replicas}), got {given.shape[0]}.")
-        given = given.reshape(-1, *[1] * (weight.ndim - 1))
-    elif given.ndim != 0 and given.shape != weight.shape:
-        raise ValueError(
-            f"p must be a number, one number per replica, or shaped like the weight {list(weight.shape)}, "
-            f"got shape {list(given.shape)}."
-        )
-    if not given.is_meta and not bool(((given >= LEAST_PROBABILITY) & (given <= 1)).all()):
-        raise ValueError(
-            f"p must lie in (0, 1], and not below 2⁻¹² = {LEAST_PROBABILITY:.3g}, got values from "
-            f"{float(given.min()):g} to {float(given.max()):g}. Sixteen bits decide on a release, so a smaller p would "
-            "be off by more than 1 / 16. A synapse that never releases can't learn; leave it out by a weight of 0."
-        )
-    return given.expand(weight.shape)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from synsim._checks import require
 from synsim._doors import typed
-from synsim.synapses.base import strengths
 from synsim.synapses.linear import BernoulliLinear
+from synsim.synapses.stored import strengths
 
 DIVISORS = ("p", "ghost", "nothing")
 

@@ -11,7 +11,7 @@ from synsim._checks import is_whole, require, whole
 from synsim._doors import typed
 from synsim._kept import TURN
 from synsim.synapses.addressed import PLAIN, Address, View, addressed
-from synsim.synapses.base import synapses
+from synsim.synapses.finding import synapses
 
 
 @typed

@@ -23,7 +23,7 @@ from synsim.networks import replicas_of
 from synsim.rules.base import traits
 from synsim.sparse import Sparsity
 from synsim.synapses import synapses
-from synsim.synapses.base import say_unheard
+from synsim.synapses.finding import say_unheard
 from synsim.tasks import Task, batches
 from synsim.training.checkpoints import Checkpoints, Store
 from synsim.training.failing import Replicas

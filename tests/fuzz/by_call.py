@@ -703,7 +703,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
     "synapses.addressed.addressed": {"net": ANY_NETWORK},
     "synapses.base.StochasticLayer": {"args": NOTHING, "options": NOTHING},
     "synapses.base.StochasticLayer.check_input": {"width": whole(6, 6, 6)},
-    "synapses.base.synapses": {"net": ANY_NETWORK},
+    "synapses.finding.synapses": {"net": ANY_NETWORK},
     "synapses.conv.BernoulliConv2d": {
         "groups": whole(1, 1, 2),
         "padding": either(whole(0, 0, 10), choice("same", "valid")),
