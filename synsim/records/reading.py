@@ -14,6 +14,7 @@ from synsim._doors import check_fields, typed
 from synsim.records import checkpoint, dataset, description, summary, words
 from synsim.records.errors import DamagedRecordError
 from synsim.records.files import CHECKPOINT, NAMES, RECORD, RUN, SUMMARY, contents, digest
+from synsim.records.tidying import tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +67,6 @@ class Record:
             Columns `metric` (name of a variable), one for each of its axes (with the seed of each replica), and
             `value`. Only variables over seeds or replicas; of the axes `epoch`, `task` and `after_task` the end.
         """
-        from synsim.records.collecting import tidy  # here: it reads records, and pandas takes its time
-
         return tidy(self.dataset)
 
     def __repr__(self) -> str:
