@@ -201,7 +201,7 @@ MANY = {
     "lesions/pruning.py: pruning_curve",
     "meters/energy.py: energy", "meters/information.py: mutual_information",
     "meters/uncertainty.py: information_interval", "networks.py: cnn",
-    "networks.py: mlp", "perceptron.py: presynaptic_step", "rules/plasticity.py: plastic",
+    "networks.py: mlp", "perceptron/steps.py: presynaptic_step", "rules/plasticity.py: plastic",
     "rules/steps.py: probability_step", "rules/suggest.py: suggest_g_lim", "spiking/brian/running.py: run",
     "spiking/network.py: spiking_mlp", "synapses/chunked.py: forward", "training/loop.py: fit",
 }  # fmt: skip
@@ -247,7 +247,7 @@ def test_one_place_says_for_which_types_there_are_fused_kernels():
     there = {
         path.name for path in (ROOT / "synsim").rglob("*.py") if "float32, torch.float64" in path.read_text("utf-8")
     }
-    assert there == {"dispatch.py", "perceptron.py"}  # the perceptron is of these types, whatever runs
+    assert there == {"dispatch.py", "refusals.py"}  # the perceptron is of these types, whatever runs
 
 
 # What reads records, and neither trains nor measures.

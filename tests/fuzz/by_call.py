@@ -348,24 +348,27 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "convolution": call(lambda s: synsim.BernoulliConv2d),
     },
     "networks.mlp": {"layer": LAYER},
-    "perceptron.Perceptron": {
+    "perceptron.model.Perceptron": {
         "model": choice("standard", "presynaptic"),
         "p_freeze": number(0.9, 0.3, 1.0),
         "p_min": number(0.25, 1e-6, 0.9),
         "g_lim": number(0.1),
     },
-    "perceptron.Perceptron.correct": {"x": PATTERNS, "y": SIGNED},
-    "perceptron.Perceptron.learn": {"x": PATTERNS, "y": SIGNED},
-    "perceptron.activation": {"x": PATTERNS},
-    "perceptron.direction": {"x": tensor(lambda s: things.signs(s).float(), ("rank", "flat", "size")), "y": SIGNED},
-    "perceptron.majority": {"y": tensor(things.signed_labels, ("size",))},
-    "perceptron.patterns": {"count": whole(4, 1, 10**6)},
-    "perceptron.presynaptic_step": {
+    "perceptron.model.Perceptron.correct": {"x": PATTERNS, "y": SIGNED},
+    "perceptron.model.Perceptron.learn": {"x": PATTERNS, "y": SIGNED},
+    "perceptron.steps.activation": {"x": PATTERNS},
+    "perceptron.steps.direction": {
+        "x": tensor(lambda s: things.signs(s).float(), ("rank", "flat", "size")),
+        "y": SIGNED,
+    },
+    "perceptron.steps.majority": {"y": tensor(things.signed_labels, ("size",))},
+    "perceptron.steps.patterns": {"count": whole(4, 1, 10**6)},
+    "perceptron.steps.presynaptic_step": {
         "p": tensor(lambda s: torch.full((1, 6), 0.5), ("size", "rank", "negative", "large", "nan")),
         "p_min": number(0.25, 0.0, 0.9),
         "p_freeze": number(0.9, 0.25, 1.0),
     },
-    "perceptron.released": {
+    "perceptron.steps.released": {
         "x": tensor(lambda s: things.signs(s).float(), ("rank", "flat", "size")),
         "p": tensor(lambda s: torch.full((1, 6), 0.5), ("size", "rank", "negative", "large", "nan")),
     },

@@ -43,7 +43,7 @@ RECEIVERS = {
     "importance.base.Importance.estimate": estimator,
     "networks.MaxPool": lambda s: synsim.networks.MaxPool(2),
     "networks.MultiHead": things.multi_head,
-    "perceptron.Perceptron": things.perceptrons,
+    "perceptron.model.Perceptron": things.perceptrons,
     "rules.plasticity.Plasticity": things.plasticity,
     "rules.network.Rule": things.rule,
     "sparse.gradual.Gradual": things.sparsity,
