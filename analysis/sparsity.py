@@ -68,7 +68,7 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
             data["schedules"] = schedules(axes[1, 2], dataset)
         else:  # runs of old
             scatter(axes[1, 2], dataset, float(dataset.alpha.values[len(dataset.alpha) // 2]))
-        plots.legend_over(made, axes[0, 0])
+        plots.legend_over(made, axes[0, 0], columns=5)
         for letter, ax in zip("abcdef", axes.flat, strict=True):
             plots.letter(ax, letter)
         return plots.save(made, folder / "sparsity", data)
