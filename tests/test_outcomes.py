@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import xarray
+from doubles import holm
 from scipy import stats
 
 from synsim import outcomes, statistics, tables
@@ -107,15 +108,6 @@ def test_what_holds_no_outcomes_is_refused(make, message):
 
 
 # Families of tests.
-
-
-def holm(p):
-    """Holm's step-down correction, one p value after the other."""
-    floor, corrected = 0.0, {}
-    for rank, name in enumerate(sorted(p, key=p.get)):
-        floor = max(floor, min(1.0, p[name] * (len(p) - rank)))
-        corrected[name] = floor
-    return corrected
 
 
 def samples_of(keys, rng):

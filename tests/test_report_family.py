@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import test_report
+from doubles import holm
 from scipy import stats
 
 from synsim import outcomes, report, statistics, tables
@@ -24,15 +25,6 @@ def runs(tmp_path):
     found, skipped = report.collect([tmp_path / "runs"])
     assert not skipped
     return found
-
-
-def holm(p):
-    """Holm's step-down correction, one p value after the other."""
-    floor, corrected = 0.0, {}
-    for rank, name in enumerate(sorted(p, key=p.get)):
-        floor = max(floor, min(1.0, p[name] * (len(p) - rank)))
-        corrected[name] = floor
-    return corrected
 
 
 def test_all_items_tell_the_same_p_of_one_test(runs):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from doubles import naive_fisher
 
 import synsim
 from synsim.meters.passes import stochastic
@@ -196,7 +197,7 @@ def test_the_exact_fisher_is_that_of_a_loop(replicas, scope):
     net, x = small(replicas=replicas, scope=scope), images(5)
     found = synsim.importance.make("fisher", labels="exact").estimate(net, x)
     with synsim.expected(net):
-        expected = naive_fisher(net, x, lambda i: None)
+        expected = naive_fisher(net, x, lambda i: None, 4)
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-8, atol=1e-13)
         assert float(value.sum()) > 0
@@ -208,23 +209,10 @@ def test_the_sampled_fisher_sees_the_spikes_and_masks_of_its_passes(replicas):
     kind = {"labels": "exact", "view": "sampled", "samples": 1, "block": 3}
     found = synsim.importance.make("fisher", **kind).estimate(net, x)
     with evaluation(net) as passes:
-        expected = naive_fisher(net, x, lambda i: passes.at(0, i // 3, i))
+        expected = naive_fisher(net, x, lambda i: passes.at(0, i // 3, i), 4)
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-8, atol=1e-13)
         assert float(value.sum()) > 0
-
-
-def naive_fisher(net, x, place):
-    sums = {name: torch.zeros_like(value) for name, value in net.named_parameters()}
-    for i in range(len(x)):
-        place(i)
-        log_p = net(x[i : i + 1]).log_softmax(-1).reshape(-1, 4)
-        for r in range(log_p.shape[0]):
-            for c in range(4):
-                gradient = torch.autograd.grad(log_p[r, c], list(net.parameters()), retain_graph=True)
-                for name, one in zip(sums, gradient, strict=True):
-                    sums[name] += log_p[r, c].exp().detach() * one.square() / len(x)
-    return sums
 
 
 def test_every_mask_per_event_is_refused_in_the_sampled_view():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from doubles import naive_fisher
 from torch.utils.checkpoint import checkpoint
 
 import synsim
@@ -302,19 +303,6 @@ def test_meters_lesions_and_events_take_it(scope):
     assert [layer.draws for layer in synsim.synapses(net).values()] == [0] * 5
 
 
-def naive_fisher(net, x, place):
-    sums = {name: torch.zeros_like(value) for name, value in net.named_parameters()}
-    for i in range(len(x)):
-        place(i)
-        log_p = net(x[i : i + 1]).log_softmax(-1).reshape(-1, 3)
-        for r in range(log_p.shape[0]):
-            for c in range(3):
-                gradient = torch.autograd.grad(log_p[r, c], list(net.parameters()), retain_graph=True)
-                for name, one in zip(sums, gradient, strict=True):
-                    sums[name] += log_p[r, c].exp().detach() * one.square() / len(x)
-    return sums
-
-
 @pytest.mark.parametrize("replicas", [None, 2])
 @pytest.mark.parametrize(("view", "scope"), [("expected", "event"), ("sampled", "batch"), ("sampled", "sample")])
 def test_the_exact_fisher_is_that_of_a_loop(replicas, view, scope):
@@ -323,10 +311,10 @@ def test_the_exact_fisher_is_that_of_a_loop(replicas, view, scope):
     found = synsim.importance.make("fisher", **kind).estimate(net, x)
     if view == "expected":
         with synsim.expected(net):
-            expected = naive_fisher(net, x, lambda i: None)
+            expected = naive_fisher(net, x, lambda i: None, 3)
     else:
         with evaluation(net) as passes:
-            expected = naive_fisher(net, x, lambda i: passes.at(0, i // 3, i))
+            expected = naive_fisher(net, x, lambda i: passes.at(0, i // 3, i), 3)
     for name, value in expected.items():
         assert float(value.sum()) > 0
         assert torch.allclose(found[name], value, rtol=1e-8, atol=1e-13)
