@@ -112,7 +112,8 @@ class Config(PresetConfig):
     steps: int = option(SUBSET_STEPS, "steps, each on all images")
     epochs: int | None = option(None, "not used: see --steps", neutral=True)
     batch: int | None = option(None, "not used: all images are one batch", neutral=True)
-    memory: float = option(4096.0, "MiB for Gram matrices", neutral=True)
+    memory: float = option(4096.0, "MiB for Gram matrices of sampled Fishers", neutral=True)
+    tolerance: float = option(1e-6, "residual, relative, at which conjugate gradients solve for an exact Fisher")
     search: bool = option(False, "choose rate and damping anew", neutral=True)
     selection: tuple[int, ...] = option((101,), "seeds that choose, and are not reported")
     selection_images: int = option(200, "images of the search, other ones than those that are reported")
@@ -140,8 +141,10 @@ def rule(config: Config, name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
     method = METHODS[name]
     if method.kind is optim.SGD:
         return method.kind(net.parameters(), lr=sweep.settings[0]["lr"], **method.options)
-    memory = {"memory": config.memory} if method.kind is synsim.NaturalGradient else {}
-    return method.kind(net, sweep.column("lr"), sweep.column("damping"), **method.options, **memory)
+    more = {"memory": config.memory} if method.kind is NATURAL else {}
+    # Nine columns per image, of a thousand images too many for Cholesky.
+    more |= {"tolerance": config.tolerance} if method.options.get("labels") == "exact" else {}
+    return method.kind(net, sweep.column("lr"), sweep.column("damping"), **method.options, **more)
 
 
 def trained(

@@ -4,20 +4,22 @@ A Fisher of n examples is F = C Cᵀ, where every column of C is a gradient. The
 
     (λ I + C Cᵀ)⁻¹ g = (g − C (λ I + Cᵀ C)⁻¹ Cᵀ g) / λ
 
-needs no more than the Gram matrix Cᵀ C. For a layer that multiplies, a column is an outer product e aᵀ of what came in
-and of the gradient of what went out, and the Gram matrix is (A Aᵀ) ∘ (E Eᵀ): no gradient per example is ever made.
-Where a column is a sum over positions, or has a mask, its entries are made in parts that fit into memory.
+needs no more than the Gram matrix Cᵀ C, or, where conjugate gradients solve the system, products with it. For a layer
+that multiplies, a column is an outer product e aᵀ of what came in and of the gradient of what went out, and the Gram
+matrix is (A Aᵀ) ∘ (E Eᵀ): no gradient per example is ever made. Where a column is a sum over positions, or has a mask,
+its entries are made in parts that fit into memory.
 
 Source: Benzing 2022 (thesis), eq. 2.6. The form printed there, with λ⁻² before the product, loses digits at small λ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from synsim._checks import NotFiniteError
+from synsim.descent.conjugate import conjugate
 from synsim.descent.gradient import Gradient
 
 PART = 2**26
@@ -72,6 +74,24 @@ class Columns:
         likeness = a[:, :, 0] @ a[:, :, 0].mT
         found.view(replicas, many, examples, many, examples).mul_(likeness[:, None, :, None, :])
         return found
+
+    def product(self) -> Callable[[Tensor], Tensor]:
+        """Products with Cᵀ C of this part, without making it: what it costs grows with N² and N K, not with N² K².
+
+        Returns:
+            v, float64 [R, K · N] -> Cᵀ C v, float64 [R, K · N].
+        """
+        if self.mask is not None or self.errors.shape[3] > 1:
+            return lambda weights: self.against(self.combined(weights)).double()
+        own, errors = self.inputs[:, :, 0], self.errors[:, :, :, 0]
+        likeness = own @ own.mT
+
+        def multiply(weights: Tensor) -> Tensor:
+            each = weights.to(errors.dtype).reshape(errors.shape[:3])
+            sums = likeness @ torch.einsum("rkno,rkn->rno", errors, each)
+            return torch.einsum("rkno,rno->rkn", errors, sums).flatten(1).double()
+
+        return multiply
 
     def _in_parts(self, a: Tensor, e: Tensor) -> Tensor:
         replicas, _, _, _, outputs = e.shape
@@ -136,6 +156,7 @@ def natural(
     damping: Tensor,
     memory: int | None = None,
     tolerant: bool = False,
+    tolerance: float | None = None,
 ) -> list[Gradient]:
     """(λ I + C Cᵀ)⁻¹ g over all the matrices that are given: one system for all of them together.
 
@@ -145,6 +166,7 @@ def natural(
         damping: λ, [R].
         memory: bytes that the Gram matrices of all replicas at a time may take; None: no limit.
         tolerant: whether the moves of a replica without a solution are NaN, in place of an error.
+        tolerance: residual, relative to Cᵀ g, down to which conjugate gradients solve the system; None: by Cholesky.
 
     Returns:
         One [R, O, I] per matrix.
@@ -152,9 +174,19 @@ def natural(
     Raises:
         NotFiniteError: if a Gram matrix is not finite.
     """
-    replicas = len(damping)
     seen = sum(part.against(gradient).double() for part, gradient in zip(columns, gradients, strict=True))
     assert isinstance(seen, Tensor)
+    if tolerance is None:
+        weights = _by_roots(columns, seen, damping, memory, tolerant)
+    else:
+        weights = _by_products(columns, seen, damping, tolerance, tolerant)
+    return [
+        _between(gradient, part.combined(weights), damping) for part, gradient in zip(columns, gradients, strict=True)
+    ]
+
+
+def _by_roots(columns: Sequence[Columns], seen: Tensor, damping: Tensor, memory: int | None, tolerant: bool) -> Tensor:
+    replicas = len(damping)
     step = replicas if memory is None else max(1, memory // bytes_of(columns[0].number))
     weights = torch.empty_like(seen)
     for start in range(0, replicas, step):
@@ -163,9 +195,24 @@ def natural(
         for part in columns[1:]:
             gram += part.of(some).gram()
         weights[some] = solved(gram, damping[some].to(gram), seen[some], start, tolerant)
-    return [
-        _between(gradient, part.combined(weights), damping) for part, gradient in zip(columns, gradients, strict=True)
-    ]
+    return weights
+
+
+def _by_products(columns: Sequence[Columns], seen: Tensor, damping: Tensor, tolerance: float, tolerant: bool) -> Tensor:
+    products = [part.product() for part in columns]
+
+    def multiply(weights: Tensor) -> Tensor:
+        return sum((product(weights) for product in products), damping.to(weights)[:, None] * weights)
+
+    weights = conjugate(multiply, seen, tolerance)
+    bad = (~weights.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad and not tolerant:
+        raise NotFiniteError(
+            f"conjugate gradients found no finite solution for replicas {bad}. The network may have diverged: use a "
+            "smaller lr or a larger damping.",
+            bad,
+        )
+    return weights
 
 
 def bytes_of(number: int) -> int:

@@ -58,6 +58,9 @@ class NaturalGradient(Descent):
         likelihood: which distribution the outputs are of: "categorical" or "gaussian", as in `KFAC`.
         lr_rest: rate of gradient descent of parameters outside linear and convolutional layers; None: there are none.
         memory: MiB that Gram matrices may take at a time.
+        tolerance: None: the system is solved by Cholesky, exactly; a number: by conjugate gradients, down to a residual
+            of this size relative to the right-hand side, and no Gram matrix is made, which is much faster with many
+            columns. The smaller λ, the more of what is left shows in the step, so that it asks for a smaller one.
         seed: of sampled labels, for a network without stochastic layers.
 
     Raises:
@@ -65,7 +68,7 @@ class NaturalGradient(Descent):
         ValueError: if a constant does not fit, or the network, as for `FOOF`.
     """
 
-    _own = ("labels", "blocks", "batch", "images", "likelihood", "memory", "seed")
+    _own = ("labels", "blocks", "batch", "images", "likelihood", "memory", "tolerance", "seed")
 
     @typed
     def __init__(
@@ -83,6 +86,7 @@ class NaturalGradient(Descent):
         likelihood: str = "categorical",
         lr_rest: Number | None = None,
         memory: float = 4096.0,
+        tolerance: float | None = None,
         seed: int = 0,
     ) -> None:
         self.labels, self.blocks = choice(labels, "labels", LABELS), flag(blocks, "blocks")
@@ -90,6 +94,7 @@ class NaturalGradient(Descent):
         self.images = None if images is None else whole(images, "images")
         self.likelihood = choice(likelihood, "likelihood", LIKELIHOODS)
         self.memory, self.seed = number(memory, "memory", above=True), whole(seed, "seed", 0)
+        self.tolerance = None if tolerance is None else number(tolerance, "tolerance", above=True)
         self._columns: dict[str, list[Columns]] | None = None
         super().__init__(
             net,
@@ -169,7 +174,8 @@ class NaturalGradient(Descent):
         require(images <= count, f"images={images} of a batch are to make the Fisher, which has {count}.")
         # A replica that has diverged gets columns of NaN all the same, by the graph.
         errors = list(self._roots(logits.detach().nan_to_num(0.0, 0.0, 0.0)))
-        self._affordable(len(errors), images)
+        if self.tolerance is None:
+            self._affordable(len(errors), images)
         found = list(pulled(logits, errors, [tape.uses[name].output for name in blocks]))
         with torch.no_grad():
             return {
@@ -192,7 +198,7 @@ class NaturalGradient(Descent):
             size <= self.memory,
             f"{images} images with {many} columns each make a Gram matrix of {many * images} × {many * images}, which "
             f"takes {size:.3g} MiB of float64 while it is solved; memory={self.memory:g} MiB are allowed. Raise "
-            "memory, or take fewer images, or labels='sampled'.",
+            "memory, or take fewer images, or labels='sampled', or a tolerance, with which none is made.",
         )
 
     def _parts(
@@ -231,7 +237,8 @@ class NaturalGradient(Descent):
         flat = [one for name in columns for one in given[name]]
         damping = self._damping(self._blocks[next(iter(columns))])
         tolerant = self._at_hand().tolerant
-        found = iter(natural([part for _, part in parts], flat, damping, int(self.memory * MIB), tolerant))
+        memory = int(self.memory * MIB)
+        found = iter(natural([part for _, part in parts], flat, damping, memory, tolerant, self.tolerance))
         return {name: _joined([next(found) for _ in given[name]], alone) for name in columns}
 
     def _damping(self, block: Block) -> Tensor:

@@ -125,6 +125,21 @@ def test_the_move_is_that_of_the_dense_inverse(name, labels, blocks):
             assert float((found - expected).norm() / expected.norm()) <= 1e-10
 
 
+@pytest.mark.parametrize("blocks", [False, True], ids=["whole", "blocks"])
+@pytest.mark.parametrize("name", NETS)
+def test_conjugate_gradients_move_as_the_root_does(name, blocks):
+    for damping in (1e-4, 1.0):
+        moves = []
+        for tolerance in (None, 1e-12):
+            net, x, y = made(name)
+            options = {"labels": "exact", "blocks": blocks, "batch": "same", "tolerance": tolerance}
+            rule = synsim.NaturalGradient(net, 1.0, damping, memory=64 if tolerance is None else 1e-9, **options)
+            pass_of(rule, net, x, y)
+            moves.append(torch.cat([each.flatten() for each in rule.moves().values()]))
+        exact, close = moves
+        assert float((close - exact).norm() / exact.norm()) <= 1e-8
+
+
 def test_gaussian_outputs_make_the_generalised_gauss_newton_matrix():
     net, x, _ = made("biases")
     rule = synsim.NaturalGradient(net, 1.0, 0.1, labels="exact", likelihood="gaussian", batch="same")
@@ -269,6 +284,8 @@ def test_what_does_not_fit_is_refused():
         synsim.NaturalGradient(net, 0.1, 0.1, batch="other")
     with pytest.raises(ValueError, match="labels must be"):
         synsim.NaturalGradient(net, 0.1, 0.1, labels="empirical")
+    with pytest.raises(ValueError, match=r"tolerance must be above 0, got 0\.0"):
+        synsim.NaturalGradient(net, 0.1, 0.1, tolerance=0.0)
     rule = synsim.NaturalGradient(net, 0.1, 0.1)
     pass_of(rule, net, x, y)
     with pytest.raises(ValueError, match=r"call rule.estimate\(x\)"):
@@ -290,7 +307,8 @@ def test_a_gram_matrix_beyond_memory_is_refused_by_its_size():
 
 @pytest.mark.parametrize("options", [
     {"batch": "independent", "images": 7}, {"batch": "previous"}, {"batch": "same", "labels": "exact", "blocks": True},
-], ids=["independent", "previous", "exact blocks"])  # fmt: skip
+    {"batch": "same", "labels": "exact", "blocks": True, "tolerance": 1e-3},
+], ids=["independent", "previous", "exact blocks", "conjugate gradients"])  # fmt: skip
 def test_fit_lowers_the_loss(options):
     (task,) = synsim.tasks.single(synsim.data.load("digits"))
     net = synsim.mlp([task.inputs, 10, task.classes], p=1.0, replicas=2)

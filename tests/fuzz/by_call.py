@@ -657,6 +657,7 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "likelihood": choice("categorical", "gaussian"),
         "lr_rest": DESCENT["lr_rest"],
         "memory": number(64.0, above=True),
+        "tolerance": optional(number(1e-4, above=True)),
         "seed": DESCENT["seed"],
     },
     "descent.kronecker.kronecker": {
