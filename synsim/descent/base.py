@@ -27,8 +27,11 @@ class Descent(Watching):
         with rule.watch():
             logits = net(x)
         losses = synsim.losses.replica_cross_entropy(logits, y)
+        rule.zero_grad()
         rule.backward(losses, logits)
         rule.step()
+
+    As with `loss.backward()`, gradients are added to those that are there.
 
     A subclass says in `_move` what a layer's gradient becomes.
 
@@ -113,6 +116,7 @@ class Descent(Watching):
             state = self.state[parameter]
             state["step"] = state.get("step", 0) + 1
         self._pass = None
+        self._note_used()
         return loss
 
     def _prepare(self, done: Pass) -> None:

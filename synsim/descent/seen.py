@@ -1,5 +1,6 @@
 """What a pass leaves behind: inputs and output gradients of layers, and the gradients that are made of them."""
 
+import weakref
 from dataclasses import dataclass, field
 
 import torch
@@ -129,3 +130,26 @@ def add(parameter: nn.Parameter, gradient: Tensor | None) -> None:
     """
     if gradient is not None:
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+class Used:
+    """The gradient that a step has used, without keeping it.
+
+    Args:
+        parameter: whose.
+    """
+
+    def __init__(self, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        self._parameter, self._gradient = weakref.ref(parameter), weakref.ref(parameter.grad)
+        self._version = parameter.grad._version
+
+    def stands(self) -> bool:
+        """Look for it.
+
+        Returns:
+            Whether nobody has cleared or replaced it since.
+        """
+        parameter = self._parameter()
+        gradient = None if parameter is None else parameter.grad
+        return gradient is not None and gradient is self._gradient() and gradient._version == self._version

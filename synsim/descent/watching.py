@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synsim._checks import NotFiniteError, flag, require
+from synsim._checks import NotFiniteError, flag, require, warn
 from synsim._doors import explained, typed
 from synsim.curvature.capture import Tape, capture
 from synsim.descent.blocks import blocks_of, refuse_layers, rest_of
-from synsim.descent.seen import Pass, Seen, add, refuse_use
+from synsim.descent.seen import Pass, Seen, Used, add, refuse_use
 from synsim.rules.network import Rule, network
 
 
@@ -46,6 +46,7 @@ class Watching(Rule):
         )
         self._tape: Tape | None = None
         self._pass: Pass | None = None
+        self._used: Used | None = None
         self._blocks, self._rest = blocks, rest_of(net, blocks)
         super().__init__(net, settings)
 
@@ -65,7 +66,7 @@ class Watching(Rule):
         """
         super().__setstate__(state)
         if "_net" in state:
-            self._tape = self._pass = None
+            self._tape = self._pass = self._used = None
             self._walk()
 
     @contextmanager
@@ -85,6 +86,12 @@ class Watching(Rule):
         with torch.enable_grad(), capture(self._net, list(self._rest.values())) as tape:
             yield self
         self._tape = tape
+
+    def _note_used(self) -> None:
+        # Whether the next pass finds them again is asked of one tensor: all are cleared together.
+        given = (parameter for group in self.param_groups for parameter in group["params"])
+        first = next((parameter for parameter in given if parameter.grad is not None), None)
+        self._used = None if first is None else Used(first)
 
     def _walk(self) -> None:
         # Layers may come and go between passes; within one they are asked for often.
@@ -115,6 +122,12 @@ class Watching(Rule):
         )
         assert tape is not None
         self._check(losses, logits)
+        if self._used is not None and self._used.stands():
+            warn(
+                "the gradients of the step before are still there, and those of this pass are added to them: call "
+                "rule.zero_grad() before rule.backward(losses, logits)."
+            )
+        self._used = None
         seen = self._gather(tape, losses, gradients)
         require(
             bool(seen),

@@ -1,5 +1,8 @@
 """What rules that look at layers refuse, in words."""
 
+import contextlib
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -20,6 +23,7 @@ def foof(net=None, lr=0.1, damping=1.0, **options):
 
 
 def watched(net, rule, x=X, y=Y):
+    rule.zero_grad()
     with rule.watch():
         logits = net(x)
     rule.backward(synsim.losses.replica_cross_entropy(logits, y), logits)
@@ -179,3 +183,35 @@ def test_a_start_without_a_warm_up_is_said_once():
         rule.step()
     watched(net, rule)
     rule.step()
+
+
+@pytest.mark.parametrize("clear", [None, {}, {"set_to_none": False}], ids=["never", "to none", "in place"])
+def test_gradients_that_are_not_cleared_between_steps_are_said(clear):
+    net = synsim.mlp([4, 3, 2], p=1.0)
+    rule = synsim.FOOF(net, lr=0.1, damping=1.0, warmup=0)
+    x, y = torch.ones(2, 4), torch.tensor([0, 1])
+
+    def step():
+        if clear is not None:
+            rule.zero_grad(**clear)
+        with rule.watch():
+            logits = net(x)
+        rule.backward(synsim.cross_entropy(logits, y), logits)
+        rule.step()
+
+    step()
+    said = pytest.warns(UserWarning, match=r"rule.zero_grad\(\) before") if clear is None else contextlib.nullcontext()
+    with said, warnings.catch_warnings():
+        warnings.simplefilter("always" if clear is None else "error")
+        step()
+
+
+def test_two_passes_of_one_step_need_no_clearing(recwarn):
+    net = synsim.mlp([4, 2], p=1.0)
+    rule = synsim.FOOF(net, lr=0.1, damping=1.0, warmup=0)
+    for _ in range(2):
+        with rule.watch():
+            logits = net(torch.ones(2, 4))
+        rule.backward(synsim.cross_entropy(logits, torch.tensor([0, 1])), logits)
+    rule.step()
+    assert not [each for each in recwarn if "zero_grad" in str(each.message)]
