@@ -2,8 +2,8 @@
 
 Full batches, so that nothing is sampled but the labels of "natural" and "kfac-subsampled": the Fisher of "natural-full"
 is exact, and no average over steps is taken. With one layer (logistic regression) a block-diagonal Fisher is the whole
-one. Rates and dampings are the published ones (see docs/searches.md); `--search` tries a grid anew, as replicas of one
-program, on seeds and images that are not reported.
+one. Rates and dampings are the published ones, but for KFAC's with hidden layers (see docs/searches.md); `--search`
+tries a grid anew, as replicas of one program, on seeds and images that are not reported.
 """
 
 import math
@@ -84,7 +84,12 @@ METHODS = {
     "natural-blocks-full": Method(
         NATURAL, {**FULL, "blocks": True}, published_settings("natural-blocks-full", BLOCKS, True), *FISHER
     ),
-    "kfac-subsampled": Method(synsim.KFAC, ALONE, published_settings("kfac-subsampled", BOTH, True), *FACTORS),
+    "kfac-subsampled": Method(
+        synsim.KFAC,
+        ALONE,
+        {"layers": (0.01, 3e-3), **published_settings("kfac-subsampled", LOGISTIC, True)},
+        *FACTORS,
+    ),
     "foof-subsampled": Method(
         synsim.FOOF, ALONE, {"layers": (0.5, 0.5), "logistic": (0.5, 0.5)}, (0.1, 0.3, 1.0, 3.0), (0.01, 0.1, 1.0)
     ),

@@ -22,8 +22,9 @@ ALT = (
     "are open marks."
 )
 SUMS = Note(
-    "Rates and dampings are the published ones. Those of exact Fishers and of KFAC are divided by 1,000: they belong "
-    "to sums over images, and curvature is a mean over images here.",
+    "Rates and dampings are the published ones, but for KFAC with hidden layers, which is slower with those. Those of "
+    "exact Fishers and of KFAC are divided by 1,000: they belong to sums over images, and curvature is a mean over "
+    "images here.",
     always=True,
 )
 
