@@ -45,11 +45,10 @@ def test_an_experiment_with_spike_trains(tmp_path):
 
 def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    np.savez(tmp_path / "spikes.npz", x=TRAINS, y=NAMES, dt=1.0)
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "data.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
         names: dict[str, object] = {}
         exec(compile(block, "docs/data.md", "exec"), names)  # our own page
-    assert names["net"](names["task"].train[0:4]).shape == (4, 3)
+    assert names["net"](names["task"].train[0:4]).shape == (4, names["task"].classes)
     assert len(synsim.data.load("mine.npz").x_test) == 40
