@@ -49,11 +49,9 @@ VARIANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ScenarioConfig):
-    """Options of this experiment."""
-
-    CHOICES = ("variants",)
-    out: str = option("runs/ablation", "folder of the run")
-    variants: tuple[str, ...] = option(tuple(VARIANTS), "variants to compare", tuple(VARIANTS), neutral=True)
+    variants: tuple[str, ...] = option(
+        tuple(VARIANTS), "variants to compare", tuple(VARIANTS), neutral=True, phases=True
+    )
 
 
 def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Module, synsim.PresynapticSGD]:

@@ -9,7 +9,6 @@ rule has a grid of rates around constants found by hand, and chooses on seeds th
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import xarray
@@ -19,41 +18,30 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, statistics, tables, tasks
-from synsim.experiment import Experiment, Presets, option
-from synsim.papers.benzing2022 import (
-    AUTOENCODER,
-    AUTOENCODER_BATCH,
-    AUTOENCODER_EPOCHS,
-    AUTOENCODER_HIDDEN,
-    AUTOENCODER_PERIOD,
-    AVERAGE,
-    MOMENTUM,
-    Descent,
-)
-from synsim.tasks import Task
-from synsim.training import Session
+from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.papers import benzing2022 as paper
 
 GAUSSIAN = {"likelihood": "gaussian"}
-AVERAGED = {"average": AVERAGE, "warmup": 10}
+AVERAGED = {"average": paper.AVERAGE, "warmup": 10}
 METHODS = {
-    "sgd-momentum": Method(torch.optim.SGD, {"momentum": MOMENTUM}),
+    "sgd-momentum": Method(torch.optim.SGD, {"momentum": paper.MOMENTUM}),
     "adam": Method(torch.optim.Adam),
     "foof": Method(synsim.FOOF, AVERAGED, often=True),
     "kfac": Method(synsim.KFAC, {**AVERAGED, **GAUSSIAN}, often=True),
     # Averages begin with the first batch, whose loss `fit` knows.
-    "kfac-empirical": Method(synsim.KFAC, {"average": AVERAGE, "warmup": 0, "labels": "empirical"}, often=True),
+    "kfac-empirical": Method(synsim.KFAC, {"average": paper.AVERAGE, "warmup": 0, "labels": "empirical"}, often=True),
     "kfac-standard": Method(synsim.KFAC, {**AVERAGED, **GAUSSIAN, "damp": "standard"}, often=True),
     "natural": Method(synsim.NaturalGradient, GAUSSIAN),
 }
 # Found by hand (docs/searches.md).
 CONSTANTS = {
-    "sgd-momentum": Descent(1e-3),
-    "adam": Descent(1e-3),
-    "foof": Descent(100.0, 100.0),
-    "kfac": Descent(1.0, 1.0),
-    "kfac-empirical": Descent(1.0, 1.0),
-    "kfac-standard": Descent(0.3, 1.0),
-    "natural": Descent(1e-3, 1.0),
+    "sgd-momentum": paper.Descent(1e-3),
+    "adam": paper.Descent(1e-3),
+    "foof": paper.Descent(100.0, 100.0),
+    "kfac": paper.Descent(1.0, 1.0),
+    "kfac-empirical": paper.Descent(1.0, 1.0),
+    "kfac-standard": paper.Descent(0.3, 1.0),
+    "natural": paper.Descent(1e-3, 1.0),
 }
 QUICK = ("sgd-momentum", "adam", "foof", "kfac", "kfac-empirical")
 PAIRS = (("foof", "kfac"), ("kfac-empirical", "kfac"), ("adam", "foof"), ("sgd-momentum", "foof"))
@@ -61,24 +49,23 @@ PAIRS = (("foof", "kfac"), ("kfac-empirical", "kfac"), ("adam", "foof"), ("sgd-m
 
 @dataclass(frozen=True, kw_only=True)
 class Config(DescentConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 5, "hidden": (200, 100, 30, 100, 200), "methods": QUICK},
-        "paper": {"epochs": AUTOENCODER_EPOCHS, "hidden": AUTOENCODER_HIDDEN, "methods": tuple(METHODS)},
-    }
-    out: str = option("runs/autoencoder", "folder of the run")
-    methods: tuple[str, ...] = option((), "methods (default: from the preset)", tuple(METHODS), neutral=True)
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers, the code in the middle (default: preset)")
-    batch: int = option(AUTOENCODER_BATCH, "examples per step")
-    period: int = option(AUTOENCODER_PERIOD, "steps from one inversion to the next")
+    epochs: int = by_preset("passes over each task", quick=5, paper=paper.AUTOENCODER_EPOCHS)
+    methods: tuple[str, ...] = by_preset(
+        "methods", tuple(METHODS), neutral=True, phases=True, quick=QUICK, paper=tuple(METHODS)
+    )
+    hidden: tuple[int, ...] = by_preset(
+        "widths of the hidden layers, the code in the middle",
+        quick=(200, 100, 30, 100, 200),
+        paper=paper.AUTOENCODER_HIDDEN,
+    )
+    batch: int = option(paper.AUTOENCODER_BATCH, "examples per step")
+    period: int = option(paper.AUTOENCODER_PERIOD, "steps from one inversion to the next")
     rates: tuple[float, ...] = option((0.3, 1.0, 3.0), "learning rates, as multiples of what was found by hand")
     dampings: tuple[float, ...] = option((1.0,), "dampings, as multiples of that; rates go along")
-    selection: tuple[int, ...] = option((101,), "seeds that choose among several settings, and are not reported")
+    selection: tuple[int, ...] = option((101,), "seeds that choose among several settings", chooses=True)
 
 
-def network(config: Config, task: Task, sweep: Sweep) -> nn.Module:
+def network(config: Config, task: tasks.Task, sweep: Sweep) -> nn.Module:
     """Layers without biases; tanh after each but the code, which is the middle one, and the output."""
     sizes, layers = [task.inputs, *config.hidden, task.inputs], list[nn.Module]()
     for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
@@ -94,7 +81,7 @@ def half_squared(output: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return (output - x).square().sum(-1).mean(-1) / 2
 
 
-def per_pixel(net: nn.Module, task: Task) -> Tensor:
+def per_pixel(net: nn.Module, task: tasks.Task) -> Tensor:
     """Squared error per pixel of the test images, [R]."""
     total = torch.zeros(1, dtype=torch.float64, device=task.test.images.device)
     with torch.no_grad():
@@ -123,7 +110,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     made, last = [], int(dataset.step[-1])
     ends = {name: smooth(dataset.loss.sel(rule=name), last).values for name in config.methods}
     for name in config.methods:
-        one, theirs = dataset.sel(rule=name), AUTOENCODER.get(name) if config.data == "mnist" else None
+        one, theirs = dataset.sel(rule=name), paper.AUTOENCODER.get(name) if config.data == "mnist" else None
         setting = chosen_setting(one)
         made.append(tables.row(name, "squared error per pixel, training", ends[name], theirs, setting=setting))
         made.append(tables.row(name, "squared error per pixel, test", one.test_error.values, setting=setting))

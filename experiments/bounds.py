@@ -8,18 +8,17 @@ Objectives: accuracy over all tasks of a split data set, and bits per energy.
 import itertools
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import search as random_search
 import xarray
-from common import NetworkConfig, Presets, load, mean_p, nested, probes, share_above, single
+from common import NetworkConfig, load, mean_p, nested, probes, share_above, single
 from lines import BITS, OVER_ALL
 
 import synsim
 from synsim import outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers.schug2021 import DECAY, ENERGY_RATES, IMPORTANT, P_INITIAL, RATES
-from synsim.training import Session
 
 RULES = ("soft", "hard")
 UNITS = {"lifelong": OVER_ALL, "energy": BITS}
@@ -31,25 +30,12 @@ SHARED = {"rule", "constants", "replica", "seed", "trial"}
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 3, "energy_epochs": 3, "trials": 12},
-        "paper": {"epochs": 10, "energy_epochs": 50, "trials": 32},
-    }
-    out: str = option("runs/bounds", "folder of the run")
-    epochs: int = option(None, "passes over each task of the lifelong part (default: from the preset)")
-    energy_epochs: int = option(None, "passes of the energy part (default: from the preset)")
+    epochs: int = by_preset("passes over each task of the lifelong part", quick=3, paper=10)
+    energy_epochs: int = by_preset("passes of the energy part", quick=3, paper=50)
     parts: tuple[str, ...] = option(PARTS, "objectives", PARTS, neutral=True)
-    trials: int = option(None, "draws of the constants per rule (default: from the preset)")
-    selection: int = option(1, "seed of the search; not reported")
+    trials: int = by_preset("draws of the constants per rule", quick=12, paper=32)
+    selection: int = option(1, "seed of the search", chooses=True)
     decay: float = option(DECAY, "weight decay of the energy part", neutral=True)
-
-    def __post_init__(self) -> None:
-        """Check what this experiment asks besides."""
-        super().__post_init__()
-        if self.selection in self.seeds:
-            raise ValueError(f"seed {self.selection} is in --selection and in --seeds; search on another seed.")
 
 
 def published(part: str) -> dict[str, float]:

@@ -8,23 +8,22 @@ once. How many sites the first layer releases is known in closed form, and compa
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 import xarray
 from agreement import labelled, table, tested
-from common import PresetConfig, Presets, kept, load, probes
+from common import kept, load, probes
 from spiking_common import NETWORK
 from torch import Tensor
 from torch.func import functional_call
 
 import synsim
 from synsim import tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.spiking import SpikingMLP, brian, spiking_mlp
 from synsim.synapses import StochasticLayer, evaluation
-from synsim.training import Session
 
 # Found by hand on the digits: a third of the release probabilities rise to 1, the others stay low.
 RULE: dict[str, Any] = {"lr": 0.1, "p_up": 0.07, "p_down": 0.07, "g_lim": 3e-3}
@@ -35,11 +34,8 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {"quick": {"epochs": 20, "repeats": 50}, "full": {"epochs": 20, "repeats": 200}}
+    epochs: int = by_preset("passes over each task", quick=20, full=20)
     preset: str = option("quick", "quick: minutes on one core; full: more runs per image", ("quick", "full"))
-    out: str = option("runs/brian2_check", "folder of the run")
     data: str = option("digits", "data set: digits, mnist or fashion-mnist")
     seeds: tuple[int, ...] = option((2019,), "one network per seed")
     hidden: tuple[int, ...] = option((100,), "widths of the hidden populations")
@@ -48,7 +44,7 @@ class Config(PresetConfig):
     rate: float = option(200.0, "Poisson rate of a pixel of 1, Hz")
     sites: int = option(1, "release sites per synapse")
     images: int = option(360, "test images, the first ones")
-    repeats: int = option(None, "runs per image, at least 6 (default: from the preset)")
+    repeats: int = by_preset("runs per image, at least 6", quick=50, full=200)
     target: str | None = option(
         None, "of Brian2 (default: Cython where there is a compiler)", brian.TARGETS, neutral=True
     )

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import xarray
@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 
 import synsim
 from synsim import Sweep, consolidation, forgetting, importance, outcomes, tables, tasks
-from synsim.experiment import Experiment, Presets, option
+from synsim.experiment import Experiment, by_preset, option
 from synsim.importance import Importance, Step
 from synsim.networks import replicas_of
 from synsim.papers.schug2021 import CONSTANTS, P_INITIAL
@@ -49,23 +49,20 @@ TINY = 1e-15
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ChosenConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("importances", "consolidations", "kinds")
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"steps": 80, "hidden": (100, 100), "test_images": 500, "images": 500},
-        "full": {"steps": 1200, "hidden": (200, 200), "test_images": 2000, "images": 1000},
-    }
-    out: str = option("runs/combinations", "folder of the run")
-    importances: tuple[str, ...] = option(importance.available(), "importances", importance.available(), neutral=True)
-    consolidations: tuple[str, ...] = option(tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True)
-    kinds: tuple[str, ...] = option(KINDS, "networks", KINDS, neutral=True)
-    selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen; they are not reported")
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
+    importances: tuple[str, ...] = option(
+        importance.available(), "importances", importance.available(), neutral=True, phases=True
+    )
+    consolidations: tuple[str, ...] = option(
+        tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True, phases=True
+    )
+    kinds: tuple[str, ...] = option(KINDS, "networks", KINDS, neutral=True, phases=True)
+    selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen", chooses=True)
     batch: int = option(100, "examples per step")
     rate: float = option(RATE, "learning rate")
-    steps: int = option(None, "steps per task (default: from the preset)")
-    images: int = option(None, "images for importances measured after a task (default: from the preset)")
-    test_images: int = option(None, "test images per task (default: from the preset)")
+    steps: int = by_preset("steps per task", quick=80, full=1200)
+    images: int = by_preset("images for importances measured after a task", quick=500, full=1000)
+    test_images: int = by_preset("test images per task", quick=500, full=2000)
 
 
 def sequence_of(config: Config) -> list[tasks.Task]:

@@ -15,20 +15,17 @@ import synsim
 from synsim import importance, tasks
 from synsim._progress import bar
 from synsim.data import Dataset
-from synsim.experiment import PresetConfig as PresetConfig
-from synsim.experiment import Presets as Presets
-from synsim.experiment import option
+from synsim.experiment import PresetConfig, by_preset, option
 from synsim.importance import Importance
 from synsim.meters import energy, mutual_information
 from synsim.papers.schug2021 import IMPORTANT
 from synsim.sweep import Sweep
-from synsim.tasks import Task
 from synsim.training import Phase, Session
 from synsim.training.command import RunConfig
 
 # A replica that was not run has no result; all else that is missing is NaN.
 FILL = {"failed": True}
-Probe = Callable[[nn.Module, Task], Tensor]
+Probe = Callable[[nn.Module, tasks.Task], Tensor]
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
 
@@ -45,9 +42,8 @@ class NetworkConfig(PresetConfig):
 class PermutedConfig(NetworkConfig):
     """Options of an experiment on permuted tasks in sequence."""
 
-    PRESETS: ClassVar[Presets] = {"quick": {"epochs": 2, "tasks": 4}, "paper": {"epochs": 10, "tasks": 10}}
-    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
-    epochs: int = option(None, "passes over each task (default: from the preset)")
+    tasks: int = by_preset("number of permuted tasks", quick=4, paper=10)
+    epochs: int = by_preset("passes over each task", quick=2, paper=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +73,7 @@ def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
     return data
 
 
-def single(config: RunConfig) -> Task:
+def single(config: RunConfig) -> tasks.Task:
     """The whole data set as one task."""
     (task,) = tasks.single(load(config), device=config.device)
     return task
@@ -143,7 +139,7 @@ def steps(
             store.save({**learner.state_dict(), **results}, {f"{unit}s": step + 1})
 
 
-def scenario(config: ScenarioConfig, data: Dataset, seeds: Sequence[int]) -> list[Task]:
+def scenario(config: ScenarioConfig, data: Dataset, seeds: Sequence[int]) -> list[tasks.Task]:
     """The tasks of a scenario; every seed has pixel orders of its own."""
     if config.scenario == "split":
         return tasks.split(data, device=config.device)
@@ -210,7 +206,7 @@ def nested(made: Callable[..., xarray.Dataset], **axes: Sequence[Any]) -> xarray
     )
 
 
-def importance_of(name: str, sequence: Sequence[Task], **options: Any) -> Importance:
+def importance_of(name: str, sequence: Sequence[tasks.Task], **options: Any) -> Importance:
     """An importance whose `images` are as many as asked for, or as many as every task has."""
     if "images" in options:
         options["images"] = min(options["images"], *(len(task.train) for task in sequence))
@@ -223,12 +219,12 @@ def flat_p(net: nn.Module) -> Tensor:
     return torch.cat([layer.p.reshape(layer.replicas or 1, -1) for layer in layers], dim=1)
 
 
-def mean_p(net: nn.Module, task: Task) -> Tensor:
+def mean_p(net: nn.Module, task: tasks.Task) -> Tensor:
     """Mean release probability, [R]."""
     return flat_p(net).mean(1)
 
 
-def information(net: nn.Module, task: Task) -> Tensor:
+def information(net: nn.Module, task: tasks.Task) -> Tensor:
     """Mutual information of the answers to the test set and its labels, in bits, [R]."""
     return mutual_information(net, task.test, task.test.y)
 

@@ -22,11 +22,7 @@ METHODS = ("presynaptic", "none", "bgd")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PermutedConfig):
-    """Options of this experiment."""
-
-    CHOICES = ("methods",)
-    out: str = option("runs/continuous", "folder of the run")
-    methods: tuple[str, ...] = option(("presynaptic", "none"), "methods to compare", METHODS, neutral=True)
+    methods: tuple[str, ...] = option(("presynaptic", "none"), "methods to compare", METHODS, neutral=True, phases=True)
     transition: float = option(0.25, "share of the draws of a task in transitions")
 
 

@@ -17,8 +17,7 @@ import xarray
 from common import prefixed
 
 from synsim import outcomes, tables
-from synsim.experiment import Experiment, RunConfig, option
-from synsim.training import Session
+from synsim.experiment import Experiment, RunConfig, Session, option
 
 # The figures are those of the analysis scripts, which lie beside this folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,11 +30,8 @@ BATCH, DECAYS = 20, (0.02, 0.05)
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """Options of this experiment."""
-
     data: str = option("digits", "data set", ("digits",))
     epochs: int = option(60, "passes over the digits in the energy part; a split task takes a third more")
-    out: str = option("runs/demo", "folder of the run")
 
 
 def parts(config: Config) -> tuple[energy.Config, lifelong.Config]:

@@ -7,7 +7,6 @@ the three epochs that Fig. 5.3 shows, and leaves out the expensive methods unles
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import xarray
@@ -27,27 +26,15 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, statistics, tables, tasks
-from synsim.experiment import Experiment, Presets, option
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import Published
-from synsim.papers.benzing2022 import (
-    AVERAGE,
-    CURVES,
-    DESCENT,
-    DESCENT_BATCH,
-    DESCENT_EPOCHS,
-    DESCENT_HIDDEN,
-    MOMENTUM,
-    WARMUP,
-    Descent,
-)
-from synsim.tasks import Task
-from synsim.training import Session
+from synsim.papers import benzing2022 as paper
 
 FIGURES = {"fashion-mnist": ("5.1A", "5.1B", "5.1C", "5.2B", "5.3A", "5.4B"), "mnist": ("5.6A", "5.8A", "5.9B")}
-CONSTANTS = {name: each for figure in FIGURES["fashion-mnist"] for name, each in DESCENT[figure].items()}
-AVERAGED = {"average": AVERAGE, "warmup": WARMUP}
+CONSTANTS = {name: each for figure in FIGURES["fashion-mnist"] for name, each in paper.DESCENT[figure].items()}
+AVERAGED = {"average": paper.AVERAGE, "warmup": paper.WARMUP}
 METHODS = {
-    "sgd-momentum": Method(torch.optim.SGD, {"momentum": MOMENTUM}),
+    "sgd-momentum": Method(torch.optim.SGD, {"momentum": paper.MOMENTUM}),
     "adam": Method(torch.optim.Adam),
     "natural": Method(synsim.NaturalGradient),
     "natural-previous": Method(synsim.NaturalGradient, {"batch": "previous"}, "natural"),
@@ -71,29 +58,24 @@ STEPS = (600, 1200, 1800, 3000, 6000)
 
 @dataclass(frozen=True, kw_only=True)
 class Config(DescentConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 3, "period": 50, "methods": QUICK},
-        "paper": {"epochs": DESCENT_EPOCHS, "period": 1, "methods": tuple(METHODS)},
-    }
+    epochs: int = by_preset("passes over each task", quick=3, paper=paper.DESCENT_EPOCHS)
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
-    out: str = option("runs/descent", "folder of the run")
-    methods: tuple[str, ...] = option((), "methods (default: from the preset)", tuple(METHODS), neutral=True)
-    hidden: tuple[int, ...] = option(DESCENT_HIDDEN, "widths of the hidden layers")
-    batch: int = option(DESCENT_BATCH, "examples per step")
-    period: int = option(None, "steps from one inversion of KFAC to the next (default: from the preset)")
+    methods: tuple[str, ...] = by_preset(
+        "methods", tuple(METHODS), neutral=True, phases=True, quick=QUICK, paper=tuple(METHODS)
+    )
+    hidden: tuple[int, ...] = option(paper.DESCENT_HIDDEN, "widths of the hidden layers")
+    batch: int = option(paper.DESCENT_BATCH, "examples per step")
+    period: int = by_preset("steps from one inversion of KFAC to the next", quick=50, paper=1)
     rates: tuple[float, ...] = option((1.0,), "learning rates, as multiples of what is published")
     dampings: tuple[float, ...] = option((1.0,), "dampings, as multiples of what is published; rates go along")
 
 
-def constants(name: str) -> Descent:
+def constants(name: str) -> paper.Descent:
     """What is published for a method, or for the one that it is like."""
     return CONSTANTS[METHODS[name].like or name]
 
 
-def tested(net: nn.Module, task: Task) -> Tensor:
+def tested(net: nn.Module, task: tasks.Task) -> Tensor:
     """Test accuracy, [R]."""
     return synsim.meters.accuracy(net, task.test, task.test.y, samples=1)
 
@@ -116,8 +98,8 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def published(data: str, method: str, step: int) -> Published | None:
     """The published training loss at a step."""
     for figure in FIGURES.get(data, ()):
-        if method in CURVES[figure] and step in CURVES[figure][method].steps:
-            return CURVES[figure][method].at(step)
+        if method in paper.CURVES[figure] and step in paper.CURVES[figure][method].steps:
+            return paper.CURVES[figure][method].at(step)
     return None
 
 

@@ -16,10 +16,8 @@ import synsim
 from synsim import Sweep, streams, tasks
 from synsim.data import Dataset
 from synsim.data.load import SCALES
-from synsim.experiment import PresetConfig, option
+from synsim.experiment import PresetConfig, Session, option
 from synsim.papers.benzing2022 import DESCENT_SCALE, Descent
-from synsim.tasks import Task
-from synsim.training import Session
 
 WINDOW = 10
 """Steps from one point of a curve of the training loss to the next."""
@@ -42,7 +40,7 @@ class Windows:
     examples: int
 
     @staticmethod
-    def of(task: Task, batch: int) -> "Windows":
+    def of(task: tasks.Task, batch: int) -> "Windows":
         """Windows of ten batches, or fewer where an epoch is shorter."""
         steps = len(task.train) // batch
         return Windows(min(WINDOW, steps) * batch, len(task.train))
@@ -87,15 +85,8 @@ def kaiming(net: nn.Module, seeds: Sequence[int], gain: float = math.sqrt(2)) ->
 class DescentConfig(PresetConfig):
     """Options of an experiment that may choose among several settings, on seeds that it does not report."""
 
-    epochs: int = option(None, "passes over the data (default: from the preset)")
-    selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings, and are not reported")
-
-    def __post_init__(self) -> None:
-        """Check that no seed chooses and is reported."""
-        super().__post_init__()
-        both = sorted(set(self.selection) & set(self.seeds))
-        if both:
-            raise ValueError(f"seeds {both} are in --selection and in --seeds; settings must be chosen on others.")
+    epochs: int = option(None, "passes over the data")
+    selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ class Study:
 
     config: Any
     session: Session
-    task: Task
+    task: tasks.Task
     network: Callable[[Sweep], nn.Module]
     methods: Mapping[str, Method]
     options: Mapping[str, Any]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import xarray
@@ -21,11 +21,9 @@ from torch.optim import Optimizer
 
 import synsim
 from synsim import Sweep, statistics, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.papers import Published
 from synsim.papers.benzing2022 import CURVES, DESCENT, DESCENT_HIDDEN, MOMENTUM, SUBSET, SUBSET_STEPS
-from synsim.tasks import Task
-from synsim.training import Session
 
 FIGURES = {
     ("fashion-mnist", "layers"): ("5.1D", "5.2C"), ("fashion-mnist", "logistic"): ("5.2A",),
@@ -100,19 +98,13 @@ PAIRS = (("kfac-subsampled", "natural-full"), ("natural-full", "sgd-momentum"), 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("methods", "networks")
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"hidden": (300, 300, 300), "methods": QUICK, "seeds": (0,)},
-        "paper": {"hidden": DESCENT_HIDDEN, "methods": tuple(METHODS), "seeds": (0, 1, 2)},
-    }
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
-    out: str = option("runs/descent_subset", "folder of the run")
-    seeds: tuple[int, ...] = option((), "one replica per seed (default: from the preset)")
-    networks: tuple[str, ...] = option(NETWORKS, "networks", NETWORKS, neutral=True)
-    methods: tuple[str, ...] = option((), "methods (default: from the preset)", tuple(METHODS), neutral=True)
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    seeds: tuple[int, ...] = by_preset("one replica per seed", quick=(0,), paper=(0, 1, 2))
+    networks: tuple[str, ...] = option(NETWORKS, "networks", NETWORKS, neutral=True, phases=True)
+    methods: tuple[str, ...] = by_preset(
+        "methods", tuple(METHODS), neutral=True, phases=True, quick=QUICK, paper=tuple(METHODS)
+    )
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(300, 300, 300), paper=DESCENT_HIDDEN)
     images: int = option(SUBSET, "training images")
     steps: int = option(SUBSET_STEPS, "steps, each on all images")
     epochs: int | None = option(None, "not used: see --steps", neutral=True)
@@ -120,25 +112,18 @@ class Config(PresetConfig):
     memory: float = option(4096.0, "MiB for Gram matrices of sampled Fishers", neutral=True)
     tolerance: float = option(1e-6, "residual, relative, at which conjugate gradients solve for an exact Fisher")
     search: bool = option(False, "choose rate and damping anew", neutral=True)
-    selection: tuple[int, ...] = option((101,), "seeds that choose, and are not reported")
+    selection: tuple[int, ...] = option((101,), "seeds that choose", chooses=True)
     selection_images: int = option(200, "images of the search, other ones than those that are reported")
 
-    def __post_init__(self) -> None:
-        """Check that no seed chooses and is reported."""
-        super().__post_init__()
-        both = sorted(set(self.selection) & set(self.seeds))
-        if both:
-            raise ValueError(f"seeds {both} are in --selection and in --seeds; settings must be chosen on others.")
 
-
-def task_of(config: Config, choosing: bool) -> Task:
+def task_of(config: Config, choosing: bool) -> tasks.Task:
     """Some training images, drawn once for all seeds; those that choose come after those that are reported."""
     (task,) = tasks.single(standardised(load(config)), device=config.device)
     order = streams.permutation(streams.keys("order", (0,), "subset"), len(task.train))[0]
     shown = slice(config.images, config.images + config.selection_images) if choosing else slice(config.images)
     rows = order[shown].to(task.train.images.device)
     few = replace(task.train, images=task.train.images[rows], labels=task.train.labels[rows])
-    return Task(task.name, few, task.test, task.classes)
+    return tasks.Task(task.name, few, task.test, task.classes)
 
 
 def rule(config: Config, name: str, net: nn.Module, sweep: Sweep) -> Optimizer:

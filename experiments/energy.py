@@ -7,7 +7,7 @@ program each.
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 
 import xarray
 from common import NetworkConfig, flat_p, histograms, nested, prefixed, probes, single
@@ -15,12 +15,10 @@ from lines import BITS, Line, differences, told
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, outcomes, streams, tables
-from synsim.experiment import Experiment, Presets, option
+from synsim import Sweep, outcomes, streams, tables, tasks
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.meters import energy
 from synsim.papers.schug2021 import DECAY, DECAYS, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES, P_INITIAL
-from synsim.tasks import Task
-from synsim.training import Session
 
 METHODS = ("plastic", "deterministic", "fixed")
 PARTS = ("main", "fixed", "start", "robust")
@@ -29,27 +27,25 @@ STARTS = ("p = 0.25", "U(0.25, 1)")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
-    """Options of this experiment."""
-
-    CHOICES = ("parts", "methods")
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 10, "decays": (0.005, 0.01, 0.05, 0.1), "parts": ("main",), "probe_every": 1, "passes": 1},
-        "paper": {"epochs": 50, "decays": DECAYS, "parts": PARTS, "probe_every": 10, "passes": 10},
-    }
-    out: str = option("runs/energy", "folder of the run")
-    parts: tuple[str, ...] = option(
-        (), "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %", PARTS, neutral=True
+    epochs: int = by_preset("passes over each task", quick=10, paper=50)
+    parts: tuple[str, ...] = by_preset(
+        "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %",
+        PARTS,
+        neutral=True,
+        phases=True,
+        quick=("main",),
+        paper=PARTS,
     )
-    methods: tuple[str, ...] = option(METHODS, "models of the main part", METHODS, neutral=True)
-    decays: tuple[float, ...] = option((), "weight decays (default: from the preset)")
+    methods: tuple[str, ...] = option(METHODS, "models of the main part", METHODS, neutral=True, phases=True)
+    decays: tuple[float, ...] = by_preset("weight decays", quick=(0.005, 0.01, 0.05, 0.1), paper=DECAYS)
     decay: float = option(DECAY, "weight decay of the parts fixed, start and robust", neutral=True)
     probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
     rates: tuple[float, ...] = option((0.02, 0.05, 0.08), "learning rates of the part fixed")
-    probe_every: int | None = option(None, "epochs between measurements (default: from the preset)", neutral=True)
-    passes: int | None = option(None, "stochastic passes of the activity energy (default: from the preset)")
+    probe_every: int | None = by_preset("epochs between measurements", neutral=True, quick=1, paper=10)
+    passes: int | None = by_preset("stochastic passes of the activity energy", quick=1, paper=10)
 
 
-def network(config: Config, task: Task, model: str, sweep: Sweep) -> nn.Module:
+def network(config: Config, task: tasks.Task, model: str, sweep: Sweep) -> nn.Module:
     """One replica per setting and seed, whose release probabilities start where the sweep says, or the model."""
     initial: Any = ENERGY_INITIAL[model] if "probability" not in sweep.names else sweep.column("probability")
     net = synsim.mlp([task.inputs, *config.hidden, task.classes], p=initial, replicas=sweep, device=config.device)
@@ -67,7 +63,7 @@ def train(config: Config, session: Session, name: str, model: str, sweep: Sweep,
     usual = {"lr": ENERGY_RATES[model], "weight_decay": config.decay, **ENERGY_CONSTANTS}
     rule = synsim.PresynapticSGD(net, plastic=model == "plastic", **{**usual, **changed})
 
-    def activity(net: nn.Module, task: Task) -> Tensor:
+    def activity(net: nn.Module, task: tasks.Task) -> Tensor:
         return energy(net, "activity", x=task.test, samples=config.passes or 1)
 
     before = flat_p(net)

@@ -8,7 +8,7 @@ Fishers. All strengths of a variant are replicas of one program.
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import xarray
@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim.experiment import Experiment, PresetConfig, by_preset, option
 from synsim.importance import Importance
 from synsim.networks import initialised
 from synsim.papers.vandeven2025 import ACCURACY, BATCH, ITERATIONS, RATE
-from synsim.tasks import Task
 from synsim.training import Protection, Session
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,22 +36,20 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("variants",)
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"iterations": 500, "exponents": tuple(float(e) for e in range(11))},
-        "paper": {"iterations": ITERATIONS, "exponents": tuple(float(e) for e in range(14))},
-    }
-    out: str = option("runs/fisher_variants", "folder of the run")
-    variants: tuple[str, ...] = option((*VARIANTS, "none"), "variants to compare", (*VARIANTS, "none"), neutral=True)
-    exponents: tuple[float, ...] = option((), "strengths λ as powers of ten (default: from the preset)")
-    iterations: int | None = option(None, "steps per task (default: from the preset)")
+    variants: tuple[str, ...] = option(
+        (*VARIANTS, "none"), "variants to compare", (*VARIANTS, "none"), neutral=True, phases=True
+    )
+    exponents: tuple[float, ...] = by_preset(
+        "strengths λ as powers of ten",
+        quick=tuple(float(e) for e in range(11)),
+        paper=tuple(float(e) for e in range(14)),
+    )
+    iterations: int | None = by_preset("steps per task", quick=500, paper=ITERATIONS)
     hidden: tuple[int, ...] = option((400, 400), "widths of the hidden layers")
     batch: int = option(BATCH, "examples per step")
 
 
-def sequence_of(config: Config, seed: int) -> list[Task]:
+def sequence_of(config: Config, seed: int) -> list[tasks.Task]:
     """Five tasks of two classes each, in an order of the seed."""
     data = load(config)
     order = streams.permutation(streams.keys("order", [seed], "classes"), data.classes)[0].tolist()
@@ -60,7 +57,7 @@ def sequence_of(config: Config, seed: int) -> list[Task]:
     return tasks.split(data, pairs=pairs, heads="separate", pixels="unit", device=config.device)
 
 
-def network(config: Config, sequence: list[Task], sweep: Sweep) -> nn.Module:
+def network(config: Config, sequence: list[tasks.Task], sweep: Sweep) -> nn.Module:
     """Two hidden layers, and two outputs per task; all strengths start alike."""
     kind: dict[str, Any] = {"p": 1.0, "bias": True, "replicas": sweep.replicas, "device": config.device}
     trunk = synsim.mlp([sequence[0].inputs, *config.hidden], **kind).append(nn.ReLU())
@@ -82,12 +79,12 @@ class Timed(Importance):
         return importance
 
 
-def protection(name: str, sequence: list[Task], strength: Tensor, seed: int) -> Protection:
+def protection(name: str, sequence: list[tasks.Task], strength: Tensor, seed: int) -> Protection:
     """The penalty with one way to compute the Fisher; its sum over all parameters, and its time, are measured."""
     kind, options = VARIANTS[name]
     timed = Timed(importance_of(kind, sequence, **options, seed=seed))
 
-    def seconds(net: nn.Module, task: Task, found: Any) -> Tensor:
+    def seconds(net: nn.Module, task: tasks.Task, found: Any) -> Tensor:
         return torch.full_like(strength, timed.seconds)
 
     return Protection(

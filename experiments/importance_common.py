@@ -14,14 +14,13 @@ from synsim import Sweep, tasks
 from synsim.experiment import PresetConfig, option
 from synsim.networks import redraw
 from synsim.papers.benzing2022 import BATCHES, BIAS
-from synsim.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayeredConfig(PresetConfig):
     """Options of an experiment whose network comes from the preset."""
 
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers")
     batch: int = option(BATCHES[False][0], "examples per step")
 
 
@@ -29,19 +28,10 @@ class LayeredConfig(PresetConfig):
 class ChosenConfig(LayeredConfig):
     """Options of an experiment that chooses the strengths of its protection, on seeds that it does not report."""
 
-    selection: tuple[int, ...] = option((), "seeds on which strengths are chosen; they are not reported")
-
-    def __post_init__(self) -> None:
-        """Check that no seed chooses and is reported."""
-        super().__post_init__()
-        both = sorted(set(self.selection) & set(self.seeds))
-        if both:
-            raise ValueError(
-                f"seeds {both} are in --selection and in --seeds; a strength must be chosen on other seeds."
-            )
+    selection: tuple[int, ...] = option((), "seeds on which strengths are chosen", chooses=True)
 
 
-def permuted(config: LayeredConfig, count: int, replicas: Sweep) -> tuple[list[Task], nn.Module]:
+def permuted(config: LayeredConfig, count: int, replicas: Sweep) -> tuple[list[tasks.Task], nn.Module]:
     """Permuted tasks with pixels in [0, 1] and orders of each seed's own; a network with Glorot weights for them."""
     sequence = tasks.permuted(load(config), tasks=count, seeds=replicas.seeds, pixels="unit", device=config.device)
     sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]

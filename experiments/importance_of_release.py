@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from trained import TrainedConfig, learning, remarks, trained, untrained
 
 import synsim
-from synsim import importance, outcomes, tables
+from synsim import importance, outcomes, tables, tasks
 from synsim.experiment import Experiment, option
 from synsim.importance.plain import Magnitude, ReleaseProbability
 from synsim.meters import sparsity
 from synsim.papers.schug2021 import IMPORTANT
-from synsim.tasks import Task
 from synsim.training import Protection, Session
 
 Importances = Mapping[str, Tensor]
@@ -31,9 +30,6 @@ LEFT_OUT_ALONG = "importances accumulated along the way (--along trains once mor
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainedConfig):
-    """Options of this experiment."""
-
-    out: str = option("runs/importance_of_release", "folder of the run")
     images: int = option(1000, "training images for the importances measured after training")
     along: bool = option(
         False, "train once more, to correlate p with the importances accumulated along the way too", neutral=True
@@ -72,7 +68,7 @@ def correlations(net: nn.Module, values: Importances) -> Tensor:
     return torch.stack([torch.stack(kinds, -1) for kinds in both], 1)
 
 
-def measured_after(config: Config, task: Task) -> Iterator[tuple[str, importance.Importance]]:
+def measured_after(config: Config, task: tasks.Task) -> Iterator[tuple[str, importance.Importance]]:
     """Every importance that is measured after training, in every reading, as a figure calls it."""
     readings: dict[str, dict[str, dict[str, Any]]] = {
         "fisher": {
@@ -95,12 +91,12 @@ def measured_after(config: Config, task: Task) -> Iterator[tuple[str, importance
             yield kind + label, importance.make(kind, **given)
 
 
-def watched(config: Config, task: Task, session: Session) -> dict[str, Tensor]:
+def watched(config: Config, task: tasks.Task, session: Session) -> dict[str, Tensor]:
     """Train once more, watched by every importance that is accumulated: their correlations with p."""
     net, options = untrained(config, task), {"path-integral": {"every": len(task.train) // config.batch}}
     kinds = [kind for kind in importance.available() if importance.make(kind).accumulated]
 
-    def r(net: nn.Module, task: Task, values: Mapping[str, Importances]) -> Tensor:
+    def r(net: nn.Module, task: tasks.Task, values: Mapping[str, Importances]) -> Tensor:
         return torch.stack([correlations(net, values[kind]) for kind in kinds], 1)
 
     watch = {kind: importance.make(kind, **options.get(kind, {})) for kind in kinds}

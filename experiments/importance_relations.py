@@ -7,7 +7,6 @@ path are raw: before clipping and before division by the displacement.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import xarray
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import consolidation, importance, tables, tasks
-from synsim.experiment import Experiment, Presets, option
+from synsim.experiment import Experiment, by_preset, option
 from synsim.papers.benzing2022 import BATCHES, CORRELATIONS, SETTINGS, SI_OVER_SIU
 from synsim.training import Protection, Session
 
@@ -41,14 +40,9 @@ Importances = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LayeredConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"hidden": (400, 400), "tasks": 2, "epochs": 10},
-        "paper": {"hidden": (2000, 2000), "tasks": 10, "epochs": 20},
-    }
-    out: str = option("runs/importance_relations", "folder of the run")
-    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(400, 400), paper=(2000, 2000))
+    epochs: int = by_preset("passes over each task", quick=10, paper=20)
+    tasks: int = by_preset("number of permuted tasks", quick=2, paper=10)
     images: int = option(1000, "images for the measures taken after a task")
     strength: float = option(SETTINGS["si"].strength, "strength c of SI")
     lr: float = option(BATCHES[False][1], "rate of Adam")

@@ -9,7 +9,7 @@ re-initialises, and chooses every method's c among powers of ten times it, on se
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import xarray
@@ -18,7 +18,7 @@ from importance_common import ChosenConfig, begin, permuted
 from lines import OVER_ALL
 
 from synsim import Sweep, consolidation, outcomes, tables
-from synsim.experiment import Experiment, Presets, option
+from synsim.experiment import Experiment, by_preset, option
 from synsim.outcomes.memories import NOTHING
 from synsim.papers.benzing2022 import ACCURACY, BATCHES, SETTINGS, Setting
 from synsim.training import Phase, Protection, Session
@@ -63,21 +63,18 @@ POINTS = {"difference": "points", "fall": "points, fall with the batch"}
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ChosenConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"hidden": (100, 100), "tasks": 5, "epochs": 5, "selection": (1, 2), "exponents": (-2, -1, 0, 1, 2),
-                  "reinitialise": "never"},
-        "paper": {"hidden": (2000, 2000), "tasks": 10, "epochs": 20, "selection": (), "exponents": (0,),
-                  "reinitialise": "published"},
-    }  # fmt: skip
-    out: str = option("runs/importances", "folder of the run")
-    methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS), neutral=True)
-    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), paper=(2000, 2000))
+    epochs: int = by_preset("passes over each task", quick=5, paper=20)
+    selection: tuple[int, ...] = by_preset("seeds on which strengths are chosen", chooses=True, quick=(1, 2), paper=())
+    methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS), neutral=True, phases=True)
+    tasks: int = by_preset("number of permuted tasks", quick=5, paper=10)
     batch: int = option(None, "examples per step, also for the methods with large batches")
-    exponents: tuple[int, ...] = option((), "c is chosen among 10^k times that of the method")
-    reinitialise: str | None = option(None, "never, or as published (SI and its relatives)", ("never", "published"))
+    exponents: tuple[int, ...] = by_preset(
+        "c is chosen among 10^k times that of the method", quick=(-2, -1, 0, 1, 2), paper=(0,)
+    )
+    reinitialise: str | None = by_preset(
+        "never, or as published (SI and its relatives)", ("never", "published"), quick="never", paper="published"
+    )
 
     def __post_init__(self) -> None:
         """Check what this experiment asks besides."""

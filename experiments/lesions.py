@@ -10,7 +10,6 @@ strength w̄, or its strength when released m = w̄ / p.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import xarray
 from common import flat_p, study
@@ -18,11 +17,9 @@ from lines import BITS, Line, differences, told
 from torch import Tensor, nn
 from trained import TrainedConfig, trained
 
-from synsim import importance, lesions, outcomes, tables
-from synsim.experiment import Experiment, Presets, option
+from synsim import importance, lesions, outcomes, tables, tasks
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.meters import accuracy, energy, mutual_information
-from synsim.tasks import Task
-from synsim.training import Session
 
 FISHER = "fisher"
 # Equal everywhere, it orders nothing.
@@ -37,26 +34,23 @@ CLAIM = "above 0: low p first hurts far less (curve not printed)"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainedConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {"quick": {"epochs": 5, "images": 2000}, "paper": {"epochs": 50, "images": 10_000}}
-    out: str = option("runs/lesions", "folder of the run")
+    epochs: int = by_preset("passes over each task", quick=5, paper=50)
     orders: tuple[str, ...] = option(
         (*lesions.ORDERS, FISHER), "orders of the lesions", (*lesions.ORDERS, *MEASURED), neutral=True
     )
     fractions: tuple[float, ...] = option(lesions.FRACTIONS, "shares of all synapses that are silenced")
-    images: int | None = option(None, "test images, and training images for importances (default: from the preset)")
+    images: int | None = by_preset("test images, and training images for importances", quick=2000, paper=10_000)
     samples: int = option(10, "stochastic passes per measurement")
     memory: int = option(64, "MiB that the lesioned copies of one pass may take", neutral=True)
 
 
-def shown(config: Config, task: Task) -> tuple[Tensor, Tensor]:
+def shown(config: Config, task: tasks.Task) -> tuple[Tensor, Tensor]:
     """Test images and labels."""
     count = min(config.images or 0, len(task.test))
     return task.test[0:count], task.test.y[..., :count]
 
 
-def lesioned(config: Config, net: nn.Module, task: Task, order: str) -> dict[str, Tensor]:
+def lesioned(config: Config, net: nn.Module, task: tasks.Task, order: str) -> dict[str, Tensor]:
     """Accuracy for every fraction in one order, [R, F]."""
     scores: str | dict[str, Tensor] = order
     if order in MEASURED:
@@ -79,7 +73,7 @@ def with_other_p(net: nn.Module, variant: str) -> nn.Module:
     return lesions.clamp_p(net, p, p, keep=KEPT[kept])
 
 
-def changed(config: Config, net: nn.Module, task: Task, variant: str) -> dict[str, Tensor]:
+def changed(config: Config, net: nn.Module, task: tasks.Task, variant: str) -> dict[str, Tensor]:
     """Accuracy, energy and information of the network with other probabilities, [R] each."""
     other, (x, y) = with_other_p(net, variant), shown(config, task)
     return {

@@ -49,14 +49,10 @@ OF_MNIST = ((0.1307,), (0.3081,))
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ScenarioConfig):
-    """Options of this experiment."""
-
-    CHOICES = ("methods",)
     preset: str = option(
         "paper", "paper: the whole protocol; quick: permuted tasks with fewer epochs", ("quick", "paper")
     )
-    out: str = option("runs/lifelong", "folder of the run")
-    methods: tuple[str, ...] = option(DEFAULT, "methods to compare", METHODS, neutral=True)
+    methods: tuple[str, ...] = option(DEFAULT, "methods to compare", METHODS, neutral=True, phases=True)
     lr: float | None = option(
         None, "learning rate of the presynaptic network, and of an unprotected one for which none is published"
     )

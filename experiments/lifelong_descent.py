@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from torch.optim import Optimizer
 
 import synsim
 from synsim import Sweep, consolidation, forgetting, statistics, tables, tasks
-from synsim.experiment import Experiment, Presets, option
-from synsim.tasks import Task
+from synsim.experiment import Experiment, by_preset, option
 from synsim.training import Protection, Session
 
 # Around what each learns Split MNIST with; damping λ of the rules that have one, for a batch of 100.
@@ -47,25 +46,19 @@ PROTECTED = "accuracy over all tasks: descent on neurons against descent on weig
 
 @dataclass(frozen=True, kw_only=True)
 class Config(DescentConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("rules", "consolidations")
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"steps": 80, "tasks": 5, "hidden": (100, 100), "images": 500},
-        "full": {"steps": 600, "tasks": 10, "hidden": (200, 200), "images": 1000},
-    }
-    out: str = option("runs/lifelong_descent", "folder of the run")
     scenario: str = option(
         "split", "split: pairs of classes, parity label; permuted: pixel orders", ("split", "permuted"), neutral=True
     )
-    rules: tuple[str, ...] = option(tuple(RATES), "rules", tuple(RATES), neutral=True)
-    consolidations: tuple[str, ...] = option(tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True)
-    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
-    steps: int = option(None, "steps per task (default: from the preset)")
+    rules: tuple[str, ...] = option(tuple(RATES), "rules", tuple(RATES), neutral=True, phases=True)
+    consolidations: tuple[str, ...] = option(
+        tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True, phases=True
+    )
+    tasks: int = by_preset("number of permuted tasks", quick=5, full=10)
+    steps: int = by_preset("steps per task", quick=80, full=600)
     epochs: int | None = option(None, "not used: see --steps", neutral=True)  # type: ignore[assignment]
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
     batch: int = option(100, "examples per step")
-    images: int = option(None, "images for the Fisher information after a task (default: from the preset)")
+    images: int = by_preset("images for the Fisher information after a task", quick=500, full=1000)
 
 
 def rule(name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
@@ -76,14 +69,14 @@ def rule(name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
     return kind(net, sweep.column("rate"), DAMPINGS[name], period=PERIOD, warmup=PERIOD)
 
 
-def tasks_of(config: Config, seeds: Sequence[int]) -> list[Task]:
+def tasks_of(config: Config, seeds: Sequence[int]) -> list[tasks.Task]:
     """Split tasks with a shared head, or permuted ones, of pixel orders of each seed's own."""
     if config.scenario == "split":
         return tasks.split(load(config), device=config.device)
     return tasks.permuted(load(config), tasks=config.tasks, seeds=seeds, device=config.device)
 
 
-def protection(config: Config, how: str, sequence: Sequence[Task], sweep: Sweep) -> Protection:
+def protection(config: Config, how: str, sequence: Sequence[tasks.Task], sweep: Sweep) -> Protection:
     """The Fisher information, divided by its mean so that a grid fits all rules, and what is done with it."""
     fisher = Scaled(importance_of("fisher", sequence, images=config.images))
     return Protection(fisher, consolidation.make(how, **{GRIDS[how][0]: sweep.column("strength")}))

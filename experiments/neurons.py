@@ -16,17 +16,13 @@ from trained import TrainedConfig, remarks, trained
 
 import synsim
 from synsim import outcomes, tables
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, Session, option
 from synsim.meters import sparsity
 from synsim.papers.schug2021 import CORRELATION, IMPORTANT, KS_D, KS_P, KS_P_OTHERS
-from synsim.training import Session
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainedConfig):
-    """Options of this experiment."""
-
-    out: str = option("runs/neurons", "folder of the run")
     shuffles: int = option(20, "shuffled baselines; the test is made with each, and D and p are their medians")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,29 +25,16 @@ import synsim
 from synsim import Sweep, statistics, streams, tables, tasks
 from synsim.descent.blocks import Block, blocks_of
 from synsim.descent.factors import eigen, inverse, split
-from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.losses import replica_cross_entropy
 from synsim.papers import Published
-from synsim.papers.benzing2022 import (
-    AVERAGE,
-    COSINES,
-    CURVES,
-    DECREASES,
-    DESCENT,
-    DESCENT_BATCH,
-    DESCENT_EPOCHS,
-    DESCENT_HIDDEN,
-    MOMENTUM,
-    WARMUP,
-)
-from synsim.tasks import Task
-from synsim.training import Session
+from synsim.papers import benzing2022 as paper
 
 # KFAC's own setting of Fig. 5.1A first, then those of Fig. 5.3.
-PATHS = (DESCENT["5.1A"]["kfac"], *(DESCENT["5.3C"][f"kfac {damping:g}"] for damping in (0.01, 1e-4, 1e-6)))
+PATHS = (paper.DESCENT["5.1A"]["kfac"], *(paper.DESCENT["5.3C"][f"kfac {damping:g}"] for damping in (0.01, 1e-4, 1e-6)))
 PARTS = ("paths", "forms", "toy")
 KINDS = ("heuristic", "standard", "published code", "gradient")
-READ = {"5.3C": {**CURVES["5.3C"], "kfac 0.01": CURVES["5.3A"]["kfac-low"]}, "5.3D": CURVES["5.3D"]}
+READ = {"5.3C": {**paper.CURVES["5.3C"], "kfac 0.01": paper.CURVES["5.3A"]["kfac-low"]}, "5.3D": paper.CURVES["5.3D"]}
 FORMS = ("heuristic", "standard", "published code", "sgd-momentum")
 DAMPINGS, RATIOS = (0.1, 1.0, 10.0), (0.1, 0.3)
 RATES = (0.003, 0.01, 0.03)
@@ -57,30 +44,17 @@ Moves = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("parts",)
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 3, "hidden": (300, 300, 300), "period": 10},
-        "paper": {"epochs": DESCENT_EPOCHS, "hidden": DESCENT_HIDDEN, "period": 1},
-    }
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
-    out: str = option("runs/neurons_descent", "folder of the run")
-    parts: tuple[str, ...] = option(PARTS, "what is measured", PARTS, neutral=True)
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    batch: int = option(DESCENT_BATCH, "examples per step")
-    epochs: int = option(None, "passes over the data (default: from the preset)")
-    period: int = option(None, "steps from one inversion to the next (default: from the preset)")
+    parts: tuple[str, ...] = option(PARTS, "what is measured", PARTS, neutral=True, phases=True)
+    hidden: tuple[int, ...] = by_preset(
+        "widths of the hidden layers", quick=(300, 300, 300), paper=paper.DESCENT_HIDDEN
+    )
+    batch: int = option(paper.DESCENT_BATCH, "examples per step")
+    epochs: int = by_preset("passes over the data", quick=3, paper=paper.DESCENT_EPOCHS)
+    period: int = by_preset("steps from one inversion to the next", quick=10, paper=1)
     rare: int = option(100, "the same for standard damping, which needs eigenvectors")
     every: int = option(50, "steps from one measurement to the next")
-    selection: tuple[int, ...] = option((101,), "seeds that choose rates and dampings, and are not reported")
-
-    def __post_init__(self) -> None:
-        """Check that no seed chooses and is reported."""
-        super().__post_init__()
-        both = sorted(set(self.selection) & set(self.seeds))
-        if both:
-            raise ValueError(f"seeds {both} are in --selection and in --seeds; settings must be chosen on others.")
+    selection: tuple[int, ...] = option((101,), "seeds that choose rates and dampings", chooses=True)
 
 
 class PublishedCode(synsim.KFAC):
@@ -118,17 +92,17 @@ class OnPath:
     """
 
     rule: synsim.KFAC
-    task: Task
+    task: tasks.Task
     batch: int
     seeds: Sequence[int]
     at: int = -1
 
-    def probes(self) -> dict[str, Callable[[nn.Module, Task], Tensor]]:
+    def probes(self) -> dict[str, Callable[[nn.Module, tasks.Task], Tensor]]:
         """What `fit` measures after every window."""
         names = [f"cosine {kind}" for kind in KINDS] + [f"decrease {kind}" for kind in ("foof", *KINDS)]
         return {name: partial(self.look, name) for name in names}
 
-    def look(self, name: str, net: nn.Module, task: Task) -> Tensor:
+    def look(self, name: str, net: nn.Module, task: tasks.Task) -> Tensor:
         """One of the measurements, [R]."""
         if self.rule.steps != self.at:
             self.found, self.at = self.measured(net), self.rule.steps
@@ -212,7 +186,7 @@ class Course:
         steps = len(task.train) // self.config.batch
         self.every = min(self.config.every, steps)
         windows = Windows(self.every * self.config.batch, len(task.train))
-        self.task = Task(task.name, task.train, task.test, task.classes, stream=windows)
+        self.task = tasks.Task(task.name, task.train, task.test, task.classes, stream=windows)
         self.windows = self.config.epochs * windows.per_epoch
 
     def network(self, sweep: Sweep) -> nn.Module:
@@ -241,7 +215,7 @@ def kfac(kind: str, config: Config, net: nn.Module, sweep: Sweep) -> synsim.KFAC
     damp = {"published code": "standard", "foof": "left"}.get(kind, kind)
     return rule(
         net, sweep.column("lr"), sweep.column("damping"), damp=damp, match="rate" if kind == "foof" else None,
-        period=often, average=AVERAGE, warmup=WARMUP,
+        period=often, average=paper.AVERAGE, warmup=paper.WARMUP,
     )  # fmt: skip
 
 
@@ -285,7 +259,7 @@ def learned(
         net, sweep = course.network(program.sweep), program.sweep
         rule: Optimizer
         if form == "sgd-momentum":
-            rule = torch.optim.SGD(net.parameters(), lr=sweep.settings[0]["lr"], momentum=MOMENTUM)
+            rule = torch.optim.SGD(net.parameters(), lr=sweep.settings[0]["lr"], momentum=paper.MOMENTUM)
         else:
             rule = kfac(form, config, net, sweep)
         name = f"{form}{', chosen among' if choosing else ''}{f', {place}' if place else ''}"
@@ -367,7 +341,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
 
 def cosine_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
     """Cosines with FOOF, and heuristic against standard damping at the end."""
-    made, curves = [], COSINES.get(figure(config, "5.3B"), {})
+    made, curves = [], paper.COSINES.get(figure(config, "5.3B"), {})
     for damping, kind, step in product(dataset.damping.values, KINDS, steps):
         # The paper does not say which damping its one curve of standard damping has.
         name = f"heuristic {damping:g}" if kind == "heuristic" else ""
@@ -392,7 +366,9 @@ def decrease_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int])
     made, path = [], dataset.decrease.sel(damping=PATHS[0].damping)
     told = {"heuristic": "kfac", "foof": "foof"}
     for move, step in product(path.move.values, steps):
-        theirs = at(DECREASES, told.get(str(move), ""), step, config.data) if config.data == "fashion-mnist" else None
+        theirs = (
+            at(paper.DECREASES, told.get(str(move), ""), step, config.data) if config.data == "fashion-mnist" else None
+        )
         metric = f"relative decrease of the batch's loss at step {step}"
         made.append(tables.row(f"{move}, on KFAC's path", metric, path.sel(move=move, step=step).values, theirs))
     for move in ("foof", *KINDS[1:]):

@@ -11,7 +11,7 @@ one, and the bar says what is left of the steps.
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import synsim
 from synsim import Sweep, consolidation, importance, statistics, tables, tasks
-from synsim.experiment import Experiment, Presets, option
+from synsim.experiment import Experiment, by_preset, option
 from synsim.meters import energy
 from synsim.networks import redraw
 from synsim.papers import schwarz2021 as paper
@@ -40,32 +40,26 @@ USED = "synapses used at the end, %"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
-    """Options of this experiment."""
-
-    CHOICES = ("methods", "gammas", "retrain")
-    PRESETS: ClassVar[Presets] = {
-        "quick": {
-            "tasks": 10, "epochs": 1, "hidden": (200, 200), "gammas": (paper.EFFICIENT_GAMMA, 0.99), "retrain": (0, 1),
-            "rate": 1e-3, "pad": 0,
-        },
-        "paper": {
-            "tasks": paper.FAR_TASKS, "epochs": paper.FAR_EPOCHS, "hidden": paper.FAR_HIDDEN,
-            "gammas": (paper.EFFICIENT_GAMMA,), "retrain": (0,), "rate": paper.FAR_RATE, "pad": paper.FAR_PAD,
-        },
-    }  # fmt: skip
-    out: str = option("runs/owned", "folder of the run")
-    methods: tuple[str, ...] = option(("single", "naive", *OWNED), "methods to compare", METHODS, neutral=True)
-    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    epochs: int = by_preset("passes over each task", quick=1, paper=paper.FAR_EPOCHS)
+    methods: tuple[str, ...] = option(
+        ("single", "naive", *OWNED), "methods to compare", METHODS, neutral=True, phases=True
+    )
+    tasks: int = by_preset("number of permuted tasks", quick=10, paper=paper.FAR_TASKS)
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(200, 200), paper=paper.FAR_HIDDEN)
     batch: int = option(paper.FAR_BATCH, "examples per step")
     alphas: tuple[float, ...] = option((1.0, 2.0, 3.0), "powers α of efficient-packnet; 1 is the plain network")
-    gammas: tuple[float, ...] = option((), "shares γ of the dense accuracy to keep (default: from the preset)")
-    retrain: tuple[int, ...] = option((), "epochs of retraining, each a setting (default: from the preset)")
+    gammas: tuple[float, ...] = by_preset(
+        "shares γ of the dense accuracy to keep",
+        phases=True,
+        quick=(paper.EFFICIENT_GAMMA, 0.99),
+        paper=(paper.EFFICIENT_GAMMA,),
+    )
+    retrain: tuple[int, ...] = by_preset("epochs of retraining, each a setting", phases=True, quick=(0, 1), paper=(0,))
     reserve: float = option(0.0, "share of what is free that a task of efficient-packnet may not claim")
-    rate: float | None = option(None, "Adam's learning rate for α = 1 (default: from the preset)")
+    rate: float | None = by_preset("Adam's learning rate for α = 1", quick=1e-3, paper=paper.FAR_RATE)
     factor: float = option(10.0, "factor of that for larger powers, whose weights start with small steps")
     retrain_factor: float = option(1.0, "factor of the rate while a task retrains")
-    pad: int | None = option(None, "pixels around an image (default: from the preset)")
+    pad: int | None = by_preset("pixels around an image", quick=0, paper=paper.FAR_PAD)
     consolidation: str = option("penalty", "what importances feed", consolidation.available(owns=False))
     strength: float = option(1.0, "strength of that (freeze, mask: the share)")
 

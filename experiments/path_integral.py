@@ -7,7 +7,7 @@ the full gradient g gives the noise of the batch gradient ĝ: ‖ĝ − g‖² /
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import xarray
@@ -17,13 +17,12 @@ from torch import Tensor
 import synsim
 from synsim import importance, tables
 from synsim._progress import bar
-from synsim.experiment import Experiment, Presets, option
+from synsim.experiment import Experiment, Session, by_preset
 from synsim.importance import Step
 from synsim.importance.path import Accumulated
 from synsim.losses import replica_cross_entropy
 from synsim.papers.benzing2022 import BATCHES, NOISE, SI_OVER_SIU, SIU_OVER_FULL, SIU_OVER_LOSS
 from synsim.tasks import batches, epoch_order, independent_order
-from synsim.training import Session
 from synsim.training.gradients import full_gradient, gradients_at_hand
 from synsim.training.state import pack, unpack
 from synsim.training.step import forward_backward
@@ -35,15 +34,9 @@ Gradients = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LayeredConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"hidden": (400, 400), "epochs": 5, "every": 50},
-        "paper": {"hidden": (2000, 2000), "epochs": 20, "every": 20},
-    }
-    out: str = option("runs/path_integral", "folder of the run")
-    epochs: int = option(None, "passes over the task (default: from the preset)")
-    every: int = option(None, "steps between full gradients (default: from the preset)")
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(400, 400), paper=(2000, 2000))
+    epochs: int = by_preset("passes over the task", quick=5, paper=20)
+    every: int = by_preset("steps between full gradients", quick=50, paper=20)
 
 
 class Path:

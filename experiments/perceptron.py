@@ -6,15 +6,14 @@ one run holds the whole sweep of the load. Both models of a seed learn the same 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import xarray
-from common import Presets, nested, steps
+from common import nested, steps
 from torch import Tensor
 
 from synsim import outcomes, tables
-from synsim.experiment import Experiment, PresetConfig, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.papers.schug2021 import (
     PERCEPTRON,
     PERCEPTRON_AVERAGE,
@@ -23,7 +22,6 @@ from synsim.papers.schug2021 import (
     PERCEPTRON_TEST,
 )
 from synsim.perceptron import MODELS, Perceptron, patterns
-from synsim.training import Session
 
 LOADS = (2, 5, 10, 15, 20)
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -31,15 +29,13 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"seeds": tuple(range(1000, 1020))},
-        "paper": {"seeds": tuple(range(1000, 1100))},
-    }
     data: str = option("patterns", "not used: the patterns are random")
-    out: str = option("runs/perceptron", "folder of the run")
-    seeds: tuple[int, ...] = option((), "quick: 1000 to 1019; paper: 1000 to 1099 (published: to 1009)", neutral=True)
+    seeds: tuple[int, ...] = by_preset(
+        "one run per seed; published: 1000 to 1009",
+        neutral=True,
+        quick=tuple(range(1000, 1020)),
+        paper=tuple(range(1000, 1100)),
+    )
     inputs: int = option(PERCEPTRON["inputs"], "synapses N")
     patterns: int = option(PERCEPTRON["patterns"], "patterns per task")
     tasks: int = option(20, "tasks; the published comparison is made after the fifth", neutral=True)

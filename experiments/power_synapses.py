@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +20,10 @@ from lines import BITS
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, sparse, statistics, tables
-from synsim.experiment import Experiment, Presets, option
+from synsim import Sweep, sparse, statistics, tables, tasks
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.meters import accuracy, energy, mutual_information
 from synsim.papers.schug2021 import DECAYS, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
-from synsim.tasks import Task
-from synsim.training import Session
 
 MODELS = ("plastic", "deterministic")
 # Below this rate powers above 1 learn too slowly, and at 1 they diverge; α = 1 has the published rate of its model.
@@ -56,27 +54,20 @@ PLAIN, CONTROL = Family(1.0, L2), Family(1.0, L1)
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
-    """Options of this experiment."""
-
-    CHOICES = ("models",)
-    PRESETS: ClassVar[Presets] = {
-        "quick": {
-            "epochs": 3, "alphas": (1.0, 2.0), "passes": 1, "l2": (0.0, 0.005, 0.01, 0.02),
-            "l1": (0.0003, 0.0006, 0.001, 0.003), "phi": (0.001, 0.003),
-        },
-        "paper": {
-            "epochs": 50, "alphas": (1.0, 2.0, 3.0), "passes": 10, "l2": DECAYS,
-            "l1": (0.00003, 0.0001, 0.0003, 0.0006, 0.001, 0.003, 0.01), "phi": (0.0001, 0.0003, 0.001, 0.003, 0.01),
-        },
-    }  # fmt: skip
-    out: str = option("runs/power_synapses", "folder of the run")
-    models: tuple[str, ...] = option(MODELS, "networks", MODELS, neutral=True)
-    alphas: tuple[float, ...] = option((), "powers α (default: from the preset)")
-    l2: tuple[float, ...] = option((), "decays of θ, for every power (default: from the preset)")
-    l1: tuple[float, ...] = option((), "strengths of L1, for α = 1 (default: from the preset)")
-    phi: tuple[float, ...] = option((), "decays of φ, for every other power (default: from the preset)")
+    epochs: int = by_preset("passes over each task", quick=3, paper=50)
+    models: tuple[str, ...] = option(MODELS, "networks", MODELS, neutral=True, phases=True)
+    alphas: tuple[float, ...] = by_preset("powers α", quick=(1.0, 2.0), paper=(1.0, 2.0, 3.0))
+    l2: tuple[float, ...] = by_preset("decays of θ, for every power", quick=(0.0, 0.005, 0.01, 0.02), paper=DECAYS)
+    l1: tuple[float, ...] = by_preset(
+        "strengths of L1, for α = 1",
+        quick=(0.0003, 0.0006, 0.001, 0.003),
+        paper=(0.00003, 0.0001, 0.0003, 0.0006, 0.001, 0.003, 0.01),
+    )
+    phi: tuple[float, ...] = by_preset(
+        "decays of φ, for every other power", quick=(0.001, 0.003), paper=(0.0001, 0.0003, 0.001, 0.003, 0.01)
+    )
     keep: tuple[float, ...] = option((0.01, *SCARCE, 0.1, 0.2, 0.5), "shares of all synapses that are kept")
-    passes: int | None = option(None, "stochastic passes per accuracy of a pruned network (default: from the preset)")
+    passes: int | None = by_preset("stochastic passes per accuracy of a pruned network", quick=1, paper=10)
     rate: float = option(RATE, "learning rate of powers above 1")
     plain_rate: float | None = option(None, "learning rate of α = 1 (default: the published one of each model)")
     control_rate: float = option(CONTROL_RATE, "another learning rate of L1, chosen for it as that of the powers was")
@@ -125,7 +116,7 @@ def shrinkage(net: nn.Module, strength: Tensor, rate: Tensor) -> Callable[[], di
     return gradient
 
 
-def pruned(net: nn.Module, task: Task, keep: float, passes: int) -> dict[str, Tensor]:
+def pruned(net: nn.Module, task: tasks.Task, keep: float, passes: int) -> dict[str, Tensor]:
     """The network with only its strongest synapses, and how well it does with only its most reliable ones, [R] each."""
     x, y = task.test, task.test.y
     with synsim.masked(net, sparse.masks(net, keep)):
@@ -142,7 +133,7 @@ def pruned(net: nn.Module, task: Task, keep: float, passes: int) -> dict[str, Te
     return found
 
 
-def measures(config: Config, net: nn.Module, task: Task, before: Tensor) -> dict[str, np.ndarray]:
+def measures(config: Config, net: nn.Module, task: tasks.Task, before: Tensor) -> dict[str, np.ndarray]:
     """What is left of a trained network when it is pruned, how its weights are spread, and where its p have gone."""
     each = [pruned(net, task, keep, config.passes or 1) for keep in config.keep]
     found = {name: torch.stack([one[name].double() for one in each], 1) for name in each[0]}

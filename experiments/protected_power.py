@@ -9,18 +9,18 @@ seed 11 (docs/searches.md); several `--strengths` or another `--rate` are a sear
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray
-from common import PermutedConfig, Presets, by_setting, importance_of, load, models
+from common import PermutedConfig, by_setting, importance_of, load, models
 from lines import FINAL, FIRST
 from torch import nn
 
 import synsim
 from synsim import Sweep, consolidation, forgetting, outcomes, statistics, tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, by_preset, option
 from synsim.training import Protection, Session
 
 IMAGES = 1000
@@ -37,18 +37,14 @@ GAINS = {"φ": "protection of φ against that of θ", "α": "powers against the 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PermutedConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("methods", "spaces", "alphas")
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 1, "tasks": 5, "hidden": (100, 100)},
-        "paper": {"epochs": 10, "tasks": 10, "hidden": (200, 200)},
-    }
-    out: str = option("runs/protected_power", "folder of the run")
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    methods: tuple[str, ...] = option(tuple(IMPORTANCES), "protections", tuple(IMPORTANCES), neutral=True)
-    spaces: tuple[str, ...] = option(tuple(SPACES), "spaces in which weights are held", tuple(SPACES), neutral=True)
-    alphas: tuple[float, ...] = option(ALPHAS, "powers α; 1 is the plain network", neutral=True)
+    epochs: int = by_preset("passes over each task", quick=1, paper=10)
+    tasks: int = by_preset("number of permuted tasks", quick=5, paper=10)
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), paper=(200, 200))
+    methods: tuple[str, ...] = option(tuple(IMPORTANCES), "protections", tuple(IMPORTANCES), neutral=True, phases=True)
+    spaces: tuple[str, ...] = option(
+        tuple(SPACES), "spaces in which weights are held", tuple(SPACES), neutral=True, phases=True
+    )
+    alphas: tuple[float, ...] = option(ALPHAS, "powers α; 1 is the plain network", neutral=True, phases=True)
     rate: float | None = option(None, "learning rate of Adam (default: what was chosen for the power)")
     strengths: tuple[float, ...] = option((), "strengths of all protections (default: what was chosen for each)")
 

@@ -12,19 +12,18 @@ validation images, the search looks at the test images. How many trials they mad
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import xarray
-from common import PermutedConfig, Presets, load, nested, probes
+from common import PermutedConfig, load, nested, probes
 from lines import BITS, FINAL
 from torch import Tensor, nn
 
 import synsim
 from synsim import outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import schug2021
 from synsim.papers.schug2021 import DECAY, P_INITIAL, SEARCH_DECAYS, SEARCH_FREEZE, SEARCH_STEPS, TABLE_4_1
-from synsim.training import Session
 
 # The published code's constants; for energy with its default decay.
 PUBLISHED: dict[str, dict[str, float]] = {
@@ -45,16 +44,12 @@ Target = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PermutedConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {"quick": {"tasks": 3, "trials": 8}, "paper": {"tasks": 10, "trials": 64}}
-    out: str = option("runs/search", "folder of the run")
+    tasks: int = by_preset("number of permuted tasks", quick=3, paper=10)
     objective: str = option("lifelong", "what is searched for", tuple(PUBLISHED), neutral=True)
-    trials: int = option(
-        None, "constants drawn (default: from the preset; the authors' number is not stated)", neutral=True
-    )
+    trials: int = by_preset("constants drawn (the authors' number is not stated)", neutral=True, quick=8, paper=64)
+    epochs: int = option(None, "passes over each task (default: by preset and objective)")
     search_seed: int = option(0, "seed of the constants drawn", neutral=True)
-    trial_seed: int = option(1, "seed of every trial; it is not reported", neutral=True)
+    trial_seed: int = option(1, "seed of every trial", neutral=True, chooses=True)
     transfer: tuple[str, ...] = option(
         (), "data sets to which the best are carried (default: that of --data; preset paper: both MNISTs)", neutral=True
     )
@@ -69,8 +64,6 @@ class Config(PermutedConfig):
         super().__post_init__()
         if self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}.")
-        if self.trial_seed in self.seeds:
-            raise ValueError(f"--trial-seed {self.trial_seed} is in --seeds; constants must be chosen on other seeds.")
 
     def protocol(self) -> dict[str, Any]:
         """The published protocol; the number of permutations says nothing about energy."""

@@ -6,7 +6,7 @@ variance. "fixed" keeps p, so that the mean release is equal by construction; "p
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import xarray
 from common import NetworkConfig, end, nested, probes, single
@@ -14,11 +14,9 @@ from lines import BITS
 from torch import nn
 
 import synsim
-from synsim import outcomes, tables
-from synsim.experiment import Experiment, Presets, option
+from synsim import outcomes, tables, tasks
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
-from synsim.tasks import Task
-from synsim.training import Session
 
 INITIAL = {name: ENERGY_INITIAL[name] for name in ("fixed", "plastic")}
 SCOPES = ("batch", "sample")
@@ -26,21 +24,15 @@ SCOPES = ("batch", "sample")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 2, "hidden": (100, 100)},
-        "paper": {"epochs": 50, "hidden": (200, 200)},
-    }
-    out: str = option("runs/sites", "folder of the run")
+    epochs: int = by_preset("passes over each task", quick=2, paper=50)
     sites: tuple[int, ...] = option((1, 2, 5, 10), "release sites N per synapse")
     scopes: tuple[str, ...] = option(SCOPES, "one mask per batch, or per image", SCOPES)
     models: tuple[str, ...] = option(tuple(INITIAL), "release probabilities fixed, or plastic", tuple(INITIAL))
     decay: float = option(DECAY, "weight decay")
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), paper=(200, 200))
 
 
-def network(config: Config, task: Task, model: str, scope: str, sites: int) -> nn.Module:
+def network(config: Config, task: tasks.Task, model: str, scope: str, sites: int) -> nn.Module:
     """One network, with all seeds as replicas."""
     sizes = [task.inputs, *config.hidden, task.classes]
     seeds = synsim.Sweep({}, config.seeds)

@@ -8,7 +8,7 @@ stated there; here 100, 10 and ½. MAS is read as that paper writes it, with squ
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim.experiment import Experiment, PresetConfig, by_preset, option
 from synsim.papers.kolouri2020 import DIGIT_EPOCHS, ENCODER, EXPONENTS, HIDDEN, RATE, SLICES
 from synsim.training import Protection, Session
 
@@ -37,27 +37,17 @@ BINS = np.linspace(-30, 10, 81)
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {
-        "quick": {
-            "hidden": (256, 128), "tasks": 3, "epochs": 2, "rate": 1e-3, "digits": 5, "digit_epochs": 5,
-            "encoder": (256, 32), "exponents": (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
-        },
-        "paper": {
-            "hidden": HIDDEN, "tasks": 10, "epochs": 10, "rate": RATE, "digits": 10, "digit_epochs": DIGIT_EPOCHS,
-            "encoder": ENCODER, "exponents": EXPONENTS,
-        },
-    }  # fmt: skip
-    out: str = option("runs/sliced_cramer", "folder of the run")
+    epochs: int = by_preset("passes over each task", quick=2, paper=10)
     parts: tuple[str, ...] = option(tuple(PARTS), "which of the two experiments", tuple(PARTS), neutral=True)
-    exponents: tuple[float, ...] = option((), "strengths as powers of ten (default: from the preset)")
-    hidden: tuple[int, ...] = option((), "hidden layers of the classifier (default: from the preset)")
-    encoder: tuple[int, ...] = option((), "layers of the encoder (default: from the preset)")
-    tasks: int = option(None, "number of permuted tasks (default: from the preset)")
-    digits: int = option(None, "number of digits of the auto-encoder (default: from the preset)")
-    digit_epochs: int = option(None, "passes over each digit (default: from the preset)")
-    rate: float = option(None, "rate of Adam (default: from the preset)")
+    exponents: tuple[float, ...] = by_preset(
+        "strengths as powers of ten", quick=(-1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0), paper=EXPONENTS
+    )
+    hidden: tuple[int, ...] = by_preset("hidden layers of the classifier", quick=(256, 128), paper=HIDDEN)
+    encoder: tuple[int, ...] = by_preset("layers of the encoder", quick=(256, 32), paper=ENCODER)
+    tasks: int = by_preset("number of permuted tasks", quick=3, paper=10)
+    digits: int = by_preset("number of digits of the auto-encoder", quick=5, paper=10)
+    digit_epochs: int = by_preset("passes over each digit", quick=5, paper=DIGIT_EPOCHS)
+    rate: float = by_preset("rate of Adam", quick=1e-3, paper=RATE)
     batch: int = option(100, "examples per step")
 
 

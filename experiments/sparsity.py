@@ -8,7 +8,6 @@ are replicas of one program; a seed has the same first weights and batches for e
 import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,9 +17,8 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, lesions, statistics, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.papers import schwarz2021 as paper
-from synsim.training import Session
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 SCATTERED = 10_000
@@ -30,19 +28,16 @@ SCHEDULES = ("one-shot", "gradual", "topkast")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("schedules",)
-    PRESETS: ClassVar[Presets] = {"quick": {"steps": 10_000}, "paper": {"steps": paper.STEPS}}
-    out: str = option("runs/sparsity", "folder of the run")
     alphas: tuple[float, ...] = option(paper.ALPHAS, "powers α; 1 is the plain network")
-    steps: int | None = option(None, "steps of SGD (default: from the preset)")
+    steps: int | None = by_preset("steps of SGD", quick=10_000, paper=paper.STEPS)
     epochs: int | None = option(None, "not used: see --steps", neutral=True)
     keep: tuple[float, ...] = option(lesions.KEEP, "shares of the weights that are kept")
     hidden: tuple[int, ...] = option(paper.HIDDEN, "widths of the hidden layers")
     batch: int = option(paper.BATCH, "examples per step")
     lr: float = option(paper.RATE, "learning rate")
-    schedules: tuple[str, ...] = option(SCHEDULES, "how weights become few", choices=SCHEDULES, neutral=True)
+    schedules: tuple[str, ...] = option(
+        SCHEDULES, "how weights become few", choices=SCHEDULES, neutral=True, phases=True
+    )
     density: float = option(FEW, "share of each layer that stays in the end, whatever the schedule")
 
 

@@ -3,10 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common import PresetConfig
-
 from synsim.data import Dataset
-from synsim.experiment import option
+from synsim.experiment import PresetConfig, option
 from synsim.spiking import FastSigmoid, GivenSpikes
 from synsim.tasks import Examples, Task
 
@@ -20,10 +18,10 @@ class SpikingConfig(PresetConfig):
     """Options of the experiments that train spiking networks."""
 
     preset: str = option("quick", "quick: minutes on one core; full: all images, wider, longer", ("quick", "full"))
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers (default: from the preset)")
-    images: int | None = option(None, "training images (per task), the first ones (default: from the preset)")
-    tested: int | None = option(None, "test images (per task), the first ones (default: from the preset)")
-    samples: int = option(None, "stochastic passes per test (default: from the preset)")
+    hidden: tuple[int, ...] = option((), "widths of the hidden layers")
+    images: int | None = option(None, "training images (per task), the first ones")
+    tested: int | None = option(None, "test images (per task), the first ones")
+    samples: int = option(None, "stochastic passes per test")
 
 
 def entrance(data: Dataset, window: float, dt: float, rate: float, replicas: int) -> tuple[int, dict[str, Any]]:

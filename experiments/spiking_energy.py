@@ -11,12 +11,12 @@ network learns the counts: n is the largest one of a neuron in a training exampl
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 import xarray
-from common import Presets, combine, load, probes, with_measured
+from common import combine, load, probes, with_measured
 from lines import BITS, Line, differences
 from spiking_common import NETWORK, SpikingConfig, entrance, sliced
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import synsim
 from synsim import outcomes, tables, tasks
 from synsim.data import Dataset
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, by_preset, option
 from synsim.meters import HOROWITZ_45NM, atp_of_events, energy, mutual_information, operations, transmission
 from synsim.papers.schug2021 import ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
 from synsim.spiking import SpikingMLP, events, spikes_per_neuron, spiking_mlp
@@ -48,20 +48,16 @@ OPERATIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SpikingConfig):
-    """Options of this experiment."""
-
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 3, "decays": (0.0, 0.01), "hidden": (100,), "window": 25.0, "images": 20000,
-                  "tested": 2000, "samples": 1, "rules": RULES},
-        "full": {"epochs": 10, "decays": (0.0, 0.001, 0.005, 0.01, 0.05), "hidden": (200,), "window": 50.0,
-                 "images": 60000, "tested": 10000, "samples": 10, "rules": RULES},
-    }  # fmt: skip
-    out: str = option("runs/spiking-energy", "folder of the run")
+    epochs: int = by_preset("passes over each task", quick=3, full=10)
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100,), full=(200,))
+    images: int | None = by_preset("training images (per task), the first ones", quick=20000, full=60000)
+    tested: int | None = by_preset("test images (per task), the first ones", quick=2000, full=10000)
+    samples: int = by_preset("stochastic passes per test", quick=1, full=10)
     networks: tuple[str, ...] = option(NETWORKS, "kinds of network", NETWORKS)
     methods: tuple[str, ...] = option(METHODS, "what releases do", METHODS, neutral=True)
-    rules: tuple[str, ...] = option((), "how the spiking network assigns credit (default: from the preset)", RULES)
-    decays: tuple[float, ...] = option((), "weight decays (default: from the preset)")
-    window: float = option(None, "how long an image is shown, ms (default: from the preset; spike trains: their own)")
+    rules: tuple[str, ...] = by_preset("how the spiking network assigns credit", RULES, quick=RULES, full=RULES)
+    decays: tuple[float, ...] = by_preset("weight decays", quick=(0.0, 0.01), full=(0.0, 0.001, 0.005, 0.01, 0.05))
+    window: float = by_preset("how long an image is shown, ms (spike trains: their own)", quick=25.0, full=50.0)
     learning_rate: float | None = option(None, "of all networks (default: 0.05 for rates, 0.03 for spikes)")
     dt: float = option(1.0, "time step, ms (spike trains have their own)")
     rate: float = option(100.0, "Poisson rate of a pixel of 1, Hz")

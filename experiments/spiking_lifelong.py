@@ -8,17 +8,17 @@ replicas of one program. None of this is published.
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import xarray
-from common import Presets, combine, importance_of, load, probes, share_above
+from common import combine, importance_of, load, probes, share_above
 from lines import FINAL, FIRST, Line, differences
 from spiking_common import NETWORK, SpikingConfig, entrance, shortened
 
 import synsim
 from synsim import consolidation, forgetting, outcomes, tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, by_preset, option
 from synsim.papers.schug2021 import P_INITIAL
 from synsim.spiking import spiking_mlp
 from synsim.training import Phase, Protection, Session
@@ -31,16 +31,13 @@ EWC_IMAGES = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SpikingConfig):
-    """Options of this experiment."""
-
-    CHOICES: ClassVar[tuple[str, ...]] = ("methods",)
-    PRESETS: ClassVar[Presets] = {
-        "quick": {"epochs": 1, "images": 4000, "tested": 500, "samples": 2, "hidden": (100,)},
-        "full": {"epochs": 2, "images": 12000, "tested": 2000, "samples": 10, "hidden": (200,)},
-    }
-    out: str = option("runs/spiking-lifelong", "folder of the run")
-    methods: tuple[str, ...] = option(METHODS, "methods to compare", METHODS, neutral=True)
-    selection: tuple[int, ...] = option((1, 2), "seeds on which rates and strengths are chosen; they are not reported")
+    epochs: int = by_preset("passes over each task", quick=1, full=2)
+    images: int | None = by_preset("training images (per task), the first ones", quick=4000, full=12000)
+    tested: int | None = by_preset("test images (per task), the first ones", quick=500, full=2000)
+    samples: int = by_preset("stochastic passes per test", quick=2, full=10)
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100,), full=(200,))
+    methods: tuple[str, ...] = option(METHODS, "methods to compare", METHODS, neutral=True, phases=True)
+    selection: tuple[int, ...] = option((1, 2), "seeds on which rates and strengths are chosen", chooses=True)
     rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028, 0.0056, 0.011, 0.022), "learning rates of every method")
     strengths: tuple[float, ...] = option((1.0, 10.0, 100.0, 1000.0), "strengths of EWC")
     ewc_rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028), "learning rates of EWC, part of the grid")

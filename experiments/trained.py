@@ -1,16 +1,15 @@
 """The plastic network of the energy experiments, trained once for the scripts that look into it."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from common import NetworkConfig, Presets, probes, single
+from common import NetworkConfig, probes, single
 from torch import Tensor, nn
 
 import synsim
-from synsim import records
-from synsim.experiment import option
+from synsim import records, tasks
+from synsim.experiment import by_preset, option
 from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_RATES, P_INITIAL
-from synsim.tasks import Task
 from synsim.training import Phase, Session
 from synsim.training.command import resolved
 
@@ -23,14 +22,14 @@ SAME = ("data", "seeds", "epochs", "hidden", "batch", "decay")
 class TrainedConfig(NetworkConfig):
     """Options of a script that looks into the trained network."""
 
-    PRESETS: ClassVar[Presets] = {"quick": {"epochs": 5}, "paper": {"epochs": 50}}
+    epochs: int = by_preset("passes over each task", quick=5, paper=50)
     decay: float = option(DECAY, "weight decay (the default of the published code)", neutral=True)
     source: str | None = option(
         None, "run folder of another of these scripts whose trained network is taken", neutral=True
     )
 
 
-def untrained(config: TrainedConfig, task: Task) -> nn.Module:
+def untrained(config: TrainedConfig, task: tasks.Task) -> nn.Module:
     """The network before learning, one replica per seed."""
     sizes = [task.inputs, *config.hidden, task.classes]
     return synsim.mlp(sizes, p=P_INITIAL, replicas=synsim.Sweep({}, config.seeds), device=config.device)
@@ -41,7 +40,7 @@ def learning(config: TrainedConfig, net: nn.Module) -> synsim.PresynapticSGD:
     return synsim.PresynapticSGD(net, ENERGY_RATES["plastic"], weight_decay=config.decay, **ENERGY_CONSTANTS)
 
 
-def trained(config: TrainedConfig, session: Session) -> tuple[nn.Module, Task, Phase]:
+def trained(config: TrainedConfig, session: Session) -> tuple[nn.Module, tasks.Task, Phase]:
     """The trained network, its task and the measurements of its training."""
     task = single(config)
     net = untrained(config, task)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,14 +11,14 @@ from scipy import stats
 
 import synsim
 from synsim import records, statistics, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Presets, RunConfig, option
+from synsim.experiment import Experiment, PresetConfig, RunConfig, by_preset, option
 from synsim.papers import Published
 from synsim.training import TrainingFailedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    PRESETS: ClassVar[Presets] = {"quick": {"epochs": 1}, "paper": {"epochs": 3}}
+    epochs: int = by_preset("passes over the data", quick=1, paper=3)
     data: str = option("digits", "data set")
     decays: tuple[float, ...] = option((0.0, 0.01), "weight decays")
     watched: bool = option(False, "changes nothing", neutral=True)
@@ -230,3 +229,44 @@ def test_a_table_shows_the_settings_that_no_name_tells():
     assert "setting" not in tables.text([{**rows[0], "method": "plain 2 0.01", "setting": {"strength": 2}}])
     with pytest.raises(ValueError, match=r"a mapping, if anything, for setting and test, got setting"):
         tables.text([{**rows[0], "setting": ["edge"]}])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Config):
+    selection: tuple[int, ...] = option((8, 9), "seeds on which decays are chosen", chooses=True)
+    parts: tuple[str, ...] = by_preset("parts", ("a", "b"), neutral=True, phases=True, quick=("a",), paper=("a", "b"))
+    seeds: tuple[int, ...] = by_preset("seeds", quick=(1,), paper=tuple(range(100, 200)))
+
+
+def test_seeds_that_choose_are_not_reported():
+    assert Choosing().selection == (8, 9)
+    with pytest.raises(ValueError, match=r"seeds \[9\] are in --selection and in --seeds"):
+        Choosing(seeds=(7, 9))
+
+
+def test_an_option_says_its_value_in_every_preset(capsys):
+    assert Choosing().parts == ("a",)
+    assert Choosing(preset="paper").parts == ("a", "b")
+    assert Choosing(preset="paper", parts=("b",)).parts == ("b",)
+    assert Choosing.presets()["paper"] == {"epochs": 3, "parts": ("a", "b"), "seeds": tuple(range(100, 200))}
+    assert Choosing.phase_options() == ("parts",)
+    with pytest.raises(SystemExit):
+        Experiment(Choosing, measure, rows, "A choice.").parse(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "passes over the data (quick: 1; paper: 3)" in said
+    assert "parts; any of a, b (quick: a; paper: all)" in said
+    assert "seeds (quick: 1; paper: 100 101 … 199)" in said
+    assert "seeds on which decays are chosen; not reported (default: 8 9)" in said
+
+
+def test_a_folder_is_called_after_the_script():
+    assert Config().out == "runs/test_experiment"
+    assert RunConfig(data="digits").out == "runs/run"
+    with pytest.raises(ValueError, match="got an empty one"):
+        Config(out="")
+
+
+@pytest.mark.parametrize("name", ["PRESETS", "CHOICES"])
+def test_presets_and_phases_beside_the_options_are_refused(name):
+    with pytest.raises(TypeError, match=f"Old has {name}, which is not read"):
+        type("Old", (RunConfig,), {name: {}})

@@ -136,7 +136,7 @@ def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
         ("lesions", ["--orders", "si"], "invalid choice"),
         ("lesions", ["--orders", "uniform"], "invalid choice"),
         ("fisher_variants", ["--preset", "full"], "preset must be one of quick, paper"),
-        ("combinations", ["--selection", "3"], "a strength must be chosen on other seeds"),
+        ("combinations", ["--selection", "3"], "settings must be chosen on other seeds"),
         ("importances", ["--methods", "ewc2"], "invalid choice"),
     ],
 )

@@ -106,7 +106,7 @@ def test_the_best_constants_are_run_on_permuted_tasks_of_other_data(search, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trial-seed", "2019"], "constants must be chosen on other seeds"),
+        (["--trial-seed", "2019"], "are in --trial-seed and in --seeds; settings must be chosen on other seeds"),
         (["--trials", "0"], "trials must be at least 1"),
         (["--objective", "speed"], "invalid choice"),
     ],

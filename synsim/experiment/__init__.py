@@ -2,8 +2,9 @@
 
 from synsim.experiment.frame import Experiment as Experiment
 from synsim.experiment.presets import PresetConfig as PresetConfig
-from synsim.experiment.presets import Presets as Presets
+from synsim.experiment.presets import by_preset as by_preset
+from synsim.training import Session as Session
 from synsim.training.command import RunConfig as RunConfig
 from synsim.training.command import option as option
 
-__all__ = ["Experiment", "PresetConfig", "Presets", "RunConfig", "option"]
+__all__ = ["Experiment", "PresetConfig", "RunConfig", "Session", "by_preset", "option"]

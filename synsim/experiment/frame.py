@@ -153,7 +153,7 @@ class Run:
             resolved(config),
             overwrite=config.overwrite,
             resume=config.resume,
-            choices=config.CHOICES,
+            choices=config.phase_options(),
             wait=True,
         )
         self.folder = folder

@@ -117,7 +117,7 @@ def measured(experiment: Experiment | Whole, config: RunConfig, folder: Path, st
     Raises:
         BaseException: whatever the experiment raises, but for replicas that failed, as the folder says.
     """
-    run = records.create(folder, resolved(config), resume=True, choices=config.CHOICES, wait=True)
+    run = records.create(folder, resolved(config), resume=True, choices=config.phase_options(), wait=True)
     try:
         session = Session(run, config.checkpoint_every, stop, quiet=True)
         session.notes["reduced"] = reduced(config)

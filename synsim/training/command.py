@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import re
+import sys
 import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import yaml  # type: ignore[import-untyped,unused-ignore]
@@ -21,10 +22,20 @@ THREADS = 1024
 """More threads than this are a slip of the hand, and end the process."""
 WORDS = {int: "INT", float: "NUMBER", str: "TEXT"}
 """What `--help` calls the types of values."""
+MANY = 16
+"""Of more values than this `--help` shows the ends."""
 
 
 @typed
-def option(default: Any, text: str, choices: Sequence[Any] | None = None, *, neutral: bool = False) -> Any:
+def option(
+    default: Any,
+    text: str,
+    choices: Sequence[Any] | None = None,
+    *,
+    neutral: bool = False,
+    phases: bool = False,
+    chooses: bool = False,
+) -> Any:
     """A field of a config with its help.
 
     Args:
@@ -32,23 +43,21 @@ def option(default: Any, text: str, choices: Sequence[Any] | None = None, *, neu
         text: what `--help` says.
         choices: allowed values.
         neutral: it chooses what is run, where, and from where, and takes nothing away from a protocol.
+        phases: it chooses which independent phases are run: a run may be resumed with another choice, and keeps the
+            phases that it has.
+        chooses: it is one or several seeds on which settings are chosen, so that none of them may be reported.
 
     Returns:
         The field.
     """
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "neutral": neutral})
+    said = {"help": text, "choices": choices, "neutral": neutral, "phases": phases, "chooses": chooses}
+    return dataclasses.field(default=default, metadata=said)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What every experiment can be told.
+    """What every experiment can be told. The folder of a run is called after the script, unless told otherwise."""
 
-    Attributes:
-        CHOICES: options that choose which independent phases are run; a run may be resumed with another choice, and
-            keeps the phases that it has.
-    """
-
-    CHOICES: ClassVar[tuple[str, ...]] = ()
     data: str = option(
         "mnist",
         "data set: digits, mnist, fashion-mnist or cifar10; or a file of your own, such as mine.npz (docs/data.md)",
@@ -61,14 +70,30 @@ class RunConfig:
     device: str = option("cpu", "torch device, such as cpu or cuda", neutral=True)
     threads: int | None = option(None, "threads of torch (default: all cores)", neutral=True)
     epochs: int | None = option(10, "passes over each task")
-    out: str = option("runs/run", "folder of the run", neutral=True)
+    out: str = option(None, "folder of the run (default: runs/ and the name of the script)", neutral=True)
     resume: bool = option(False, "go on with the run that the folder holds", neutral=True)
     overwrite: bool = option(False, "replace the run that the folder holds", neutral=True)
     checkpoint_every: float = option(60.0, "seconds between checkpoints", neutral=True)
     quiet: bool = option(False, "no progress bars", neutral=True)
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Refuse what is not read any more.
+
+        Raises:
+            TypeError: if presets or phases are not said by the options themselves.
+        """
+        super().__init_subclass__(**given)
+        old = [name for name in ("CHOICES", "PRESETS") if name in vars(cls)]
+        if old:
+            raise TypeError(
+                f"{cls.__qualname__} has {' and '.join(old)}, which is not read: an option says itself that it chooses "
+                "phases, option(..., phases=True), and what it is in every preset, by_preset('text', quick=1, paper=9)."
+            )
+
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
+        if vars(self)["out"] is None:
+            object.__setattr__(self, "out", f"runs/{_script(type(self))}")
         for name, hint in typing.get_type_hints(type(self)).items():
             value = getattr(self, name)
             if typing.get_origin(hint) is tuple and not isinstance(value, tuple):
@@ -78,6 +103,7 @@ class RunConfig:
         require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
         object.__setattr__(self, "seeds", tuple(whole(seed, "seed", 0) for seed in self.seeds))
         check_fields(self)
+        self._check_choosing()
         if self.epochs is not None:
             whole(self.epochs, "epochs")
         if self.threads is not None:
@@ -86,6 +112,28 @@ class RunConfig:
         require(self.checkpoint_every >= 0, f"checkpoint_every must be at least 0 s, got {self.checkpoint_every!r}.")
         require(bool(self.out), "out must be the name of a folder, got an empty one.")
         available_device(self.device)
+
+    def _check_choosing(self) -> None:
+        for field in dataclasses.fields(self):
+            given = getattr(self, field.name) if field.metadata.get("chooses") else ()
+            both = sorted({*(given if isinstance(given, tuple) else (given,))} & {*self.seeds})
+            flag = f"--{field.name.replace('_', '-')}"
+            require(not both, f"seeds {both} are in {flag} and in --seeds; settings must be chosen on other seeds.")
+
+    @classmethod
+    def phase_options(cls) -> tuple[str, ...]:
+        """Options that choose which independent phases are run.
+
+        Returns:
+            Their names.
+        """
+        return tuple(field.name for field in dataclasses.fields(cls) if field.metadata.get("phases"))
+
+
+def _script(kind: type[RunConfig]) -> str:
+    # The file that asks for these options; a notebook has none, and these alone are no script's.
+    file = None if kind is RunConfig else getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return Path(file or "run").stem
 
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -226,10 +274,24 @@ def _help(field: "dataclasses.Field[Any]") -> str:
     choices, many = field.metadata.get("choices"), isinstance(default, tuple)
     if many and choices:
         text += f"; any of {', '.join(map(str, choices))}"
+    if field.metadata.get("chooses"):
+        text += "; not reported"
+    presets = {name: value for name, value in field.metadata.get("presets", {}).items() if value not in (None, ())}
+    if presets:
+        return f"{text} ({'; '.join(f'{name}: {_shown(value, choices)}' for name, value in presets.items())})"
     if default in (None, ()) or isinstance(default, bool) or "default:" in text:
         return text
-    shown = " ".join(map(str, typing.cast("tuple[Any, ...]", default))) if many else default
-    return f"{text} (default: {shown})"
+    return f"{text} (default: {_shown(default)})"
+
+
+def _shown(value: object, choices: Sequence[object] | None = None) -> str:
+    # Values as they are typed; of a long row of numbers its ends.
+    if not isinstance(value, tuple):
+        return str(value)
+    if choices is not None and set(value) == set(choices):
+        return "all"
+    words = [str(one) for one in value]
+    return " ".join(words if len(words) <= MANY else [*words[:2], "…", words[-1]])
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:

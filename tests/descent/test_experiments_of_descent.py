@@ -88,5 +88,5 @@ def test_images_that_choose_are_not_those_that_are_reported():
     assert (len(reported), len(choosing)) == (40, 30)
     both = torch.cat([reported.images, choosing.images]).flatten(1)
     assert len(both.unique(dim=0)) == 70
-    with pytest.raises(ValueError, match="settings must be chosen on others"):
+    with pytest.raises(ValueError, match="settings must be chosen on other seeds"):
         script.Config(data="digits", seeds=(101,))
