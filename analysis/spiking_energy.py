@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from synsim import figures, outcomes, plots, statistics
 
-TERMS = {"spikes": "action potentials", "release": "transmitter release", "reversal": "ion reversal"}
+TERMS = {"spikes": "action potentials", "release": "release", "reversal": "ion reversal"}
 GROUPS = {"plastic": 0, "deterministic": 1, "fixed": 2}
 SHORT = {"plastic": "plastic", "deterministic": "determin.", "fixed": "fixed"}
 TRACES = 4
