@@ -1,5 +1,6 @@
 """How far a loop is: a bar on a terminal or in a notebook; in a file or a scheduler's log, a line now and then."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -50,10 +51,17 @@ def drawable() -> bool:
     """Whether a bar can be drawn.
 
     Returns:
-        True on a terminal and in a notebook.
+        True on a terminal that has a width, and in a notebook.
     """
-    notebook = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
-    return notebook or (sys.stderr is not None and sys.stderr.isatty())
+    if any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__):
+        return True
+    if sys.stderr is None or not sys.stderr.isatty():
+        return False
+    try:
+        # A terminal that a container opens may have no size: tqdm would draw nothing at all there.
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):  # no file behind it
+        return True
 
 
 class Lines:

@@ -1,6 +1,9 @@
 """Progress: a bar on a terminal; elsewhere a whole line every thirty seconds, and nothing that overwrites."""
 
 import io
+import os
+import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -129,3 +132,19 @@ def test_training_whose_output_goes_to_a_file_writes_lines(clock: Clock, capsys:
     assert len(lines) == 3
     assert all(line.startswith("mine: ") and f"task={task.name}, loss=" in line for line in lines)
     assert "12/12" in lines[-1]
+
+
+LOOP = "from synsim import _progress; _progress.EVERY = 0.0\nfor _ in _progress.bar(range(3), desc='x'): pass"
+
+
+@pytest.mark.parametrize(("columns", "drawn"), [(0, False), (80, True)])
+def test_a_terminal_without_a_size_gets_lines(columns, drawn):
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    subprocess.run([sys.executable, "-c", LOOP], stderr=theirs, check=True)
+    os.close(theirs)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "3/3" in said
+    assert ("|" in said) == drawn
