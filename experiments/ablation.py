@@ -9,15 +9,14 @@ in the published code, so that its mean is 0.5 w̄ / p̃. The published differen
 from dataclasses import dataclass
 
 import xarray
-from common import ScenarioConfig, combine, consolidated, load, scenario
+from common import ScenarioConfig, combine, consolidated, load, scenario, some_of
 from lines import FINAL
-from torch import nn
 
 import synsim
 from synsim import controls, outcomes, tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, Session
 from synsim.papers.schug2021 import ABLATION_CONSTANTS, CONSTANTS, GHOST, P_INITIAL, RATES
-from synsim.training import Phase, Session
+from synsim.training import Phase
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,8 @@ class Variant:
     control: str | None = None
 
 
-FIRST = "full"
 VARIANTS = {
-    FIRST: Variant("full"),
+    "full": Variant("full"),
     "no freezing": Variant("no freezing"),
     "no modulation": Variant("no modulation", modulate=False),
     "neither": Variant("neither", modulate=False),
@@ -49,15 +47,12 @@ VARIANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ScenarioConfig):
-    variants: tuple[str, ...] = option(
-        tuple(VARIANTS), "variants to compare", tuple(VARIANTS), neutral=True, phases=True
-    )
+    variants: tuple[str, ...] = some_of(VARIANTS, "variants to compare")
 
 
-def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Module, synsim.PresynapticSGD]:
-    """Network and rule of a variant, one replica per seed."""
-    variant = VARIANTS[name]
-    sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
+def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> Phase:
+    """Train one variant on all tasks, one replica per seed."""
+    variant, sizes = VARIANTS[name], [sequence[0].inputs, *config.hidden, sequence[0].classes]
     count, seeds, device = len(config.seeds), config.seeds, config.device
     if variant.control is None:
         net = synsim.mlp(sizes, p=P_INITIAL, bias=config.bias, replicas=count, seed=seeds, device=device)
@@ -66,13 +61,6 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
     constants = {**CONSTANTS, **ABLATION_CONSTANTS[variant.constants][config.scenario]}
     rate = RATES[config.scenario]
     rule = synsim.PresynapticSGD(net, rate, modulate_lr=variant.modulate, train_bias=False, **constants)
-    return net, rule
-
-
-def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> Phase:
-    """Train one variant on all tasks."""
-    net, rule = method(config, name, sequence)
-    threshold = ABLATION_CONSTANTS[VARIANTS[name].constants][config.scenario]["p_freeze"]
     return session.fit(
         name,
         net,
@@ -83,7 +71,7 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
         batch=config.batch,
         test_every_epoch=False,
         test_ahead=False,
-        probes=consolidated(threshold, controls.learned),
+        probes=consolidated(constants["p_freeze"], controls.learned),
     )
 
 
@@ -96,8 +84,8 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy of every variant, and the differences; the sign of t is theirs (the paper has the larger mean first)."""
     final = outcomes.final(dataset)
-    made = [tables.row(name, FINAL, final.sel(model=name).values) for name in config.variants]
-    published = {("ghost (code)", FIRST): GHOST[config.scenario]} if config.data == "mnist" else {}
+    made = [tables.row(name, FINAL, final.sel(model=name)) for name in config.variants]
+    published = {("ghost (code)", "full"): GHOST[config.scenario]} if config.data == "mnist" else {}
     for (_, one), (_, other), gap, test in outcomes.differences("ablation", dataset):
         made.append(tables.row(f"{one} − {other}", "points", gap, published.get((one, other)), test=test))
     return made

@@ -62,6 +62,12 @@ class ScenarioConfig(PermutedConfig):
         return found if self.scenario == "permuted" else {k: v for k, v in found.items() if k != "tasks"}
 
 
+def some_of(choices: Iterable[str], text: str, default: Iterable[str] | None = None) -> Any:
+    """An option that chooses which of several independent phases are run: all, unless there is another default."""
+    every = tuple(choices)
+    return option(every if default is None else tuple(default), text, every, neutral=True, phases=True)
+
+
 def load(config: RunConfig, *, spikes: bool = False) -> Dataset:
     """The data set of a run; one of spike trains only for experiments that take them."""
     data = synsim.data.load(config.data, config.data_dir)

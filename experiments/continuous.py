@@ -8,32 +8,27 @@ from dataclasses import dataclass
 
 import lifelong
 import xarray
-from common import PermutedConfig, combine, consolidated, load
-from lines import FINAL, FIRST
+from common import PermutedConfig, combine, consolidated, load, some_of
+from lines import FINAL, FIRST, rows_of
 
 from synsim import outcomes, tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, Session, option
 from synsim.papers.schug2021 import CONSTANTS, CONTINUOUS
-from synsim.training import Phase, Session
-
-# Methods that need no boundaries between tasks.
-METHODS = ("presynaptic", "none", "bgd")
+from synsim.training import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PermutedConfig):
-    methods: tuple[str, ...] = option(("presynaptic", "none"), "methods to compare", METHODS, neutral=True, phases=True)
+    # Methods that need no boundaries between tasks.
+    methods: tuple[str, ...] = some_of(("presynaptic", "none", "bgd"), "methods to compare", ("presynaptic", "none"))
     transition: float = option(0.25, "share of the draws of a task in transitions")
 
 
-def assembly(config: Config) -> lifelong.Config:
-    """The same network and constants as for permuted tasks with boundaries."""
-    names = ("data", "data_dir", "seeds", "device", "epochs", "tasks", "hidden", "batch", "methods")
-    return lifelong.Config(scenario="permuted", **{name: getattr(config, name) for name in names})
-
-
 def train(config: Config, name: str, session: Session) -> Phase:
-    """Train one method on the whole stream; an epoch is as many draws as a task has images."""
+    """Train one method on the whole stream; an epoch is as many draws as a task has images.
+
+    Network and constants are those for permuted tasks with boundaries.
+    """
     stream = tasks.continuous(
         load(config),
         tasks=config.tasks,
@@ -42,7 +37,9 @@ def train(config: Config, name: str, session: Session) -> Phase:
         seeds=config.seeds,
         device=config.device,
     )
-    net, optimiser, _ = lifelong.method(assembly(config), name, stream)
+    shared = ("data", "data_dir", "seeds", "device", "epochs", "tasks", "hidden", "batch", "methods")
+    bounded = lifelong.Config(scenario="permuted", **{option: getattr(config, option) for option in shared})
+    net, optimiser, _ = lifelong.method(bounded, name, stream)
     return session.fit(
         name,
         net,
@@ -66,11 +63,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy at the end of the stream."""
     final, first, made = outcomes.final(dataset), outcomes.first(dataset), []
     for name in config.methods:
-        published = CONTINUOUS.get((config.data, name))
-        made += [
-            tables.row(name, FINAL, final.sel(model=name).values, published),
-            tables.row(name, FIRST, first.sel(model=name).values),
-        ]
+        found = {FINAL: final.sel(model=name), FIRST: first.sel(model=name)}
+        made += rows_of(name, found, published={FINAL: CONTINUOUS.get((config.data, name))})
     return made
 
 

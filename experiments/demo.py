@@ -25,8 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from analysis import energy as energy_figures
 from analysis import lifelong as lifelong_figures
 
-BATCH, DECAYS = 20, (0.02, 0.05)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
@@ -40,8 +38,8 @@ def parts(config: Config) -> tuple[energy.Config, lifelong.Config]:
     shared = {name: getattr(config, name) for name in names}
     split = max(1, config.epochs * 4 // 3)
     return (
-        energy.Config(**shared, epochs=config.epochs, batch=BATCH, decays=DECAYS),
-        lifelong.Config(**shared, epochs=split, batch=BATCH, lr=0.002, methods=("presynaptic", "none")),
+        energy.Config(**shared, epochs=config.epochs, batch=20, decays=(0.02, 0.05)),
+        lifelong.Config(**shared, epochs=split, batch=20, lr=0.002, methods=("presynaptic", "none")),
     )
 
 
@@ -78,22 +76,22 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
     """What makes the orders in the table, and how sure they are; draws the figures."""
-    costs, memories = separate(dataset)
+    (first, _), (costs, memories) = parts(config), separate(dataset)
     folder = Path(config.out) / "figures"
     files = [*energy_figures.draw(costs, folder), *lifelong_figures.draw(memories, folder)]
     drawn = " ".join(str(file) for file in files if file.suffix == ".png")
-    return [order(config, costs), gain(memories), f"figures: {drawn}"]
+    return [order(first, costs), gain(memories), f"figures: {drawn}"]
 
 
-def order(config: Config, costs: xarray.Dataset) -> str:
+def order(config: energy.Config, costs: xarray.Dataset) -> str:
     """Which settings make the order of the models."""
     bits = (costs.information / costs.energy).isel(task=0, drop=True).mean("seed").max("decay").transpose("epoch", ...)
     ranks = [[str(one) for one in bits.model[np.argsort(-epoch.values)].values] for epoch in bits]
     other = [place for place, rank in enumerate(ranks, start=1) if rank != ranks[-1]]
-    decays = " and ".join(map(str, DECAYS))
+    decays = " and ".join(map(str, config.decays))
     text = (
         f"energy: {' > '.join(ranks[-1])} in bits per energy is the order at these settings: {config.epochs} epochs, "
-        f"batches of {BATCH}, weight decays {decays}."
+        f"batches of {config.batch}, weight decays {decays}."
     )
     return f"{text} After epoch {other[-1]} it was {' > '.join(ranks[other[-1] - 1])}." if other else text
 

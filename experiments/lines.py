@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import xarray
+from numpy.typing import ArrayLike
 
 from synsim import outcomes, tables
 from synsim.outcomes import Key, Pair, Sample, Samples
+from synsim.statistics import Test
 
 # Metrics that several tables have.
 FINAL, FIRST = "accuracy over all tasks at the end, %", "accuracy on the first task at the end, %"
@@ -43,6 +45,22 @@ def plain(label: str) -> float | str:
         return float(label)
     except ValueError:
         return label
+
+
+def rows_of(
+    method: str,
+    values: Mapping[str, ArrayLike],
+    *,
+    setting: Mapping[str, Any] | None = None,
+    published: Mapping[str, Any] | None = None,
+    tests: Mapping[str, Test | None] | None = None,
+) -> list[tables.Row]:
+    """A row for every metric of one method; what is published and tested is given by the metric."""
+    known, made = published or {}, tests or {}
+    return [
+        tables.row(method, metric, each, known.get(metric), setting=setting, test=made.get(metric))
+        for metric, each in values.items()
+    ]
 
 
 def told(samples: Samples, lines: Mapping[str, Line], published: Mapping[Key, Any] | None = None) -> list[tables.Row]:

@@ -14,17 +14,8 @@ from torch import Tensor
 
 from synsim import outcomes, tables
 from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
-from synsim.papers.schug2021 import (
-    PERCEPTRON,
-    PERCEPTRON_AVERAGE,
-    PERCEPTRON_TASK_1,
-    PERCEPTRON_TASKS,
-    PERCEPTRON_TEST,
-)
+from synsim.papers import schug2021 as paper
 from synsim.perceptron import MODELS, Perceptron, patterns
-
-LOADS = (2, 5, 10, 15, 20)
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +27,13 @@ class Config(PresetConfig):
         quick=tuple(range(1000, 1020)),
         paper=tuple(range(1000, 1100)),
     )
-    inputs: int = option(PERCEPTRON["inputs"], "synapses N")
-    patterns: int = option(PERCEPTRON["patterns"], "patterns per task")
+    inputs: int = option(paper.PERCEPTRON["inputs"], "synapses N")
+    patterns: int = option(paper.PERCEPTRON["patterns"], "patterns per task")
     tasks: int = option(20, "tasks; the published comparison is made after the fifth", neutral=True)
-    epochs: int = option(PERCEPTRON["epochs"], "passes over each task")
-    batch: int = option(PERCEPTRON["batch"], "patterns per update")
+    epochs: int = option(paper.PERCEPTRON["epochs"], "passes over each task")
+    batch: int = option(paper.PERCEPTRON["batch"], "patterns per update")
     samples: int = option(10, "passes of an evaluation of the presynaptic model")
-    dtype: str = option("float64", "precision", tuple(DTYPES))
+    dtype: str = option("float64", "precision", ("float32", "float64"))
 
     def __post_init__(self) -> None:
         """Check what belongs together."""
@@ -53,16 +44,11 @@ class Config(PresetConfig):
             raise ValueError(f"patterns must be a multiple of batch, got {self.patterns} and {self.batch}.")
 
 
-def drawn(config: Config) -> tuple[Tensor, Tensor]:
-    """Patterns [R, P, N] and labels [R, P] of all tasks, one after another."""
-    each = [patterns(config.seeds, k, config.patterns, config.inputs, config.device) for k in range(config.tasks)]
-    return torch.cat([x for x, _ in each], dim=1), torch.cat([y for _, y in each], dim=1)
-
-
 def learned(config: Config, model: str, x: Tensor, y: Tensor, session: Session) -> xarray.Dataset:
     """Learn task after task: which of all patterns seen are remembered after each, and the share of frozen synapses."""
     replicas, tasks, count = len(config.seeds), config.tasks, config.patterns
-    net = Perceptron(config.seeds, model, inputs=config.inputs, device=config.device, dtype=DTYPES[config.dtype])
+    dtype = getattr(torch, config.dtype)
+    net = Perceptron(config.seeds, model, inputs=config.inputs, device=config.device, dtype=dtype)
     accuracy = torch.full((replicas, tasks, tasks), torch.nan, dtype=torch.float64)
     frozen = torch.zeros(replicas, tasks, dtype=torch.float64)
     for task in steps(session, model, "task", tasks, net, {"accuracy": accuracy, "share": frozen}):
@@ -79,8 +65,9 @@ def learned(config: Config, model: str, x: Tensor, y: Tensor, session: Session) 
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
-    """Both models on the same patterns, with labelled axes; the published values beside them."""
-    x, y = drawn(config)
+    """Both models on the same patterns [R, P, N], with labelled axes; the published values beside them."""
+    drawn = [patterns(config.seeds, k, config.patterns, config.inputs, config.device) for k in range(config.tasks)]
+    x, y = (torch.cat(each, dim=1) for each in zip(*drawn, strict=True))
     dataset = nested(lambda model: learned(config, model, x, y, session), model=MODELS)
     places = range(1, config.tasks + 1)
     dataset = dataset.assign_coords(
@@ -91,36 +78,35 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
         load=("after_task", [config.patterns * place for place in places]),
     )
     dataset["average"] = dataset.accuracy.mean("test_task")
-    task_1 = [[value.mean for value in PERCEPTRON_TASK_1[model]] for model in MODELS]
-    at = {"model": list(MODELS), "after_task": range(1, PERCEPTRON_TASKS + 1)}
+    task_1 = [[value.mean for value in paper.PERCEPTRON_TASK_1[model]] for model in MODELS]
+    at = {"model": list(MODELS), "after_task": range(1, paper.PERCEPTRON_TASKS + 1)}
     dataset["published_task_1"] = xarray.DataArray(task_1, at, ["model", "after_task"])
-    dataset["published_average"] = "model", [PERCEPTRON_AVERAGE[model].mean for model in MODELS]
-    return dataset.assign_attrs(final=min(PERCEPTRON_TASKS, config.tasks), capacity=2 * config.inputs)
+    dataset["published_average"] = "model", [paper.PERCEPTRON_AVERAGE[model].mean for model in MODELS]
+    return dataset.assign_attrs(final=min(paper.PERCEPTRON_TASKS, config.tasks), capacity=2 * config.inputs)
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The published comparison with its test, the fate of task 1, and the sweep of the load."""
     last, capacity = dataset.attrs["final"], dataset.attrs["capacity"]
-    average, name = dataset.average.sel(after_task=last), f"accuracy over {last} tasks"
-    end = {model: average.sel(model=model).values for model in MODELS}
-    made = [tables.row(model, name, values, PERCEPTRON_AVERAGE[model]) for model, values in end.items()]
-    test = outcomes.tests("perceptron", outcomes.of("perceptron", dataset)).between("average", *MODELS)
-    if test is not None:
-        text = f"presynaptic larger, {PERCEPTRON_TEST} (10 seeds)"
-        gap = end["standard"] - end["presynaptic"]
-        made.append(tables.row("standard − presynaptic", f"{name}, difference", gap, text, test=test))
+    name, made = f"accuracy over {last} tasks", []
+    for model in MODELS:
+        average = dataset.average.sel(model=model, after_task=last)
+        made.append(tables.row(model, name, average, paper.PERCEPTRON_AVERAGE[model]))
+    for *_, gap, test in outcomes.differences("perceptron", dataset, "average"):
+        if test is not None:
+            text = f"presynaptic larger, {paper.PERCEPTRON_TEST} (10 seeds)"
+            made.append(tables.row("standard − presynaptic", f"{name}, difference", gap, text, test=test))
     for model in MODELS:
         first = dataset.accuracy.sel(model=model, test_task=1)
-        for k, value in zip(range(1, last + 1), PERCEPTRON_TASK_1[model], strict=False):
-            made.append(tables.row(model, f"accuracy on task 1 after task {k}", first.sel(after_task=k).values, value))
-    for k in [k for k in LOADS if k <= config.tasks]:
-        part = dataset.average.sel(after_task=k)
-        count = int(part["load"])
+        for k, value in enumerate(paper.PERCEPTRON_TASK_1[model][:last], start=1):
+            made.append(tables.row(model, f"accuracy on task 1 after task {k}", first.sel(after_task=k), value))
+    for k in [k for k in (2, 5, 10, 15, 20) if k <= config.tasks]:
+        part, count = dataset.average.sel(after_task=k), k * config.patterns
         load, setting = f"at {count} patterns ({count / capacity:.0%} of 2N)", {"patterns": count}
         for model in MODELS:
-            made.append(tables.row(model, f"accuracy {load}", part.sel(model=model).values, setting=setting))
-        shrinking = part.sel(model="presynaptic") - part.sel(model="standard")
-        made.append(tables.row("presynaptic − standard", f"gap {load}", shrinking.values, setting=setting))
+            made.append(tables.row(model, f"accuracy {load}", part.sel(model=model), setting=setting))
+        gap = part.sel(model="presynaptic") - part.sel(model="standard")
+        made.append(tables.row("presynaptic − standard", f"gap {load}", gap, setting=setting))
     return made
 
 

@@ -7,7 +7,7 @@ import pytest
 import xarray
 from scipy import stats
 
-from synsim import outcomes, tables
+from synsim import outcomes, statistics, tables
 from synsim.outcomes import Sample
 
 pytestmark = pytest.mark.usefixtures("scripts")
@@ -87,3 +87,24 @@ def test_one_seed_has_a_difference_and_no_test(lines, monkeypatch):
 def test_a_line_has_a_name_for_every_label(lines):
     with pytest.raises(ValueError, match="longer"):
         lines.told(SAMPLES, {"best": lines.Line((), "release", "bits")})
+
+
+def test_a_method_has_a_row_for_every_metric(lines):
+    test = statistics.family("points", {"ours": ([1.0, 2.0], [3.0, 5.0])})["ours"]
+    values = {"points": xarray.DataArray([1.0, 3.0], dims="seed"), "bits": np.array([2.0, 4.0])}
+    made = lines.rows_of("ours", values, setting={"rate": 0.1}, published={"bits": 2.5}, tests={"points": test})
+    assert made == [
+        tables.row("ours", "points", [1.0, 3.0], setting={"rate": 0.1}, test=test),
+        tables.row("ours", "bits", [2.0, 4.0], 2.5, setting={"rate": 0.1}),
+    ]
+    assert "setting" not in lines.rows_of("ours", values)[0]
+
+
+def test_an_option_that_chooses_phases_allows_all_and_has_all_unless_told_otherwise(scripts):
+    some_of = importlib.import_module("common").some_of
+    every, few = some_of({"a": 1, "b": 2}, "parts"), some_of(("a", "b"), "parts", ["b"])
+    assert (every.default, few.default) == (("a", "b"), ("b",))
+    for made in (every, few):
+        assert made.metadata["choices"] == ("a", "b")
+        assert made.metadata["phases"]
+        assert made.metadata["neutral"]
