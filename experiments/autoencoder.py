@@ -7,17 +7,19 @@ rule has a grid of rates around constants found by hand, and chooses on seeds th
 """
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import descent_common as study
+import numpy as np
 import torch
 import xarray
-from common import load, nested
-from descent_common import DescentConfig, Method, Study, chosen_setting, costs, kaiming, multiples, smooth
+from common import load, paired
+from descent_common import Method
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, statistics, tables, tasks
+from synsim import Sweep, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import benzing2022 as paper
 
@@ -33,26 +35,20 @@ METHODS = {
     "kfac-standard": Method(synsim.KFAC, {**AVERAGED, **GAUSSIAN, "damp": "standard"}, often=True),
     "natural": Method(synsim.NaturalGradient, GAUSSIAN),
 }
-# Found by hand (docs/searches.md).
-CONSTANTS = {
-    "sgd-momentum": paper.Descent(1e-3),
-    "adam": paper.Descent(1e-3),
-    "foof": paper.Descent(100.0, 100.0),
-    "kfac": paper.Descent(1.0, 1.0),
-    "kfac-empirical": paper.Descent(1.0, 1.0),
-    "kfac-standard": paper.Descent(0.3, 1.0),
-    "natural": paper.Descent(1e-3, 1.0),
-}
+# Found by hand (docs/searches.md): rate, and damping for those that have one.
+CONSTANTS = {name: paper.Descent(*each) for name, each in {
+    "sgd-momentum": (1e-3,), "adam": (1e-3,), "foof": (100.0, 100.0), "kfac": (1.0, 1.0), "kfac-empirical": (1.0, 1.0),
+    "kfac-standard": (0.3, 1.0), "natural": (1e-3, 1.0),
+}.items()}  # fmt: skip
+ALL = tuple(METHODS)
 QUICK = ("sgd-momentum", "adam", "foof", "kfac", "kfac-empirical")
 PAIRS = (("foof", "kfac"), ("kfac-empirical", "kfac"), ("adam", "foof"), ("sgd-momentum", "foof"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DescentConfig):
+class Config(study.DescentConfig):
     epochs: int = by_preset("passes over each task", quick=5, paper=paper.AUTOENCODER_EPOCHS)
-    methods: tuple[str, ...] = by_preset(
-        "methods", tuple(METHODS), neutral=True, phases=True, quick=QUICK, paper=tuple(METHODS)
-    )
+    methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
     hidden: tuple[int, ...] = by_preset(
         "widths of the hidden layers, the code in the middle",
         quick=(200, 100, 30, 100, 200),
@@ -73,7 +69,7 @@ def network(config: Config, task: tasks.Task, sweep: Sweep) -> nn.Module:
         if number not in (len(config.hidden) // 2, len(config.hidden)):
             layers.append(nn.Tanh())
     net = synsim.networks.initialised(nn.Sequential(*layers), sweep.seeds, sweep=True)
-    return kaiming(net, sweep.seeds, gain=1.0)
+    return study.kaiming(net, sweep.seeds, gain=1.0)
 
 
 def half_squared(output: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -95,50 +91,32 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     """Curves of the squared error per pixel, [rule, seed, step]."""
     (task,) = tasks.single(load(config), device=config.device)
     options = {"objective": half_squared, "tested_by": per_pixel}
-    study = Study(config, session, task, lambda sweep: network(config, task, sweep), METHODS, options)
-
-    def chosen(rule: str) -> xarray.Dataset:
-        made = study.chosen(rule, multiples(CONSTANTS[rule], config.rates, config.dampings))
-        scaled = {name: 2 * made[name] / task.inputs for name in ("loss", "tried") if name in made}
-        return made.assign(scaled).rename(accuracy="test_error")
-
-    return nested(chosen, rule=config.methods)
+    plan = study.Study(config, session, task, partial(network, config, task), METHODS, CONSTANTS, options)
+    found = plan.curves().rename(accuracy="test_error")
+    return found.assign({name: 2 * found[name] / task.inputs for name in ("loss", "tried") if name in found})
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Squared errors at the end of training and on test images, and pairs of rules."""
-    made, last = [], int(dataset.step[-1])
-    ends = {name: smooth(dataset.loss.sel(rule=name), last).values for name in config.methods}
+    made, ends = [], study.losses_at(dataset, int(dataset.step[-1]))
     for name in config.methods:
         one, theirs = dataset.sel(rule=name), paper.AUTOENCODER.get(name) if config.data == "mnist" else None
-        setting = chosen_setting(one)
+        setting = study.chosen_setting(one)
         made.append(tables.row(name, "squared error per pixel, training", ends[name], theirs, setting=setting))
         made.append(tables.row(name, "squared error per pixel, test", one.test_error.values, setting=setting))
-    pairs = {(a, b): (ends[a], ends[b]) for a, b in PAIRS if a in ends and b in ends}
-    tests = statistics.family("squared error at the end: pairs of rules", pairs, paired=True)
-    for (a, b), (first, second) in pairs.items():
-        made.append(tables.row(f"{a} − {b}", "squared error per pixel, difference", first - second,
-                               test=tests.get((a, b))))  # fmt: skip
-    return made
-
-
-def edges(config: Config, dataset: xarray.Dataset) -> Sequence[str]:
-    """Methods whose rate lies at an end of the grid."""
-    base = {name: float(dataset.chosen_lr.sel(rule=name)) / CONSTANTS[name].lr for name in config.methods}
-    ends = (min(config.rates), max(config.rates))
-    return [
-        name for name, much in base.items() if len(config.rates) > 1 and any(abs(much / e - 1) < 1e-6 for e in ends)
-    ]
+    pairs = {f"{a} − {b}": (ends[a], ends[b]) for a, b in PAIRS if {a, b} <= ends.keys()}
+    return made + paired("squared error at the end: pairs of rules", "squared error per pixel, difference", pairs)
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
-    """What was chosen, and the time."""
-    told = [f"{name} {', '.join(f'{k} {v:g}' for k, v in chosen_setting(dataset.sel(rule=name)).items())}"
-            for name in config.methods]  # fmt: skip
-    at = edges(config, dataset)
-    made = [f"Chosen on seeds {list(config.selection)}: {'; '.join(told)}."]
+    """What was chosen, whether at an end of the grid of rates, and the time."""
+    chosen = "; ".join(f"{name} {told}" for name, told in study.chosen_words(dataset).items())
+    made = [f"Chosen on seeds {list(config.selection)}: {chosen}."]
+    ends = [min(config.rates), max(config.rates)] if len(config.rates) > 1 else []
+    rates = {name: float(dataset.chosen_lr.sel(rule=name)) / CONSTANTS[name].lr for name in config.methods}
+    at = [name for name, rate in rates.items() if np.isclose(rate, ends, rtol=1e-6, atol=0).any()]
     made += [f"At an end of the grid of rates: {', '.join(at)}."] if at else []
-    return [*made, costs(dataset)]
+    return [*made, study.costs(dataset)]
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)

@@ -12,7 +12,7 @@ import xarray
 from torch import Tensor, nn
 
 import synsim
-from synsim import importance, tasks
+from synsim import importance, statistics, tables, tasks
 from synsim._progress import bar
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig, by_preset, option
@@ -25,6 +25,7 @@ from synsim.training.command import RunConfig
 
 # A replica that was not run has no result; all else that is missing is NaN.
 FILL = {"failed": True}
+Pair = tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]
 Probe = Callable[[nn.Module, tasks.Task], Tensor]
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
@@ -210,6 +211,57 @@ def nested(made: Callable[..., xarray.Dataset], **axes: Sequence[Any]) -> xarray
         combine_attrs="drop_conflicts",
         fill_value=FILL,
     )
+
+
+def swept(
+    run: Callable[[Sweep, str], xarray.Dataset],
+    settings: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int],
+    *separate: str,
+    phase: str,
+    **room: float,
+) -> xarray.Dataset:
+    """What a run measures of some settings and seeds, along an axis `setting` in their order.
+
+    Settings that can't be replicas of one program run one after the other (see `Sweep.programs`).
+
+    Args:
+        run: (sweep of a program, name of its phase) -> measurements with the axis `setting`.
+        settings: name -> value, each.
+        seeds: of every setting.
+        separate: names whose values separate programs.
+        phase: name of the first; the others have their number behind it.
+        room: memory and each, as for `Sweep.programs`.
+    """
+    parts: list[xarray.Dataset] = []
+    numbers: list[int] = []
+    for place, program in enumerate(Sweep(settings, seeds).programs(*separate, **room)):
+        parts.append(run(program.sweep, f"{phase}, {place}" if place else phase))
+        numbers += program.numbers
+    return xarray.concat(parts, "setting").isel(setting=np.argsort(numbers))
+
+
+def choice(values: xarray.DataArray, *, most: bool = False) -> int:
+    """The setting with the least (or the most) on average over all other axes.
+
+    One of which a value is missing, since a replica failed, is chosen only where all are so.
+    """
+    means = values.mean([axis for axis in values.dims if axis != "setting"], skipna=False)
+    return int(means.fillna(-np.inf).argmax("setting") if most else means.fillna(np.inf).argmin("setting"))
+
+
+def paired(family: str, metric: str, pairs: Mapping[str, Pair]) -> list[tables.Row]:
+    """A row for every pair of samples with the same seeds: their differences, first minus second, tested as a family.
+
+    Args:
+        family: name of the family of tests.
+        metric: of the rows.
+        pairs: method of the row -> the two samples, [R] each.
+    """
+    tests = statistics.family(family, pairs, paired=True)
+    return [
+        tables.row(method, metric, first - second, test=tests.get(method)) for method, (first, second) in pairs.items()
+    ]
 
 
 def importance_of(name: str, sequence: Sequence[tasks.Task], **options: Any) -> Importance:

@@ -6,39 +6,32 @@ rates and dampings. Every method has its published constants, which were tuned f
 the three epochs that Fig. 5.3 shows, and leaves out the expensive methods unless `--methods` names them.
 """
 
+import itertools
 from dataclasses import dataclass
 
+import descent_common as study
 import torch
 import xarray
-from common import load, nested
-from descent_common import (
-    DescentConfig,
-    Method,
-    Study,
-    chosen_setting,
-    costs,
-    kaiming,
-    multiples,
-    smooth,
-    standardised,
-)
+from common import load, paired
+from descent_common import Method
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, statistics, tables, tasks
+from synsim import Sweep, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
-from synsim.papers import Published
 from synsim.papers import benzing2022 as paper
 
 FIGURES = {"fashion-mnist": ("5.1A", "5.1B", "5.1C", "5.2B", "5.3A", "5.4B"), "mnist": ("5.6A", "5.8A", "5.9B")}
 CONSTANTS = {name: each for figure in FIGURES["fashion-mnist"] for name, each in paper.DESCENT[figure].items()}
+CONSTANTS |= {"kfac-empirical": CONSTANTS["kfac"]}
+CONSTANTS |= dict.fromkeys(("natural-previous", "natural-same"), CONSTANTS["natural"])
 AVERAGED = {"average": paper.AVERAGE, "warmup": paper.WARMUP}
 METHODS = {
     "sgd-momentum": Method(torch.optim.SGD, {"momentum": paper.MOMENTUM}),
     "adam": Method(torch.optim.Adam),
     "natural": Method(synsim.NaturalGradient),
-    "natural-previous": Method(synsim.NaturalGradient, {"batch": "previous"}, "natural"),
-    "natural-same": Method(synsim.NaturalGradient, {"batch": "same"}, "natural"),
+    "natural-previous": Method(synsim.NaturalGradient, {"batch": "previous"}),
+    "natural-same": Method(synsim.NaturalGradient, {"batch": "same"}),
     "natural-1000": Method(synsim.NaturalGradient, {"images": 1000}),
     "natural-4000": Method(synsim.NaturalGradient, {"images": 4000}),
     "natural-blocks": Method(synsim.NaturalGradient, {"blocks": True}),
@@ -46,33 +39,27 @@ METHODS = {
     "kfac-low": Method(synsim.KFAC, AVERAGED, often=True),
     "kfac-standard": Method(synsim.KFAC, {**AVERAGED, "damp": "standard", "period": 100}),
     "kfac-subsampled": Method(synsim.KFAC, {"average": 0.0, "period": 1, "warmup": 1}),
-    "kfac-empirical": Method(synsim.KFAC, {**AVERAGED, "labels": "empirical"}, "kfac", often=True),
+    "kfac-empirical": Method(synsim.KFAC, {**AVERAGED, "labels": "empirical"}, often=True),
     "foof-1": Method(synsim.FOOF, {**AVERAGED, "period": 1}),
     "foof-100": Method(synsim.FOOF, {**AVERAGED, "period": 100}),
 }
 QUICK = ("sgd-momentum", "adam", "foof-100", "kfac", "natural", "kfac-standard")
 NEURONS, WEIGHTS = ("foof-100", "kfac"), ("sgd-momentum", "adam")
 RATIOS = (("natural", "kfac"), ("kfac-standard", "sgd-momentum"))
+ALL = tuple(METHODS)
 STEPS = (600, 1200, 1800, 3000, 6000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DescentConfig):
+class Config(study.DescentConfig):
     epochs: int = by_preset("passes over each task", quick=3, paper=paper.DESCENT_EPOCHS)
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
-    methods: tuple[str, ...] = by_preset(
-        "methods", tuple(METHODS), neutral=True, phases=True, quick=QUICK, paper=tuple(METHODS)
-    )
+    methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
     hidden: tuple[int, ...] = option(paper.DESCENT_HIDDEN, "widths of the hidden layers")
     batch: int = option(paper.DESCENT_BATCH, "examples per step")
     period: int = by_preset("steps from one inversion of KFAC to the next", quick=50, paper=1)
     rates: tuple[float, ...] = option((1.0,), "learning rates, as multiples of what is published")
     dampings: tuple[float, ...] = option((1.0,), "dampings, as multiples of what is published; rates go along")
-
-
-def constants(name: str) -> paper.Descent:
-    """What is published for a method, or for the one that it is like."""
-    return CONSTANTS[METHODS[name].like or name]
 
 
 def tested(net: nn.Module, task: tasks.Task) -> Tensor:
@@ -82,48 +69,36 @@ def tested(net: nn.Module, task: tasks.Task) -> Tensor:
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Curves of the training loss, [rule, seed, step]."""
-    (task,) = tasks.single(standardised(load(config)), device=config.device)
+    (task,) = tasks.single(study.standardised(load(config)), device=config.device)
     sizes = [task.inputs, *config.hidden, task.classes]
 
     def network(sweep: Sweep) -> nn.Module:
-        return kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device), sweep.seeds)
+        return study.kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device), sweep.seeds)
 
-    def chosen(rule: str) -> xarray.Dataset:
-        return study.chosen(rule, multiples(constants(rule), config.rates, config.dampings))
-
-    study = Study(config, session, task, network, METHODS, {"tested_by": tested})
-    return nested(chosen, rule=config.methods)
-
-
-def published(data: str, method: str, step: int) -> Published | None:
-    """The published training loss at a step."""
-    for figure in FIGURES.get(data, ()):
-        if method in paper.CURVES[figure] and step in paper.CURVES[figure][method].steps:
-            return paper.CURVES[figure][method].at(step)
-    return None
+    return study.Study(config, session, task, network, METHODS, CONSTANTS, {"tested_by": tested}).curves()
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Training losses beside the published curves, test accuracy, and descent on neurons against that on weights."""
     made, last = [], int(dataset.step[-1])
     steps = [step for step in STEPS if step <= last] or [last]
+    losses = {step: study.losses_at(dataset, step) for step in steps}
+    curves = [paper.CURVES[figure] for figure in FIGURES.get(config.data, ())]
     for name in config.methods:
-        one = dataset.sel(rule=name)
-        setting = chosen_setting(one)
+        setting = study.chosen_setting(dataset.sel(rule=name))
         for step in steps:
-            theirs, values = published(config.data, name, step), smooth(one.loss, step).values
-            made.append(tables.row(name, f"training loss at step {step}", values, theirs, setting=setting))
-        made.append(tables.row(name, "test accuracy, %", 100 * one.accuracy.values, setting=setting))
-    ends = {name: smooth(dataset.loss.sel(rule=name), last).values for name in config.methods}
-    pairs = {(a, b): (ends[a], ends[b]) for a in NEURONS for b in WEIGHTS if a in ends and b in ends}
-    tests = statistics.family("training loss at the end: descent on neurons and on weights", pairs, paired=True)
-    for (a, b), (first, second) in pairs.items():
-        metric = f"training loss at step {last}, difference"
-        made.append(tables.row(f"{a} − {b}", metric, first - second, test=tests.get((a, b))))
-    for a, b in RATIOS:
-        for step in steps if a in ends and b in ends else ():
-            first, second = (smooth(dataset.loss.sel(rule=name), step).values for name in (a, b))
-            made.append(tables.row(f"{a} / {b}", f"training loss at step {step}, ratio", first / second))
+            metric, theirs = f"training loss at step {step}", study.published(curves, name, step)
+            made.append(tables.row(name, metric, losses[step][name], theirs, setting=setting))
+        made.append(tables.row(name, "test accuracy, %", 100 * dataset.accuracy.sel(rule=name).values, setting=setting))
+    ends = study.losses_at(dataset, last)
+    couples = [pair for pair in itertools.product(NEURONS, WEIGHTS) if set(pair) <= ends.keys()]
+    family = "training loss at the end: descent on neurons and on weights"
+    pairs = {f"{a} − {b}": (ends[a], ends[b]) for a, b in couples}
+    made += paired(family, f"training loss at step {last}, difference", pairs)
+    for (a, b), step in itertools.product(RATIOS, steps):
+        if {a, b} <= ends.keys():
+            metric = f"training loss at step {step}, ratio"
+            made.append(tables.row(f"{a} / {b}", metric, losses[step][a] / losses[step][b]))
     return made + (tried(config, dataset, last) if "tried" in dataset else [])
 
 
@@ -131,7 +106,7 @@ def tried(config: Config, dataset: xarray.Dataset, last: int) -> list[tables.Row
     """The loss at the end with every damping at its best rate, on the seeds that choose."""
     made = []
     for name in config.methods:
-        of, base = dataset.tried.sel(rule=name), constants(name)
+        of, base = dataset.tried.sel(rule=name), CONSTANTS[name]
         for much in of.damped.values:
             each = of.sel(damped=much)
             mean = each.mean("selection", skipna=False)
@@ -146,11 +121,9 @@ def tried(config: Config, dataset: xarray.Dataset, last: int) -> list[tables.Row
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
     """What was chosen, and the time."""
-    made = []
-    for name in config.methods if "tried" in dataset else ():
-        told = ", ".join(f"{key} {value:g}" for key, value in chosen_setting(dataset.sel(rule=name)).items())
-        made.append(f"{name}: {told} chosen on seeds {list(config.selection)}.")
-    return [*made, costs(dataset)]
+    chosen = study.chosen_words(dataset).items() if "tried" in dataset else ()
+    made = [f"{name}: {told} chosen on seeds {list(config.selection)}." for name, told in chosen]
+    return [*made, study.costs(dataset)]
 
 
 EXPERIMENT = Experiment(Config, measure, rows, __doc__, remarks)

@@ -1,7 +1,7 @@
 """What the experiments on descent on neurons share: networks, rules by their names, curves of the training loss."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray
+from common import choice, nested, swept
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -17,7 +18,8 @@ from synsim import Sweep, streams, tasks
 from synsim.data import Dataset
 from synsim.data.load import SCALES
 from synsim.experiment import PresetConfig, Session, option
-from synsim.papers.benzing2022 import DESCENT_SCALE, Descent
+from synsim.papers import Published
+from synsim.papers.benzing2022 import DESCENT_SCALE, Curve, Descent
 
 WINDOW = 10
 """Steps from one point of a curve of the training loss to the next."""
@@ -96,13 +98,11 @@ class Method:
     Attributes:
         kind: which rule.
         options: what it is told beside rate and damping.
-        like: the method whose constants it has; empty: its own.
         often: whether it inverts as often as `--period` says.
     """
 
     kind: Callable[..., Optimizer]
     options: Mapping[str, Any] = field(default_factory=dict)
-    like: str = ""
     often: bool = False
 
     @property
@@ -138,7 +138,8 @@ class Study:
         session: of the run.
         task: what is learned.
         network: sweep -> network.
-        rule: (network, sweep) -> rule.
+        methods: by their names.
+        constants: rate and damping of each, which those of the config are multiples of.
         options: further ones of `fit`.
     """
 
@@ -147,6 +148,7 @@ class Study:
     task: tasks.Task
     network: Callable[[Sweep], nn.Module]
     methods: Mapping[str, Method]
+    constants: Mapping[str, Descent]
     options: Mapping[str, Any]
 
     def rule(self, name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
@@ -163,12 +165,8 @@ class Study:
         """Settings of a method on some seeds; loss [setting, seed, step]."""
         config, windows = self.config, Windows.of(self.task, self.config.batch)
         cut = replace(self.task, stream=windows)
-        choosing = ", chosen among" if seeds == config.selection else ""
-        parts: list[xarray.Dataset] = []
-        numbers: list[int] = []
-        programs = Sweep(settings, seeds).programs(*self.methods[name].separate, memory=MEMORY, each=EACH)
-        for place, program in enumerate(programs):
-            sweep, phase = program.sweep, f"{name}{choosing}{f', {place}' if place else ''}"
+
+        def run(sweep: Sweep, phase: str) -> xarray.Dataset:
             net = self.network(sweep)
             made = self.session.fit(
                 phase, net, self.rule(name, net, sweep), [cut], sweep=sweep, keep=False, batch=config.batch,
@@ -178,37 +176,61 @@ class Study:
             )  # fmt: skip
             found = made.dataset.isel(task=0, after_task=0, test_task=0, drop=True)
             each = 1000 * float(found.seconds.sum()) / sweep.replicas
-            parts.append(found[["loss", "accuracy", "failed"]].assign(milliseconds=("setting", [each] * len(sweep))))
-            numbers += program.numbers
-        found = xarray.concat(parts, "setting").isel(setting=np.argsort(numbers)).rename(epoch="step")
+            return found[["loss", "accuracy", "failed"]].assign(milliseconds=("setting", [each] * len(sweep)))
+
+        separate, phase = self.methods[name].separate, f"{name}, chosen among" if seeds == config.selection else name
+        found = swept(run, settings, seeds, *separate, phase=phase, memory=MEMORY, each=EACH).rename(epoch="step")
         found["loss"] = found.loss.where(~found.failed)
         steps = windows.count // config.batch * np.arange(1, found.sizes["step"] + 1)
         return found.assign(milliseconds=found.milliseconds / steps[-1]).assign_coords(step=steps)
 
-    def chosen(self, name: str, settings: Settings) -> xarray.Dataset:
-        """The best of the settings on the reported seeds, and the loss at the end of all on those that choose."""
+    def chosen(self, rule: str) -> xarray.Dataset:
+        """A rule's best setting on the reported seeds, and the loss at the end of all on those that choose."""
         config, best, made = self.config, 0, xarray.Dataset()
+        settings = multiples(self.constants[rule], config.rates, config.dampings)
         if len(settings) > 1:
-            tried = self.trained(name, settings, config.selection)
+            tried = self.trained(rule, settings, config.selection)
             ends = smooth(tried.loss, int(tried.step[-1]))
-            best = int(ends.mean("seed", skipna=False).fillna(np.inf).argmin("setting"))
+            best = choice(ends)
             grid = ends.drop_vars(["lr", "damping"]).set_index(setting=["damped", "rate"]).unstack("setting")
             made["tried"] = grid.rename(seed="selection")
-        own = self.trained(name, settings[best : best + 1], config.seeds).isel(setting=0)
+        own = self.trained(rule, settings[best : best + 1], config.seeds).isel(setting=0)
         own = own.drop_vars(["setting", *settings[0]], errors="ignore")
         made = made.assign(loss=own.loss, accuracy=own.accuracy.where(~own.failed), milliseconds=own.milliseconds)
         return made.assign({f"chosen_{key}": settings[best][key] for key in ("lr", "damping")})
 
+    def curves(self) -> xarray.Dataset:
+        """All methods of the config, [rule, seed, step]."""
+        return nested(self.chosen, rule=self.config.methods)
+
 
 def smooth(loss: xarray.DataArray, step: int) -> xarray.DataArray:
-    """Mean loss of the steps before one: the last hundred, or as many as there are."""
-    return loss.where((loss.step > step - SMOOTHED) & (loss.step <= step), drop=True).mean("step", skipna=False)
+    """Mean loss of the steps before one: the last hundred, or as many as there are, or the window that ends there."""
+    width = max(SMOOTHED, float(loss.step[0]))
+    return loss.where((loss.step > step - width) & (loss.step <= step), drop=True).mean("step", skipna=False)
+
+
+def losses_at(dataset: xarray.Dataset, step: int) -> dict[str, "np.ndarray[Any, Any]"]:
+    """Training loss of every rule at a step, smoothed: rule -> [seed]."""
+    return {str(rule): smooth(dataset.loss.sel(rule=rule), step).values for rule in dataset.rule.values}
+
+
+def published(curves: Iterable[Mapping[str, Curve]], method: str, step: int) -> Published | None:
+    """A method at a step in the first figure that shows it there."""
+    shown = (figure[method] for figure in curves if method in figure)
+    return next((curve.at(step) for curve in shown if step in curve.steps), None)
 
 
 def chosen_setting(one: xarray.Dataset) -> dict[str, float]:
     """Rate and damping of a rule, for its rows."""
     values = {key: float(one[f"chosen_{key}"]) for key in ("lr", "damping")}
     return {key: value for key, value in values.items() if math.isfinite(value)}
+
+
+def chosen_words(dataset: xarray.Dataset) -> dict[str, str]:
+    """What was chosen for each rule, for the remarks."""
+    each = {str(rule): chosen_setting(dataset.sel(rule=rule)) for rule in dataset.rule.values}
+    return {rule: ", ".join(f"{key} {value:g}" for key, value in setting.items()) for rule, setting in each.items()}
 
 
 def costs(dataset: xarray.Dataset) -> str:

@@ -7,92 +7,60 @@ tries a grid anew, as replicas of one program, on seeds and images that are not 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import xarray
-from common import load, nested
-from descent_common import kaiming, standardised
-from torch import nn, optim
-from torch.optim import Optimizer
+from common import Pair, choice, load, nested, paired, swept
+from descent_common import Method, kaiming, published, standardised
+from torch import optim
 
 import synsim
-from synsim import Sweep, statistics, streams, tables, tasks
+from synsim import Sweep, streams, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
-from synsim.papers import Published
-from synsim.papers.benzing2022 import CURVES, DESCENT, DESCENT_HIDDEN, MOMENTUM, SUBSET, SUBSET_STEPS
+from synsim.papers import benzing2022 as paper
 
 FIGURES = {
     ("fashion-mnist", "layers"): ("5.1D", "5.2C"), ("fashion-mnist", "logistic"): ("5.2A",),
     ("mnist", "layers"): ("5.6D",),
 }  # fmt: skip
-ALONE = {"average": 0.0, "period": 1, "warmup": 1, "scale": "mean"}
-NETWORKS = ("layers", "logistic")
+HIDDEN, NETWORKS = paper.DESCENT_HIDDEN, ("layers", "logistic")
+OWN = {"foof-subsampled": paper.Descent(0.5, 0.5)}
+OURS = {"layers": {"kfac-subsampled": paper.Descent(0.01, 3e-3), **OWN}, "logistic": OWN}
+SUMMED = ("natural-full", "natural-blocks-full", "kfac-subsampled")
 AT = (20, 50, 75, 99)
 
 
 @dataclass(frozen=True)
-class Method:
-    """A rule, its settings for each network, and what a search tries.
+class Searched(Method):
+    """A method, and the rates and dampings that a search tries; NaN: it has none."""
 
-    Attributes:
-        kind: the rule.
-        options: what it is told beside rate and damping.
-        settings: network -> rate, damping.
-        rates: that are tried.
-        dampings: that are tried; NaN: it has none.
-    """
-
-    kind: Callable[..., Optimizer]
-    options: Mapping[str, Any]
-    settings: Mapping[str, tuple[float, float]]
-    rates: tuple[float, ...]
+    rates: tuple[float, ...] = ()
     dampings: tuple[float, ...] = (math.nan,)
 
 
-def published_settings(name: str, figures: Mapping[str, str], summed: bool = False) -> dict[str, tuple[float, float]]:
-    """The published rate and damping of a method in each network, for curvature that is a mean over images.
-
-    `summed`: the published ones belong to sums over all of them, which makes both as many times larger (see
-    docs/searches.md).
-    """
-    of, number = {network: DESCENT[figure][name] for network, figure in figures.items()}, SUBSET if summed else 1
-    return {
-        network: (each.lr / number, math.nan if each.damping is None else each.damping / number)
-        for network, each in of.items()
-    }
+def natural(search: tuple[tuple[float, ...], ...], **options: object) -> Searched:
+    """Natural gradients whose Fisher is that of the images themselves."""
+    return Searched(synsim.NaturalGradient, {"batch": "same", **options}, False, *search)
 
 
-SAMPLED, FULL = {"batch": "same"}, {"batch": "same", "labels": "exact"}
-NATURAL, FISHER = synsim.NaturalGradient, ((0.03, 0.1, 0.3), (1e-2, 0.1, 1.0))
-DRAWN, FACTORS = ((0.01, 0.03, 0.1, 0.3), (1e-2, 0.1, 1.0)), ((3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1), (1e-7, 1e-5, 1e-3))
-SGD = (0.01, 0.03, 0.1)
-LOGISTIC, BOTH, BLOCKS = {"logistic": "5.2A"}, {"layers": "5.1D", "logistic": "5.2A"}, {"layers": "5.2C"}
+ALONE = {"average": 0.0, "period": 1, "warmup": 1, "scale": "mean"}
+SGD, TENTHS = (0.01, 0.03, 0.1), (1e-2, 0.1, 1.0)
+DRAWN, FULL = ((*SGD, 0.3), TENTHS), ((0.03, 0.1, 0.3), TENTHS)
 METHODS = {
-    "sgd": Method(optim.SGD, {}, published_settings("sgd", LOGISTIC), SGD),
-    "sgd-momentum": Method(optim.SGD, {"momentum": MOMENTUM}, published_settings("sgd-momentum", BOTH), SGD),
-    "natural": Method(NATURAL, SAMPLED, published_settings("natural", BOTH), *DRAWN),
-    "natural-full": Method(NATURAL, FULL, published_settings("natural-full", BOTH, True), *FISHER),
-    "natural-blocks": Method(
-        NATURAL, {**SAMPLED, "blocks": True}, published_settings("natural-blocks", BLOCKS), *DRAWN
-    ),
-    "natural-blocks-full": Method(
-        NATURAL, {**FULL, "blocks": True}, published_settings("natural-blocks-full", BLOCKS, True), *FISHER
-    ),
-    "kfac-subsampled": Method(
-        synsim.KFAC,
-        ALONE,
-        {"layers": (0.01, 3e-3), **published_settings("kfac-subsampled", LOGISTIC, True)},
-        *FACTORS,
-    ),
-    "foof-subsampled": Method(
-        synsim.FOOF, ALONE, {"layers": (0.5, 0.5), "logistic": (0.5, 0.5)}, (0.1, 0.3, 1.0, 3.0), (0.01, 0.1, 1.0)
-    ),
+    "sgd": Searched(optim.SGD, rates=SGD),
+    "sgd-momentum": Searched(optim.SGD, {"momentum": paper.MOMENTUM}, rates=SGD),
+    "natural": natural(DRAWN),
+    "natural-full": natural(FULL, labels="exact"),
+    "natural-blocks": natural(DRAWN, blocks=True),
+    "natural-blocks-full": natural(FULL, labels="exact", blocks=True),
+    "kfac-subsampled": Searched(synsim.KFAC, ALONE, False, (3e-4, 1e-3, 3e-3, *SGD), (1e-7, 1e-5, 1e-3)),
+    "foof-subsampled": Searched(synsim.FOOF, ALONE, False, (0.1, 0.3, 1.0, 3.0), TENTHS),
 }
-QUICK = ("sgd", "sgd-momentum", "natural", "natural-full", "natural-blocks", "kfac-subsampled", "foof-subsampled")
+ALL = tuple(METHODS)
+QUICK = tuple(name for name in METHODS if name != "natural-blocks-full")
 PAIRS = (("kfac-subsampled", "natural-full"), ("natural-full", "sgd-momentum"), ("natural", "sgd-momentum"))
 
 
@@ -101,12 +69,10 @@ class Config(PresetConfig):
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
     seeds: tuple[int, ...] = by_preset("one replica per seed", quick=(0,), paper=(0, 1, 2))
     networks: tuple[str, ...] = option(NETWORKS, "networks", NETWORKS, neutral=True, phases=True)
-    methods: tuple[str, ...] = by_preset(
-        "methods", tuple(METHODS), neutral=True, phases=True, quick=QUICK, paper=tuple(METHODS)
-    )
-    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(300, 300, 300), paper=DESCENT_HIDDEN)
-    images: int = option(SUBSET, "training images")
-    steps: int = option(SUBSET_STEPS, "steps, each on all images")
+    methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
+    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(300, 300, 300), paper=HIDDEN)
+    images: int = option(paper.SUBSET, "training images")
+    steps: int = option(paper.SUBSET_STEPS, "steps, each on all images")
     epochs: int | None = option(None, "not used: see --steps", neutral=True)
     batch: int | None = option(None, "not used: all images are one batch", neutral=True)
     memory: float = option(4096.0, "MiB for Gram matrices of sampled Fishers", neutral=True)
@@ -126,59 +92,53 @@ def task_of(config: Config, choosing: bool) -> tasks.Task:
     return tasks.Task(task.name, few, task.test, task.classes)
 
 
-def rule(config: Config, name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
-    """The rule of a method, its constants one per replica where it can have them so."""
-    method = METHODS[name]
-    if method.kind is optim.SGD:
-        return method.kind(net.parameters(), lr=sweep.settings[0]["lr"], **method.options)
-    more = {"memory": config.memory} if method.kind is NATURAL else {}
-    # Nine columns per image, of a thousand images too many for Cholesky.
-    more |= {"tolerance": config.tolerance} if method.options.get("labels") == "exact" else {}
-    return method.kind(net, sweep.column("lr"), sweep.column("damping"), **method.options, **more)
+def constants(network: str, name: str) -> paper.Descent | None:
+    """Rate and damping of a method for curvature that is a mean over images; None: it isn't for this network."""
+    if name in OURS[network]:
+        return OURS[network][name]
+    figures = {"layers": {**paper.DESCENT["5.1D"], **paper.DESCENT["5.2C"]}, "logistic": paper.DESCENT["5.2A"]}
+    found = figures[network].get(name)
+    if name not in SUMMED or found is None or found.damping is None:
+        return found
+    # What is published of these belongs to sums over all images, and not to means (docs/searches.md).
+    return paper.Descent(found.lr / paper.SUBSET, found.damping / paper.SUBSET)
 
 
 def trained(
     config: Config, session: Session, network: str, name: str, settings: Sequence[Mapping[str, float]], choosing: bool
 ) -> xarray.DataArray:
     """Training loss before every step, [setting, seed, step]; NaN for a replica that diverged."""
-    task, seeds = task_of(config, choosing), config.selection if choosing else config.seeds
-    hidden = config.hidden if network == "layers" else ()
-    parts, numbers = list[xarray.DataArray](), list[int]()
-    separate = ("lr",) if METHODS[name].kind is optim.SGD else ()
-    for place, program in enumerate(Sweep(settings, seeds).programs(*separate)):
-        sweep = program.sweep
-        plain = synsim.mlp([task.inputs, *hidden, task.classes], p=1.0, replicas=sweep, device=config.device)
-        net = kaiming(plain, sweep.seeds)
-        phase = session.fit(
-            f"{network}, {name}{', search' if choosing else ''}{f', {place}' if place else ''}", net,
-            rule(config, name, net, sweep), [task], sweep=sweep, keep=False, tolerant=True, epochs=config.steps,
-            batch=len(task.train), test_every_epoch=False, test_ahead=False, test=[],
+    task, method = task_of(config, choosing), METHODS[name]
+    sizes = [task.inputs, *(config.hidden if network == "layers" else ()), task.classes]
+    more = {"memory": config.memory} if method.kind is synsim.NaturalGradient else {}
+    # Nine columns per image, of a thousand images too many for Cholesky.
+    more |= {"tolerance": config.tolerance} if method.options.get("labels") == "exact" else {}
+
+    def run(sweep: Sweep, phase: str) -> xarray.Dataset:
+        net = kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device), sweep.seeds)
+        made = session.fit(
+            phase, net, method.rule(net, sweep, **more), [task], sweep=sweep, keep=False, tolerant=True,
+            epochs=config.steps, batch=len(task.train), test_every_epoch=False, test_ahead=False, test=[],
         )  # fmt: skip
-        loss = phase.dataset.loss.isel(task=0, drop=True).where(~phase.dataset.failed)
-        parts.append(loss)
-        numbers += program.numbers
-    found: xarray.DataArray = xarray.concat(parts, "setting").isel(setting=np.argsort(numbers)).rename(epoch="step")
-    return found.assign_coords(step=np.arange(config.steps))
+        return made.dataset[["loss", "failed"]].isel(task=0, drop=True)
+
+    seeds, phase = (config.selection, ", search") if choosing else (config.seeds, "")
+    found = swept(run, settings, seeds, *method.separate, phase=f"{network}, {name}{phase}")
+    found = found.rename(epoch="step").assign_coords(step=np.arange(config.steps))
+    return found["loss"].where(~found.failed)
 
 
 def chosen(config: Config, session: Session, network: str, rule: str) -> xarray.Dataset:
     """A method on the reported seeds, with its own settings or those that a search chooses."""
-    method = METHODS[rule]
-    if network not in method.settings:
-        return xarray.Dataset(
-            {
-                "loss": (("seed", "step"), np.full((len(config.seeds), config.steps), np.nan)),
-                "lr": np.nan,
-                "damping": np.nan,
-            },
-            {"seed": list(config.seeds), "step": np.arange(config.steps)},
-        )
-    settings = [dict(zip(("lr", "damping"), method.settings[network], strict=True))]
+    method, own = METHODS[rule], constants(network, rule)
+    if own is None:
+        axes = {"seed": list(config.seeds), "step": np.arange(config.steps)}
+        return xarray.Dataset({"loss": xarray.DataArray(np.nan, axes, list(axes)), "lr": np.nan, "damping": np.nan})
+    settings = [{"lr": own.lr, "damping": math.nan if own.damping is None else own.damping}]
     if config.search:
         settings = [{"lr": lr, "damping": damping} for damping in method.dampings for lr in method.rates]
         # The second half and not the end: a run that jumps up on its way may end at exactly 0.
-        late = trained(config, session, network, rule, settings, True).isel(step=slice(config.steps // 2, None))
-        best = int(late.mean(("seed", "step"), skipna=False).fillna(np.inf).argmin("setting"))
+        best = choice(trained(config, session, network, rule, settings, True).isel(step=slice(config.steps // 2, None)))
         settings = settings[best : best + 1]
     loss = trained(config, session, network, rule, settings, False).isel(setting=0, drop=True)
     return xarray.Dataset({"loss": loss.drop_vars(["lr", "damping"], errors="ignore"), **settings[0]})
@@ -189,51 +149,31 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return nested(partial(chosen, config, session), network=config.networks, rule=config.methods)
 
 
-def published(data: str, network: str, method: str, step: int) -> Published | None:
-    """The published training loss at a step."""
-    for figure in FIGURES.get((data, network), ()):
-        curve = CURVES[figure].get(method)
-        if curve is not None and step in curve.steps:
-            return curve.at(step)
-    return None
-
-
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Training losses beside the published curves, and the order of the methods at the end."""
-    steps, made = [step for step in AT if step < config.steps] or [config.steps - 1], []
+    steps, pairs = [step for step in AT if step < config.steps] or [config.steps - 1], dict[str, Pair]()
+    made = []
     for network in config.networks:
+        curves = [paper.CURVES[figure] for figure in FIGURES.get((config.data, network), ())]
         for name in config.methods:
             one = dataset.sel(network=network, rule=name)
             setting = {key: float(one[key]) for key in ("lr", "damping") if np.isfinite(one[key])}
-            for step in steps if network in METHODS[name].settings else ():
-                theirs, values = published(config.data, network, name, step), one.loss.sel(step=step).values
-                made.append(
-                    tables.row(f"{name}, {network}", f"training loss at step {step}", values, theirs, setting=setting)
-                )
-    logs = {
-        (network, name): np.log10(dataset.loss.sel(network=network, rule=name).isel(step=-1).values)
-        for network in config.networks for name in config.methods
-    }  # fmt: skip
-    pairs = {
-        (network, a, b): (logs[network, a], logs[network, b])
-        for network in config.networks for a, b in PAIRS if (network, a) in logs and (network, b) in logs
-    }  # fmt: skip
-    tests = statistics.family("log of the training loss at the end, against the next in order", pairs, paired=True)
-    for (network, a, b), (first, second) in pairs.items():
-        metric = "log10 of the training loss at the end, difference"
-        made.append(tables.row(f"{a} − {b}, {network}", metric, first - second, test=tests.get((network, a, b))))
-    return made
+            for step in steps if constants(network, name) else ():
+                values, theirs = one.loss.sel(step=step).values, published(curves, name, step)
+                metric = f"training loss at step {step}"
+                made.append(tables.row(f"{name}, {network}", metric, values, theirs, setting=setting))
+        logs = {name: np.log10(dataset.loss.sel(network=network, rule=name).values[:, -1]) for name in config.methods}
+        pairs |= {f"{a} − {b}, {network}": (logs[a], logs[b]) for a, b in PAIRS if {a, b} <= logs.keys()}
+    family = "log of the training loss at the end, against the next in order"
+    return made + paired(family, "log10 of the training loss at the end, difference", pairs)
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
     """The order that is published, and that of this run."""
-    made = []
+    made, ends = [], dataset.loss.isel(step=-1).mean("seed")
     for network in config.networks:
-        ends = {
-            name: float(dataset.loss.sel(network=network, rule=name).isel(step=-1).mean("seed"))
-            for name in config.methods
-        }
-        named = sorted((loss, name) for name, loss in ends.items() if math.isfinite(loss))
+        each = [(float(ends.sel(network=network, rule=name)), name) for name in config.methods]
+        named = sorted((loss, name) for loss, name in each if math.isfinite(loss))
         made.append(f"{network}: " + " < ".join(f"{name} {loss:.2g}" for loss, name in named))
     return made
 

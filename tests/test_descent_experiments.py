@@ -79,6 +79,42 @@ def test_the_loss_at_a_step_is_the_mean_of_the_hundred_before(common):
     assert np.isnan(common.smooth(loss.where(loss != 25), 300).values).all()
 
 
+def test_settings_of_several_programs_come_back_in_their_order(common):
+    settings = [{"lr": lr, "damping": damping} for damping in (1.0, 2.0) for lr in (0.1, 0.3)]
+    phases = []
+
+    def run(sweep, phase):
+        phases.append(phase)
+        axes = {"lr": ("setting", [one["lr"] for one in sweep.settings])}
+        found = [[100 * one["lr"] + one["damping"]] * len(sweep.own) for one in sweep.settings]
+        return xarray.Dataset({"loss": (("setting", "seed"), found)}, axes)
+
+    together = common.swept(run, settings, (1, 2), phase="sgd")
+    apart = common.swept(run, settings, (1, 2), "lr", phase="sgd")
+    assert phases == ["sgd", "sgd", "sgd, 1"]
+    assert apart.identical(together)
+    assert apart.loss[:, 0].values.tolist() == [11.0, 31.0, 12.0, 32.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "most"),
+    [([[3.0, 1.0], [1.0, 2.0]], 1, 0), ([[9.0, math.nan], [5.0, 5.0]], 1, 1), ([[math.nan] * 2] * 2, 0, 0)],
+)
+def test_a_setting_of_which_a_seed_failed_is_chosen_last(common, values, least, most):
+    ends = xarray.DataArray(values, dims=("setting", "seed"))
+    assert (common.choice(ends), common.choice(ends, most=True)) == (least, most)
+
+
+def test_paired_rows_are_tested_as_one_family():
+    script = importlib.import_module("common")
+    pairs = {"a − b": (np.array([1.0, 2.0, 4.0]), np.array([0.5, 1.0, 1.0])), "a − c": (np.ones(3), np.arange(3.0))}
+    made = {row["method"]: row for row in script.paired("losses", "loss, difference", pairs)}
+    tests = synsim.statistics.family("losses", pairs, paired=True)
+    assert made["a − b"]["values"] == [0.5, 1.0, 3.0]
+    assert {name: row["test"]["p_holm"] for name, row in made.items()} == {k: t.p_holm for k, t in tests.items()}
+    assert "test" not in script.paired("losses", "loss", {"a": (np.ones(1), np.ones(1))})[0]
+
+
 def test_no_seed_chooses_and_is_reported(common):
     script = importlib.import_module("descent")
     with pytest.raises(ValueError, match=r"seeds \[2\] are in --selection and in --seeds"):
