@@ -45,11 +45,22 @@ def texts(dataset: xarray.Dataset, kind: str) -> list[list[str]]:
     return made
 
 
-def panel(ax: Axes, dataset: xarray.Dataset, kind: str, limit: float) -> AxesImage:
+def scale(values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Colours for all panels: from zero on where all values have one sign, else to both sides of it."""
+    low, high = float(np.nanmin(values, initial=0.0)), float(np.nanmax(values, initial=0.0))
+    most = max(-low, high) or 1.0
+    if low < 0 < high:
+        return {"colours": "PuOr", "limits": (-most, most)}
+    return (
+        {"colours": "Oranges_r", "limits": (-most, 0.0)} if low < 0 else {"colours": "Purples", "limits": (0.0, most)}
+    )
+
+
+def panel(ax: Axes, dataset: xarray.Dataset, kind: str, colours: dict[str, Any]) -> AxesImage:
     """The differences of one kind of network."""
     rows, columns = [str(v) for v in dataset.importance.values], [str(v) for v in dataset.consolidation.values]
     image = plots.heatmap(ax, differences(dataset, kind).mean, rows, columns, texts(dataset, kind),
-                          colours="PuOr", limits=(-limit, limit), fontsize=5.5)  # fmt: skip
+                          **colours, fontsize=5.5)  # fmt: skip
     none = statistics.summary(dataset.none_final.sel(kind=kind).values)
     without = statistics.format_mean(float(none.mean), float(none.sem))
     ax.set_title(f"{TITLES.get(kind, kind)}\n(no protection: {without} %)")
@@ -60,12 +71,12 @@ def draw(dataset: xarray.Dataset, folder: Path) -> list[Path]:
     """All figures of a run."""
     kinds = [str(kind) for kind in dataset.kind.values]
     found = {kind: differences(dataset, kind) for kind in kinds}
-    limit = max((float(np.nanmax(np.abs(one.mean), initial=0.0)) for one in found.values()), default=0.0) or 1.0
+    colours = scale(np.stack([one.mean for one in found.values()]))
     with plots.style():
         height = 1.4 + 0.21 * dataset.sizes["importance"]
         made, axes = plots.panels(1, len(kinds), width=7.0, height=height)
         for number, kind in enumerate(kinds):
-            image = panel(axes[0, number], dataset, kind, limit)
+            image = panel(axes[0, number], dataset, kind, colours)
             if number:
                 axes[0, number].set_yticks(axes[0, number].get_yticks(), [])
             plots.letter(axes[0, number], "abcdef"[number])

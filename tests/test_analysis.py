@@ -238,6 +238,11 @@ def test_combinations(rng, tmp_path):
                     assert texts[kind][i][c].startswith(f"+{mean:.1f} ± {sem:.1f}")
     assert texts["plain"][1] == [""] * 4
     assert texts["stochastic"][0][0].startswith("failed")
+    scale = script("combinations").scale
+    assert scale(np.array([[1.0, np.nan, 3.0]])) == {"colours": "Purples", "limits": (0.0, 3.0)}
+    assert scale(np.array([-1.0, -3.0])) == {"colours": "Oranges_r", "limits": (-3.0, 0.0)}
+    assert scale(np.array([-1.0, 3.0])) == {"colours": "PuOr", "limits": (-3.0, 3.0)}
+    assert scale(np.array([np.nan]))["limits"] == (0.0, 1.0)
     assert texts["stochastic"][2][3].endswith("†")
 
 
