@@ -12,7 +12,7 @@ import xarray
 from torch import Tensor, nn
 
 import synsim
-from synsim import importance, statistics, tables, tasks
+from synsim import forgetting, importance, statistics, tables, tasks
 from synsim._progress import bar
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig, by_preset, option
@@ -146,8 +146,8 @@ def steps(
             store.save({**learner.state_dict(), **results}, {f"{unit}s": step + 1})
 
 
-def scenario(config: ScenarioConfig, data: Dataset, seeds: Sequence[int]) -> list[tasks.Task]:
-    """The tasks of a scenario; every seed has pixel orders of its own."""
+def scenario(config: Any, data: Dataset, seeds: Sequence[int]) -> list[tasks.Task]:
+    """The tasks of a config's `scenario`; of permuted ones `tasks`, and every seed has pixel orders of its own."""
     if config.scenario == "split":
         return tasks.split(data, device=config.device)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, device=config.device)
@@ -187,6 +187,21 @@ def by_setting(dataset: xarray.Dataset, sweep: Sweep, names: Iterable[str]) -> d
     """What each setting of a sweep measured, under its name; its replicas are the seeds."""
     parts = [dataset.isel(replica=sweep.replicas_of(number)) for number in range(len(sweep))]
     return dict(zip(names, (part.assign_coords(replica=range(len(sweep.own))) for part in parts), strict=True))
+
+
+def remembered(dataset: xarray.Dataset) -> xarray.Dataset:
+    """Accuracy over all tasks at the end, on each right after learning it, and points forgotten; without axes of tasks.
+
+    In per cent; NaN for a replica that failed.
+    """
+    accuracy = dataset.accuracy.where(~dataset.failed).transpose(..., "after_task", "test_task")
+    values = {
+        "final": 100 * forgetting.average_accuracy(accuracy),
+        "learned": 100 * forgetting.learning_accuracy(accuracy),
+        "forgotten": -100 * forgetting.backward_transfer(accuracy),
+    }
+    axes = accuracy.dims[:-2]
+    return xarray.Dataset({name: (axes, np.asarray(each)) for name, each in values.items()}, {"seed": dataset.seed})
 
 
 def end(dataset: xarray.Dataset) -> xarray.Dataset:

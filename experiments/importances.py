@@ -68,7 +68,9 @@ class Config(ChosenConfig):
     selection: tuple[int, ...] = by_preset("seeds on which strengths are chosen", chooses=True, quick=(1, 2), paper=())
     methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS), neutral=True, phases=True)
     tasks: int = by_preset("number of permuted tasks", quick=5, paper=10)
-    batch: int = option(None, "examples per step, also for the methods with large batches")
+    batch: int | None = option(  # type: ignore[assignment]
+        None, "examples per step, also for the methods with large batches"
+    )
     exponents: tuple[int, ...] = by_preset(
         "c is chosen among 10^k times that of the method", quick=(-2, -1, 0, 1, 2), paper=(0,)
     )

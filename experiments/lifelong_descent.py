@@ -10,22 +10,20 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
 import xarray
 from combinations import GRIDS, Scaled, tested
-from common import importance_of, load, nested
+from common import choice, importance_of, load, nested, paired, remembered, scenario, some_of, swept
 from descent_common import DescentConfig
-from lines import OVER_ALL
+from lines import OVER_ALL, rows_of
 from torch import nn
 from torch.optim import Optimizer
 
 import synsim
-from synsim import Sweep, consolidation, forgetting, statistics, tables, tasks
-from synsim.experiment import Experiment, by_preset, option
-from synsim.training import Protection, Session
+from synsim import Sweep, consolidation, tables
+from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.training import Protection
 
 # Around what each learns Split MNIST with; damping λ of the rules that have one, for a batch of 100.
 RATES = {
@@ -40,8 +38,10 @@ PERIOD = 20
 NEURONS, WEIGHTS = ("foof", "kfac"), ("sgd", "adam")
 NONE = "none"
 MEASURES = {"final": OVER_ALL, "learned": "accuracy right after learning, %", "forgotten": "forgotten, points"}
-FORGOTTEN = "forgotten without protection: descent on neurons against descent on weights"
-PROTECTED = "accuracy over all tasks: descent on neurons against descent on weights"
+FAMILIES = {
+    "final": "accuracy over all tasks: descent on neurons against descent on weights",
+    "forgotten": "forgotten without protection: descent on neurons against descent on weights",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,8 @@ class Config(DescentConfig):
     scenario: str = option(
         "split", "split: pairs of classes, parity label; permuted: pixel orders", ("split", "permuted"), neutral=True
     )
-    rules: tuple[str, ...] = option(tuple(RATES), "rules", tuple(RATES), neutral=True, phases=True)
-    consolidations: tuple[str, ...] = option(
-        tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True, phases=True
-    )
+    rules: tuple[str, ...] = some_of(RATES, "rules")
+    consolidations: tuple[str, ...] = some_of(GRIDS, "kinds of consolidation")
     tasks: int = by_preset("number of permuted tasks", quick=5, full=10)
     steps: int = by_preset("steps per task", quick=80, full=600)
     epochs: int | None = option(None, "not used: see --steps", neutral=True)  # type: ignore[assignment]
@@ -69,66 +67,42 @@ def rule(name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
     return kind(net, sweep.column("rate"), DAMPINGS[name], period=PERIOD, warmup=PERIOD)
 
 
-def tasks_of(config: Config, seeds: Sequence[int]) -> list[tasks.Task]:
-    """Split tasks with a shared head, or permuted ones, of pixel orders of each seed's own."""
-    if config.scenario == "split":
-        return tasks.split(load(config), device=config.device)
-    return tasks.permuted(load(config), tasks=config.tasks, seeds=seeds, device=config.device)
-
-
-def protection(config: Config, how: str, sequence: Sequence[tasks.Task], sweep: Sweep) -> Protection:
-    """The Fisher information, divided by its mean so that a grid fits all rules, and what is done with it."""
-    fisher = Scaled(importance_of("fisher", sequence, images=config.images))
-    return Protection(fisher, consolidation.make(how, **{GRIDS[how][0]: sweep.column("strength")}))
-
-
 def trained(
     config: Config, session: Session, name: str, how: str, settings: Sequence[Mapping[str, float]], seeds: Sequence[int]
 ) -> xarray.Dataset:
-    """Settings of a cell on some seeds: accuracy [setting, seed, after_task, test_task]."""
-    parts: list[xarray.Dataset] = []
-    numbers: list[int] = []
-    label = f"{name}, {how}" + (", chosen among" if tuple(seeds) == config.selection else "")
-    for place, program in enumerate(Sweep(settings, seeds).programs(*(("rate",) if name in TORCH else ()))):
-        sweep = program.sweep
-        sequence = tasks_of(config, sweep.seeds)
+    """Settings of a cell on some seeds: what is learned, kept and forgotten, [setting, seed]."""
+
+    def run(sweep: Sweep, phase: str) -> xarray.Dataset:
+        sequence, protection = scenario(config, load(config), sweep.seeds), None
         sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
         net = synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device)
-        phase = session.fit(
-            f"{label}{f', {place}' if place else ''}", net, rule(name, net, sweep), sequence, sweep=sweep, keep=False,
+        if how != NONE:
+            # Divided by its mean, so that a grid fits all rules.
+            fisher = Scaled(importance_of("fisher", sequence, images=config.images))
+            protection = Protection(fisher, consolidation.make(how, **{GRIDS[how][0]: sweep.column("strength")}))
+        made = session.fit(
+            phase, net, rule(name, net, sweep), sequence, sweep=sweep, keep=False, protection=protection,
             # That a large rate diverges is its result.
             tolerant=True, steps=config.steps, batch=config.batch, tested_by=tested, test_every_epoch=False,
-            protection=None if how == NONE else protection(config, how, sequence, sweep),
         )  # fmt: skip
-        parts.append(phase.dataset[["accuracy", "failed"]])
-        numbers += program.numbers
-    found = xarray.concat(parts, "setting").isel(setting=np.argsort(numbers)).drop_vars(list(settings[0]))
-    accuracy = found.accuracy.where(~found.failed)
-    values = {
-        "final": 100 * forgetting.average_accuracy(accuracy),
-        "learned": 100 * forgetting.learning_accuracy(accuracy),
-        "forgotten": -100 * forgetting.backward_transfer(accuracy),
-    }
-    axes = ("setting", "seed")
-    return xarray.Dataset({key: (axes, np.asarray(value)) for key, value in values.items()}, {"seed": list(seeds)})
+        return remembered(made.dataset)
 
-
-def best(tried: xarray.Dataset, by: str) -> int:
-    """The setting with the highest mean on the seeds that choose."""
-    return int(tried[by].mean("seed", skipna=False).fillna(-np.inf).argmax("setting"))
+    label = f"{name}, {how}, chosen among" if tuple(seeds) == config.selection else f"{name}, {how}"
+    return swept(run, settings, seeds, *(("rate",) if name in TORCH else ()), phase=label)
 
 
 def of_rule(config: Config, session: Session, rule: str) -> xarray.Dataset:
     """All cells of a rule, [consolidation, seed], and what each rate does without protection, [place, selection]."""
     settings = [{"rate": rate, "strength": 0.0} for rate in RATES[rule]]
     tried = trained(config, session, rule, NONE, settings, config.selection)
-    chosen = best(tried, "learned")
+    chosen = choice(tried.learned, most=True)
 
     def cell(consolidation: str) -> xarray.Dataset:
         if consolidation == NONE:
             return trained(config, session, rule, NONE, [settings[chosen]], config.seeds).isel(setting=0)
         grid = [{**settings[chosen], "strength": strength} for strength in GRIDS[consolidation][1]]
-        place = best(trained(config, session, rule, consolidation, grid, config.selection), "final")
+        found = trained(config, session, rule, consolidation, grid, config.selection)
+        place = choice(found.final, most=True)
         made = trained(config, session, rule, consolidation, [grid[place]], config.seeds).isel(setting=0)
         return made.assign(strength=grid[place]["strength"], edge=float(place in (0, len(grid) - 1)))
 
@@ -144,24 +118,20 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy, learning and forgetting of every cell; descent on neurons against descent on weights."""
-    made, pairs = [], list(itertools.product(NEURONS, WEIGHTS))
-    pairs = [pair for pair in pairs if set(pair) <= set(config.rules)]
-    for how, name in itertools.product((NONE, *config.consolidations), config.rules):
+    couples = [pair for pair in itertools.product(NEURONS, WEIGHTS) if set(pair) <= set(config.rules)]
+    made, kinds = list[tables.Row](), (NONE, *config.consolidations)
+    for how, name in itertools.product(kinds, config.rules):
         one = dataset.sel(rule=name, consolidation=how)
-        setting: dict[str, Any] = {"rule": name, "consolidation": how, "rate": float(one.rate)}
+        setting = {"rule": name, "consolidation": how, "rate": float(one.rate)}
         if how != NONE:
             setting |= {GRIDS[how][0]: float(one.strength), "edge": bool(one.edge)}
-        made += [
-            tables.row(f"{name}, {how}", metric, one[key].values, setting=setting) for key, metric in MEASURES.items()
-        ]
-    for how in (NONE, *config.consolidations):
-        for key, family in (("final", PROTECTED), ("forgotten", FORGOTTEN)) if how == NONE else (("final", PROTECTED),):
-            values = dataset[key].sel(consolidation=how)
-            both = {(a, b): (values.sel(rule=a).values, values.sel(rule=b).values) for a, b in pairs}
-            tests = statistics.family(f"{family}, {how}", both, paired=True)
-            for (a, b), (first, second) in both.items():
-                metric = f"{MEASURES[key]}, difference"
-                made.append(tables.row(f"{a} − {b}, {how}", metric, first - second, test=tests.get((a, b))))
+        values = {metric: one[key].values for key, metric in MEASURES.items()}
+        made += rows_of(f"{name}, {how}", values, setting=setting)
+    for how in kinds:
+        for key in ("final", "forgotten") if how == NONE else ("final",):
+            of = dataset[key].sel(consolidation=how)
+            pairs = {f"{a} − {b}, {how}": (of.sel(rule=a).values, of.sel(rule=b).values) for a, b in couples}
+            made += paired(f"{FAMILIES[key]}, {how}", f"{MEASURES[key]}, difference", pairs)
     return made
 
 

@@ -16,26 +16,29 @@ from typing import Any
 import numpy as np
 import torch
 import xarray
-from common import load
-from descent_common import Windows, kaiming, standardised
+from common import choice, load, paired, swept
+from descent_common import Windows, kaiming, published, smooth, standardised
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import synsim
-from synsim import Sweep, statistics, streams, tables, tasks
+from synsim import Sweep, streams, tables, tasks
 from synsim.descent.blocks import Block, blocks_of
 from synsim.descent.factors import eigen, inverse, split
 from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.losses import replica_cross_entropy
-from synsim.papers import Published
 from synsim.papers import benzing2022 as paper
 
 # KFAC's own setting of Fig. 5.1A first, then those of Fig. 5.3.
 PATHS = (paper.DESCENT["5.1A"]["kfac"], *(paper.DESCENT["5.3C"][f"kfac {damping:g}"] for damping in (0.01, 1e-4, 1e-6)))
 PARTS = ("paths", "forms", "toy")
 KINDS = ("heuristic", "standard", "published code", "gradient")
-READ = {"5.3C": {**paper.CURVES["5.3C"], "kfac 0.01": paper.CURVES["5.3A"]["kfac-low"]}, "5.3D": paper.CURVES["5.3D"]}
+MOVES = ("foof", *KINDS)
+COSINES = {"fashion-mnist": paper.COSINES["5.3B"], "mnist": paper.COSINES["5.8B"]}
+LOSSES = {**paper.CURVES["5.3C"], "kfac 0.01": paper.CURVES["5.3A"]["kfac-low"], **paper.CURVES["5.3D"]}
 FORMS = ("heuristic", "standard", "published code", "sgd-momentum")
+PAIRS = (("standard", "sgd-momentum"), ("published code", "sgd-momentum"), ("heuristic", "standard"),
+         ("standard", "published code"))  # fmt: skip
 DAMPINGS, RATIOS = (0.1, 1.0, 10.0), (0.1, 0.3)
 RATES = (0.003, 0.01, 0.03)
 STEPS = (50, 100, 600, 1200, 1800, 3000, 6000)
@@ -99,7 +102,7 @@ class OnPath:
 
     def probes(self) -> dict[str, Callable[[nn.Module, tasks.Task], Tensor]]:
         """What `fit` measures after every window."""
-        names = [f"cosine {kind}" for kind in KINDS] + [f"decrease {kind}" for kind in ("foof", *KINDS)]
+        names = [f"cosine {kind}" for kind in KINDS] + [f"decrease {kind}" for kind in MOVES]
         return {name: partial(self.look, name) for name in names}
 
     def look(self, name: str, net: nn.Module, task: tasks.Task) -> Tensor:
@@ -121,7 +124,7 @@ class OnPath:
         moves, products = self.moves(net)
         found = {f"cosine {kind}": cosine(products, kind) for kind in KINDS}
         lr = torch.as_tensor(self.rule.param_groups[0]["lr"]).to(logits).reshape(-1, 1, 1)
-        for kind in ("foof", *KINDS):
+        for kind in MOVES:
             after = stepped(net, moves[kind], moves["heuristic"], lr, x, y)
             found[f"decrease {kind}"] = 1 - after / losses.detach()
         self.rule.zero_grad()
@@ -130,7 +133,7 @@ class OnPath:
     @torch.no_grad()
     def moves(self, net: nn.Module) -> tuple[Moves, list[dict[tuple[str, str], Tensor]]]:
         """Kind -> layer -> move [R, O, I]; and for every layer the products of two kinds, tr(X A Aᵀ Yᵀ), [R]."""
-        moves: Moves = {kind: {} for kind in ("foof", *KINDS)}
+        moves: Moves = {kind: {} for kind in MOVES}
         products = []
         damping = torch.as_tensor(self.rule.param_groups[0]["damping"])
         averages = self.rule.averages()
@@ -229,16 +232,17 @@ def paths(config: Config, session: Session, course: Course) -> xarray.Dataset:
     own = Sweep(sweep.settings[1:], config.seeds)
     net = course.network(own)
     foof = course.fit(session, "FOOF with λ_A", net, kfac("foof", config, net, own), own)
-    cosines = xarray.concat([found[f"cosine {kind}"] for kind in KINDS], xarray.Variable("kind", list(KINDS)))
-    kinds = ("foof", *KINDS)
-    decreases = xarray.concat([found[f"decrease {kind}"] for kind in kinds], xarray.Variable("move", list(kinds)))
-    made = {"cosine": cosines, "decrease": decreases, "loss": found.loss, "foof_loss": foof.loss}
-    dampings = [each.damping for each in PATHS]
-    named = {name: each.drop_vars(["lr", "damping", "setting"], errors="ignore") for name, each in made.items()}
-    return xarray.Dataset({
-        name: each.rename(setting="damping").assign_coords(damping=dampings[-each.sizes["setting"] :])
-        for name, each in named.items()
-    })  # fmt: skip
+    each = {"cosine": ("kind", KINDS), "decrease": ("move", MOVES)}
+    made = {
+        name: xarray.concat([found[f"{name} {kind}"] for kind in kinds], xarray.Variable(axis, list(kinds)))
+        for name, (axis, kinds) in each.items()
+    }
+    made |= {"loss": found.loss, "foof_loss": foof.loss}
+    dampings = np.array([path.damping for path in PATHS])
+    for name, one in made.items():
+        bare = one.drop_vars(["lr", "damping", "setting"], errors="ignore").rename(setting="damping")
+        made[name] = bare.assign_coords(damping=dampings[-bare.sizes["damping"] :])
+    return xarray.Dataset(made)
 
 
 def grid(form: str) -> list[dict[str, float]]:
@@ -252,32 +256,30 @@ def learned(
     config: Config, session: Session, course: Course, form: str, settings: Sequence[Mapping[str, float]], choosing: bool
 ) -> xarray.Dataset:
     """Settings of a form, [setting, seed, step]; those that are to be chosen among learn for a third of the time."""
-    parts, seeds = list[xarray.Dataset](), config.selection if choosing else config.seeds
     windows = -(-course.windows // 3) if choosing else course.windows
-    separate = ("lr",) if form == "sgd-momentum" else ()
-    for place, program in enumerate(Sweep(settings, seeds).programs(*separate)):
-        net, sweep = course.network(program.sweep), program.sweep
-        rule: Optimizer
+
+    def run(sweep: Sweep, phase: str) -> xarray.Dataset:
+        net = course.network(sweep)
         if form == "sgd-momentum":
-            rule = torch.optim.SGD(net.parameters(), lr=sweep.settings[0]["lr"], momentum=paper.MOMENTUM)
+            rule: Optimizer = torch.optim.SGD(net.parameters(), sweep.settings[0]["lr"], momentum=paper.MOMENTUM)
         else:
             rule = kfac(form, config, net, sweep)
-        name = f"{form}{', chosen among' if choosing else ''}{f', {place}' if place else ''}"
-        parts.append(course.fit(session, name, net, rule, sweep, windows)[["loss"]])
-    return xarray.concat(parts, "setting")
+        return course.fit(session, phase, net, rule, sweep, windows)[["loss"]]
+
+    seeds, phase = (config.selection, f"{form}, chosen among") if choosing else (config.seeds, form)
+    return swept(run, settings, seeds, *(("lr",) if form == "sgd-momentum" else ()), phase=phase)
 
 
 def forms(config: Config, session: Session, course: Course) -> xarray.Dataset:
     """Every form with the setting that is best on other seeds, [form, seed, step]; and what all of them came to."""
-    found = []
+    found, most = [], max(len(grid(form)) for form in FORMS)
     for form in FORMS:
         settings = grid(form)
         ends = learned(config, session, course, form, settings, True).loss.isel(step=-1).mean("seed", skipna=False)
-        best = settings[int(ends.fillna(np.inf).argmin("setting"))]
+        best = settings[choice(ends)]
         own = learned(config, session, course, form, [best], False).loss.isel(setting=0, drop=True)
         own = own.drop_vars(["lr", "damping"], errors="ignore")
-        tried = np.full(len(DAMPINGS) * len(RATIOS), np.nan)
-        tried[: len(settings)] = ends.values
+        tried = np.pad(ends.values, (0, most - len(settings)), constant_values=np.nan)
         chosen = {"lr": best["lr"], "damping_chosen": best["damping"]}
         found.append(xarray.Dataset({"form_loss": own, "tried": ("number", tried), **chosen}))
     return xarray.concat(found, xarray.Variable("form", list(FORMS)))
@@ -314,26 +316,13 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return xarray.merge(made)
 
 
-def figure(config: Config, number: str) -> str:
-    """The figure on this data set, of which the second half of the chapter has twins on MNIST."""
-    return {"5.3B": "5.8B"}.get(number, "") if config.data == "mnist" else number
-
-
-def at(curves: Mapping[str, Any], name: str, step: int, data: str) -> Published | None:
-    """A published curve at a step."""
-    curve = curves.get(name)
-    known = data in ("fashion-mnist", "mnist") and curve is not None and step in curve.steps
-    return curve.at(step) if known and curve is not None else None
-
-
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Cosines, decreases, losses, and whether standard damping is like gradient descent."""
     there = dataset.step.values if "step" in dataset else ()
     steps, made = [step for step in STEPS if step in there] or [int(step) for step in there[-1:]], list[tables.Row]()
     if "cosine" in dataset:
-        made += cosine_rows(config, dataset, steps)
-        made += decrease_rows(config, dataset, steps)
-        made += loss_rows(config, dataset, steps)
+        for part in (cosine_rows, decrease_rows, loss_rows):
+            made += part(config, dataset, steps)
     if "form_loss" in dataset:
         made += form_rows(dataset, steps)
     return made + (toy_rows(dataset) if "outputs" in dataset else [])
@@ -341,34 +330,28 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
 
 def cosine_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
     """Cosines with FOOF, and heuristic against standard damping at the end."""
-    made, curves = [], paper.COSINES.get(figure(config, "5.3B"), {})
-    for damping, kind, step in product(dataset.damping.values, KINDS, steps):
+    made, pairs, last = [], {}, dataset.cosine.isel(step=-1)
+    curves = [COSINES[config.data]] if config.data in COSINES else []
+    for damping, kind in product(dataset.damping.values, KINDS):
         # The paper does not say which damping its one curve of standard damping has.
-        name = f"heuristic {damping:g}" if kind == "heuristic" else ""
-        values = dataset.cosine.sel(damping=damping, kind=kind, step=step).values
-        metric = f"cosine with FOOF at step {step}"
-        theirs = at(curves, name, step, config.data)
-        made.append(tables.row(f"{kind}, damping {damping:g}", metric, values, theirs, setting={"damping": damping}))
-    last = dataset.cosine.isel(step=-1)
-    pairs = {
-        (damping, kind): tuple(last.sel(damping=damping, kind=each).values for each in ("heuristic", kind))
-        for damping, kind in product(dataset.damping.values, KINDS[1:])
-    }
-    tests = statistics.family("cosine with FOOF at the end: heuristic damping and others", pairs, paired=True)
-    for (damping, kind), (first, second) in pairs.items():
-        name, metric = f"heuristic − {kind}, damping {damping:g}", "cosine with FOOF at the end, difference"
-        made.append(tables.row(name, metric, first - second, test=tests.get((damping, kind))))
-    return made
+        shown, method = f"heuristic {damping:g}" if kind == "heuristic" else "", f"{kind}, damping {damping:g}"
+        for step in steps:
+            values = dataset.cosine.sel(damping=damping, kind=kind, step=step).values
+            metric, theirs = f"cosine with FOOF at step {step}", published(curves, shown, step)
+            made.append(tables.row(method, metric, values, theirs, setting={"damping": damping}))
+        first, second = (last.sel(damping=damping, kind=each).values for each in ("heuristic", kind))
+        if kind != "heuristic":
+            pairs[f"heuristic − {method}"] = (first, second)
+    family = "cosine with FOOF at the end: heuristic damping and others"
+    return made + paired(family, "cosine with FOOF at the end, difference", pairs)
 
 
 def decrease_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
     """What a step takes off the loss of its batch on KFAC's path, and how often the others take off more."""
     made, path = [], dataset.decrease.sel(damping=PATHS[0].damping)
-    told = {"heuristic": "kfac", "foof": "foof"}
-    for move, step in product(path.move.values, steps):
-        theirs = (
-            at(paper.DECREASES, told.get(str(move), ""), step, config.data) if config.data == "fashion-mnist" else None
-        )
+    curves = [paper.DECREASES] if config.data == "fashion-mnist" else []
+    for move, step in product(MOVES, steps):
+        theirs = published(curves, {"heuristic": "kfac"}.get(move, move), step)
         metric = f"relative decrease of the batch's loss at step {step}"
         made.append(tables.row(f"{move}, on KFAC's path", metric, path.sel(move=move, step=step).values, theirs))
     for move in ("foof", *KINDS[1:]):
@@ -380,17 +363,13 @@ def decrease_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int])
 
 def loss_rows(config: Config, dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]:
     """Training losses of KFAC and of FOOF with its λ_A over dampings."""
-    made = []
-    for variable, rule, number in (("loss", "kfac", "5.3C"), ("foof_loss", "foof", "5.3D")):
-        for (place, path), step in product(enumerate(PATHS), steps):
-            if rule == "foof" and place == 0:
-                continue
-            name = f"{rule} {path.damping:g}"
-            theirs = at(READ[number], name, step, config.data) if config.data == "fashion-mnist" else None
+    made, curves = [], [LOSSES] if config.data == "fashion-mnist" else []
+    for variable, rule, shown in (("loss", "kfac", PATHS), ("foof_loss", "foof", PATHS[1:])):
+        for path, step in product(shown, steps):
+            theirs = published(curves, f"{rule} {path.damping:g}", step)
             values = smooth(dataset[variable].sel(damping=path.damping), step).values
-            made.append(
-                tables.row(f"{rule}, damping {path.damping:g}", f"training loss at step {step}", values, theirs)
-            )
+            metric = f"training loss at step {step}"
+            made.append(tables.row(f"{rule}, damping {path.damping:g}", metric, values, theirs))
     return made
 
 
@@ -404,13 +383,9 @@ def form_rows(dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]
             values = smooth(one.form_loss, step).values
             made.append(tables.row(f"{form}, best setting", f"training loss at step {step}", values, setting=setting))
     ends = {form: smooth(dataset.form_loss.sel(form=form), int(dataset.step[-1])).values for form in FORMS}
-    pairs = {(a, b): (ends[a], ends[b]) for a, b in (("standard", "sgd-momentum"), ("published code", "sgd-momentum"),
-             ("heuristic", "standard"), ("standard", "published code"))}  # fmt: skip
-    tests = statistics.family("training loss at the end: forms of damping and gradient descent", pairs, paired=True)
-    for (a, b), (first, second) in pairs.items():
-        metric = "training loss at the end, difference"
-        made.append(tables.row(f"{a} − {b}", metric, first - second, test=tests.get((a, b))))
-    return made
+    pairs = {f"{a} − {b}": (ends[a], ends[b]) for a, b in PAIRS}
+    family = "training loss at the end: forms of damping and gradient descent"
+    return made + paired(family, "training loss at the end, difference", pairs)
 
 
 def toy_rows(dataset: xarray.Dataset) -> list[tables.Row]:
@@ -420,12 +395,6 @@ def toy_rows(dataset: xarray.Dataset) -> list[tables.Row]:
         for toy in dataset.toy.values
         for k, (value, target) in enumerate(zip(dataset.outputs.sel(toy=toy).values, (1.0, -1.0), strict=True))
     ]
-
-
-def smooth(loss: xarray.DataArray, step: int) -> xarray.DataArray:
-    """Mean loss of the hundred steps before one, or of the window that ends there."""
-    width = float(loss.step[0])
-    return loss.where((loss.step > step - max(100, width)) & (loss.step <= step), drop=True).mean("step", skipna=False)
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
