@@ -5,15 +5,15 @@ tuned for the soft one, and with its own: the best of as many random draws for e
 Objectives: accuracy over all tasks of a split data set, and bits per energy.
 """
 
-import itertools
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import search as random_search
 import xarray
-from common import NetworkConfig, load, mean_p, nested, probes, share_above, single
-from lines import BITS, OVER_ALL
+from common import NetworkConfig, load, mean_p, nested, prefixed, probes, share_above, single
+from lines import BITS, OVER_ALL, rows_of
 
 import synsim
 from synsim import outcomes, streams, tables, tasks
@@ -22,17 +22,14 @@ from synsim.papers.schug2021 import DECAY, ENERGY_RATES, IMPORTANT, P_INITIAL, R
 
 RULES = ("soft", "hard")
 UNITS = {"lifelong": OVER_ALL, "energy": BITS}
-PARTS = tuple(UNITS)
 CONSTANTS = ("published", "own")
-# Axes and coordinates that mean the same in both parts.
-SHARED = {"rule", "constants", "replica", "seed", "trial"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task of the lifelong part", quick=3, paper=10)
     energy_epochs: int = by_preset("passes of the energy part", quick=3, paper=50)
-    parts: tuple[str, ...] = option(PARTS, "objectives", PARTS, neutral=True)
+    parts: tuple[str, ...] = option(tuple(UNITS), "objectives", tuple(UNITS), neutral=True)
     trials: int = by_preset("draws of the constants per rule", quick=12, paper=32)
     selection: int = option(1, "seed of the search", chooses=True)
     decay: float = option(DECAY, "weight decay of the energy part", neutral=True)
@@ -109,33 +106,20 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
         constants = {name: [trial[name] for trial in drawn(config, part)] for name in published(part)}
         found = found.assign(drawn=(("constant", "trial"), list(constants.values())))
         found = found.assign_coords(constant=list(constants), seed=("replica", list(config.seeds))).drop_vars("replica")
-        own = {str(name) for name in [*found.variables, *found.dims]} - SHARED
-        parts.append(found.rename({name: f"{part}_{name}" for name in own}))
+        parts.append(prefixed(found, part, but=("rule", "constants", "replica", "seed", "trial")))
     return xarray.merge(parts, compat="no_conflicts", join="outer")
-
-
-def settings(config: Config, dataset: xarray.Dataset) -> dict[tuple[str, str, str], dict[str, float]]:
-    """The constants of each network."""
-    found = {}
-    for part, rule in itertools.product(config.parts, RULES):
-        own = dataset[f"{part}_chosen"].sel(rule=rule)
-        found[part, rule, "published"] = published(part)
-        found[part, rule, "own"] = {
-            str(name): float(value) for name, value in zip(own[f"{part}_constant"].values, own.values, strict=True)
-        }
-    return found
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Both rules with both sets of constants, and soft minus hard bounds with paired tests."""
     made = []
-    for (part, rule, constants), values in settings(config, dataset).items():
+    for part, rule, constants in product(config.parts, RULES, CONSTANTS):
         found = dataset.sel(rule=rule, constants=constants)
-        name, setting = f"{rule} bounds, {constants} constants", {"rule": rule, "constants": constants, **values}
-        made += [
-            tables.row(name, UNITS[part], found[f"{part}_score"].values, setting=setting),
-            tables.row(name, f"{part}: mean p at the end", found[f"{part}_mean_p"].values, setting=setting),
-        ]
+        own = zip(found[f"{part}_constant"].values.tolist(), found[f"{part}_chosen"].values.tolist(), strict=True)
+        values = published(part) if constants == "published" else dict(own)
+        metrics = {UNITS[part]: found[f"{part}_score"], f"{part}: mean p at the end": found[f"{part}_mean_p"]}
+        setting = {"rule": rule, "constants": constants, **values}
+        made += rows_of(f"{rule} bounds, {constants} constants", metrics, setting=setting)
     for (part, constants, one), (*_, other), gap, test in outcomes.differences("bounds", dataset):
         name = f"{one} − {other}, {constants} constants"
         made.append(tables.row(name, f"{UNITS[part]}, difference", gap, test=test))

@@ -116,6 +116,14 @@ def kept(
     return {name: values.numpy() for name, values in tensors.items()}
 
 
+def labelled(
+    arrays: Mapping[str, "np.ndarray[Any, Any]"], axes: Mapping[str, Sequence[str]], **coords: Any
+) -> xarray.Dataset:
+    """Arrays [R, ...] with names for the axes that follow that of the replicas, for those that have any."""
+    variables = {name: (("replica", *axes.get(name, ())), values) for name, values in arrays.items()}
+    return xarray.Dataset(variables, {name: getattr(labels, "values", list(labels)) for name, labels in coords.items()})
+
+
 class Learner(Protocol):
     """What learns, and whose state can be kept."""
 

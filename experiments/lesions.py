@@ -21,22 +21,17 @@ from synsim import importance, lesions, outcomes, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.meters import accuracy, energy, mutual_information
 
-FISHER = "fisher"
-# Equal everywhere, it orders nothing.
-NO_ORDER = "uniform"
-MEASURED = tuple(k for k in importance.available() if k != NO_ORDER and not importance.make(k).accumulated)
-TRUE_LABELS = {kind: {"labels": "empirical"} for kind in (FISHER, "sqrt-fisher", "absolute-fisher")}
-SHOWN = (0.5, 0.9)
+# Uniform importance, which is equal everywhere, orders nothing.
+MEASURED = tuple(k for k in importance.available() if k != "uniform" and not importance.make(k).accumulated)
 KEPT = {"w̄ kept": "expected", "m kept": "strength"}
 VARIANTS = ("intact", *(f"{what}, {kept}" for what in ("mean p", "p = 1", "p shuffled") for kept in KEPT))
-CLAIM = "above 0: low p first hurts far less (curve not printed)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainedConfig):
     epochs: int = by_preset("passes over each task", quick=5, paper=50)
     orders: tuple[str, ...] = option(
-        (*lesions.ORDERS, FISHER), "orders of the lesions", (*lesions.ORDERS, *MEASURED), neutral=True
+        (*lesions.ORDERS, "fisher"), "orders of the lesions", (*lesions.ORDERS, *MEASURED), neutral=True
     )
     fractions: tuple[float, ...] = option(lesions.FRACTIONS, "shares of all synapses that are silenced")
     images: int | None = by_preset("test images, and training images for importances", quick=2000, paper=10_000)
@@ -55,27 +50,22 @@ def lesioned(config: Config, net: nn.Module, task: tasks.Task, order: str) -> di
     scores: str | dict[str, Tensor] = order
     if order in MEASURED:
         count = min(config.images or 0, len(task.train))
-        kind = importance.make(order, **TRUE_LABELS.get(order, {}))
+        true_labels = {"labels": "empirical"} if order in ("fisher", "sqrt-fisher", "absolute-fisher") else {}
+        kind = importance.make(order, **true_labels)
         scores = kind.estimate(net, task.train[0:count], task.train.y[..., :count])
     x, y = shown(config, task)
     _, curve = lesions.lesion_curve(net, x, y, scores, config.fractions, config.samples, memory=config.memory)
     return {"accuracy": curve}
 
 
-def with_other_p(net: nn.Module, variant: str) -> nn.Module:
-    """The network as it is, with all p at their mean or at 1, or shuffled."""
-    if variant == "intact":
-        return net
-    what, kept = variant.split(", ")
-    if what == "p shuffled":
-        return lesions.shuffle_p(net, keep=KEPT[kept])
-    p: Tensor | float = 1.0 if what == "p = 1" else flat_p(net).double().mean(1)
-    return lesions.clamp_p(net, p, p, keep=KEPT[kept])
-
-
 def changed(config: Config, net: nn.Module, task: tasks.Task, variant: str) -> dict[str, Tensor]:
-    """Accuracy, energy and information of the network with other probabilities, [R] each."""
-    other, (x, y) = with_other_p(net, variant), shown(config, task)
+    """Accuracy, energy and information of the network as it is, with all p at their mean or at 1, or shuffled, [R]."""
+    other, (x, y), (what, _, kept) = net, shown(config, task), variant.partition(", ")
+    if what == "p shuffled":
+        other = lesions.shuffle_p(net, keep=KEPT[kept])
+    elif what != "intact":
+        p: Tensor | float = 1.0 if what == "p = 1" else flat_p(net).double().mean(1)
+        other = lesions.clamp_p(net, p, p, keep=KEPT[kept])
     return {
         "accuracy": accuracy(other, x, y, samples=config.samples),
         "energy": energy(other),
@@ -98,7 +88,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy of the lesioned networks, every order against chance, and what other probabilities cost and yield."""
     samples = outcomes.of("lesions", dataset)
-    places = {f"{100 * share:g} %": f"with {100 * share:g} % of synapses silenced" for share in SHOWN}
+    places = {share: f"with {share} of synapses silenced" for share in ("50 %", "90 %")}
     places["mean"] = "on average over all fractions"
     order, variant, both = ("order",), ("variant",), ("order", "other")
     lines = {
@@ -108,7 +98,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         "bits": Line(variant, "{variant}", BITS),
     }
     against_chance = {lead: Line(both, "{order} − {other}", f"points {place}") for lead, place in places.items()}
-    claims: dict[outcomes.Pair, str] = {((lead, "p"), (lead, "random")): CLAIM for lead in places}
+    claim = "above 0: low p first hurts far less (curve not printed)"
+    claims: dict[outcomes.Pair, str] = {((lead, "p"), (lead, "random")): claim for lead in places}
     compared = differences("lesions", dataset, against_chance, claims)
     label = f"s: {samples['seconds', 'study'].note} × {config.samples} passes over {dataset.attrs['images']} images"
     return [*told(samples, lines), *compared, tables.row("lesion study", label, samples["seconds", "study"].values)]

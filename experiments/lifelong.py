@@ -10,23 +10,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 import xarray
 from common import MEASURED, ScenarioConfig, by_setting, consolidated, importance_of, load, models, scenario
-from lines import FINAL, FIRST
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from lines import FINAL, FIRST, rows_of
+from torch import Tensor, nn, optim
 
 import synsim
 from synsim import consolidation, forgetting, importance, outcomes, statistics, tables, tasks
-from synsim.experiment import Experiment, option
+from synsim.experiment import Experiment, Session, option
 from synsim.papers import Published
 from synsim.papers.schug2021 import CODE_4_1, CONSTANTS, JOINT_RATE, P_INITIAL, RATES, TABLE_4_1, UNPROTECTED
-from synsim.training import Protection, Session
+from synsim.training import Protection
 
 DEFAULT = ("presynaptic", "none", "joint")
 METHODS = (*DEFAULT, "ewc", "bgd", *(name for name in importance.available() if name != "release-probability"))
-OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+OPTIMISERS = {"adam": optim.Adam, "sgd": optim.SGD}
 
 # The paper is silent about EWC and BGD; docs/searches.md says what was tried, and on which seeds.
 EWC_IMAGES = 1000
@@ -43,8 +41,6 @@ BGD = {  # initial σ, η, draws
 }
 # These take shares of the parameters, and one of 1 would leave nothing to learn with after the first task.
 SHARES = ("freeze", "mask")
-# Mean and standard deviation of the pixels of MNIST.
-OF_MNIST = ((0.1307,), (0.3081,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +103,9 @@ def sweep_of(config: Config, name: str) -> synsim.Sweep:
     return synsim.Sweep(list(settings(config, name).values()), config.seeds)
 
 
-def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Module, Optimizer, Protection | None]:
+def method(
+    config: Config, name: str, sequence: list[tasks.Task]
+) -> tuple[nn.Module, optim.Optimizer, Protection | None]:
     """Network, optimiser and protection of a method: one replica per setting and seed."""
     sweep, p = sweep_of(config, name), P_INITIAL if name == "presynaptic" else 1.0
     sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
@@ -116,7 +114,7 @@ def method(config: Config, name: str, sequence: list[tasks.Task]) -> tuple[nn.Mo
     if name == "presynaptic":
         return net, synsim.PresynapticSGD(net, published, modulate_lr=True, train_bias=False, **CONSTANTS), None
     if name == "joint":
-        return net, torch.optim.Adam(net.parameters(), lr=JOINT_RATE), None
+        return net, optim.Adam(net.parameters(), lr=JOINT_RATE), None
     if name == "none":
         # Where nothing is published, the rate of the presynaptic network.
         kind, rate = UNPROTECTED.get((config.scenario, config.data), ("sgd", published))
@@ -147,7 +145,7 @@ def train(config: Config, name: str, session: Session) -> dict[str, xarray.Datas
     """Train one method on all tasks; what each of its settings measured."""
     data, sweep = load(config), sweep_of(config, name)
     if config.standardised_by == "mnist":
-        data = replace(data, mean=OF_MNIST[0], sd=OF_MNIST[1])
+        data = replace(data, mean=(0.1307,), sd=(0.3081,))
     sequence = scenario(config, data, sweep.seeds)
     net, optimiser, protection = method(config, name, sequence)
     phase = session.fit(
@@ -186,8 +184,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         known = published.get(name)
         if known is not None and name in code:
             known = replace(known, text=f"{known} (its code: {code[name]})")
-        for metric, values in kept(dataset, label).items():
-            made.append(tables.row(label, metric, values, known if metric == FINAL else None, setting=setting))
+        made += rows_of(label, kept(dataset, label), setting=setting, published={FINAL: known})
     for (measured, _), (_, label), gap, test in outcomes.differences("lifelong", dataset):
         name, setting = tried[label]
         metric = {"final": "points", "first": "on the first task, points"}[measured]

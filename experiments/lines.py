@@ -1,14 +1,14 @@
 """Rows of a result table from the outcomes of a run: which samples a table tells, and how it calls them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import xarray
 from numpy.typing import ArrayLike
 
-from synsim import outcomes, tables
+from synsim import outcomes, statistics, tables
 from synsim.outcomes import Key, Pair, Sample, Samples
-from synsim.statistics import Test
 
 # Metrics that several tables have.
 FINAL, FIRST = "accuracy over all tasks at the end, %", "accuracy on the first task at the end, %"
@@ -39,6 +39,20 @@ class Line(NamedTuple):
         return tables.row(method, metric, sample.values, setting=setting, **more)
 
 
+def against(
+    values: xarray.DataArray, axis: str, reference: object, family: str
+) -> dict[tuple[object, ...], statistics.Test]:
+    """Every label of an axis against one of them, paired by seed, at each place of the other axes: (label, *place)."""
+    if reference not in values[axis].values:
+        return {}
+    flat = values.stack(place=[name for name in values.dims if name not in (axis, "seed")])
+    plain, pairs = flat.sel({axis: reference}), {}
+    for label, place in product(values[axis].values.tolist(), flat.place.values.tolist()):
+        if label != reference:
+            pairs[label, *place] = flat.sel({axis: label}).sel(place=place).values, plain.sel(place=place).values
+    return statistics.family(family, pairs, paired=True)
+
+
 def plain(label: str) -> float | str:
     """The number that a label is, or the label."""
     try:
@@ -53,7 +67,7 @@ def rows_of(
     *,
     setting: Mapping[str, Any] | None = None,
     published: Mapping[str, Any] | None = None,
-    tests: Mapping[str, Test | None] | None = None,
+    tests: Mapping[str, statistics.Test | None] | None = None,
 ) -> list[tables.Row]:
     """A row for every metric of one method; what is published and tested is given by the metric."""
     known, made = published or {}, tests or {}

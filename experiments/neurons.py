@@ -5,13 +5,11 @@ random places of each weight matrix. The network is the plastic one of the energ
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import xarray
 from lines import Line, differences, told
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from trained import TrainedConfig, remarks, trained
 
 import synsim
@@ -29,7 +27,9 @@ class Config(TrainedConfig):
 def padded(counts: dict[str, Tensor]) -> Tensor:
     """Counts of all sides in one, [side, ..., neuron], NaN where a layer has fewer neurons."""
     width = max(value.shape[-1] for value in counts.values())
-    wide = [pad(value.double(), (0, width - value.shape[-1]), value=torch.nan) for value in counts.values()]
+    wide = [
+        nn.functional.pad(value.double(), (0, width - value.shape[-1]), value=torch.nan) for value in counts.values()
+    ]
     return torch.stack(wide).cpu()
 
 
@@ -84,7 +84,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         "r": Line(("layer",), "{layer}", "r of important inputs and outputs"),
         "rho": Line(("layer",), "{layer}", "ρ (Spearman) of the same"),
     }
-    published: dict[outcomes.Key, Any] = {("D", side): d for side, d in KS_D.items()}
+    published: dict[outcomes.Key, object] = {("D", side): d for side, d in KS_D.items()}
     published |= {("r", layer): r for layer, r in CORRELATION.items()}
     published |= {("p", side): KS_P.get(side, KS_P_OTHERS) for side in dataset.side.values.tolist()}
     both = ("side", "one", "of", "other")

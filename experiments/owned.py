@@ -14,36 +14,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 import xarray
-from common import MEASURED, NetworkConfig, by_setting, importance_of, load, models
-from torch import nn
-from torch.optim import Optimizer
+from common import MEASURED, NetworkConfig, by_setting, importance_of, load, models, some_of
+from lines import FINAL, rows_of
+from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
 import synsim
 from synsim import Sweep, consolidation, importance, statistics, tables, tasks
-from synsim.experiment import Experiment, by_preset, option
-from synsim.meters import energy
-from synsim.networks import redraw
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import schwarz2021 as paper
 from synsim.sweep import Program
-from synsim.training import Protection, Session
+from synsim.training import Protection
 
 OWNED = consolidation.available(owns=True)
 METHODS = ("single", "naive", *OWNED, *importance.available())
-ALIVE, HALF = 0.8, 0.5
-FINAL, KNOWN = "accuracy over all tasks at the end, %", "accuracy over all tasks at the end, task known, %"
-USED = "synapses used at the end, %"
+ALIVE = 0.8
+KNOWN, USED = "accuracy over all tasks at the end, task known, %", "synapses used at the end, %"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=1, paper=paper.FAR_EPOCHS)
-    methods: tuple[str, ...] = option(
-        ("single", "naive", *OWNED), "methods to compare", METHODS, neutral=True, phases=True
-    )
+    methods: tuple[str, ...] = some_of(METHODS, "methods to compare", ("single", "naive", *OWNED))
     tasks: int = by_preset("number of permuted tasks", quick=10, paper=paper.FAR_TASKS)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(200, 200), paper=paper.FAR_HIDDEN)
     batch: int = option(paper.FAR_BATCH, "examples per step")
@@ -89,7 +82,7 @@ def label(setting: Mapping[str, Any]) -> str:
 def sequence_of(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
     """Permuted images with some held out; pixels around them are permuted, too."""
     data, pad = load(config), 4 * (config.pad or 0,)
-    data = replace(data, x_train=F.pad(data.x_train, pad), x_test=F.pad(data.x_test, pad))
+    data = replace(data, x_train=nn.functional.pad(data.x_train, pad), x_test=nn.functional.pad(data.x_test, pad))
     held_out = min(paper.HELD_OUT, len(data.x_train) // 10)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, validation=held_out, device=config.device)
 
@@ -113,16 +106,16 @@ def protected(config: Config, program: Program, sequence: list[tasks.Task]) -> P
         measured,
         how,
         reinitialise=anew,
-        after_task={"energy": lambda net, task, found: energy(net)},
+        after_task={"energy": lambda net, task, found: synsim.meters.energy(net)},
         reset_optimiser=True,
     )
 
 
 def _renewed(net: nn.Module, index: int) -> None:
-    redraw(net, draw=index)
+    synsim.networks.redraw(net, draw=index)
 
 
-def paced(config: Config, retrain: int) -> Callable[[Optimizer], LambdaLR] | None:
+def paced(config: Config, retrain: int) -> Callable[[optim.Optimizer], LambdaLR] | None:
     """The rate over the epochs of a task: another one while it retrains."""
     learning, factor = config.epochs or 1, config.retrain_factor
     if not retrain or factor == 1:
@@ -130,11 +123,11 @@ def paced(config: Config, retrain: int) -> Callable[[Optimizer], LambdaLR] | Non
     return lambda rule: LambdaLR(rule, lambda epoch: 1.0 if epoch % (learning + retrain) < learning else factor)
 
 
-def learner(config: Config, program: Program, task: tasks.Task) -> tuple[nn.Module, Optimizer]:
+def learner(config: Config, program: Program, task: tasks.Task) -> tuple[nn.Module, optim.Optimizer]:
     """A network without biases, and Adam, whose steps are those of φ."""
     sizes = [task.inputs, *config.hidden, task.classes]
     net = synsim.mlp(sizes, p=1.0, replicas=program.sweep, device=config.device)
-    adam = torch.optim.Adam(net.parameters(), lr=program.common["rate"])
+    adam = optim.Adam(net.parameters(), lr=program.common["rate"])
     return net, synsim.Powerpropagation(adam, program.sweep.column("alpha"), net=net)
 
 
@@ -185,54 +178,45 @@ def curves(dataset: xarray.Dataset) -> xarray.Dataset:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy, what it takes of the network, and how far old tasks move; powers against α = 1."""
-    good = dataset.where(~dataset.failed)
-    tried = {label(one): one for one in settings(config)}
+    good, made = dataset.where(~dataset.failed), []
     tests = compared(config, good)
-    made = []
-    for name, setting in tried.items():
-        one, owns = good.sel(model=name), setting["method"] in OWNED
-        if setting["method"] != "efficient-packnet":
-            setting = {key: value for key, value in setting.items() if key not in ("alpha", "gamma")}
-        known = (
-            paper.AFTER_ALL if setting["method"] == "efficient-packnet" and config.tasks == paper.FAR_TASKS else None
-        )
+    for setting in settings(config):
+        name, method, one = label(setting), setting["method"], good.sel(model=label(setting))
         # Where a test must know the task, the table says so.
-        metric = KNOWN if owns or setting["method"] == "single" else FINAL
-        values = 100 * one.average.isel(task=-1).values
-        made.append(tables.row(name, metric, values, known, setting=setting, test=tests.get((metric, name))))
+        overall = KNOWN if method in ("single", *OWNED) else FINAL
         alive = (one["last"] > ALIVE).where(~dataset.failed.sel(model=name)).sum("task", skipna=False)
-        made.append(tables.row(name, f"tasks above {ALIVE:.0%} at the end", alive.values, setting=setting))
-        if setting["method"] != "single":
-            made.append(
-                tables.row(name, "largest change of an old task, points", 100 * one.moved.values, setting=setting)
-            )
-        made.append(
-            tables.row(name, "synaptic energy Σ|w̄| at the end", one.energy.isel(task=-1).values, setting=setting)
-        )
-        if owns:
-            used = 100 * one.used.isel(task=-1).values
-            made.append(tables.row(name, USED, used, setting=setting, test=tests.get((USED, name))))
-            for place, which in ((0, "first"), (-1, "last")):
-                for what in ("density", "claimed"):
-                    metric = f"{what} of the {which} task, % of all synapses"
-                    made.append(tables.row(name, metric, 100 * one[what].isel(task=place).values, setting=setting))
-        if owns and bool((one.full == 1).any()):
-            metric = "first task that found no synapse free (counted from 1)"
-            made.append(tables.row(name, metric, first_full(one), setting=setting))
+        found = {overall: 100 * one.average.isel(task=-1), f"tasks above {ALIVE:.0%} at the end": alive}
+        if method != "single":
+            found["largest change of an old task, points"] = 100 * one.moved
+        found["synaptic energy Σ|w̄| at the end"] = one.energy.isel(task=-1)
+        if method in OWNED:
+            found[USED] = 100 * one.used.isel(task=-1)
+            for (place, which), what in itertools.product(((0, "first"), (-1, "last")), ("density", "claimed")):
+                found[f"{what} of the {which} task, % of all synapses"] = 100 * one[what].isel(task=place)
+            if bool((one.full == 1).any()):
+                found["first task that found no synapse free (counted from 1)"] = first_full(one)
+        published = {}
+        if method != "efficient-packnet":
+            setting = {key: value for key, value in setting.items() if key not in ("alpha", "gamma")}
+        elif config.tasks == paper.FAR_TASKS:
+            published[KNOWN] = paper.AFTER_ALL
+        own = {metric: tests.get((metric, name)) for metric in (KNOWN, USED)}
+        made += rows_of(name, found, setting=setting, published=published, tests=own)
     return made
 
 
-def first_full(one: xarray.Dataset) -> np.ndarray:
+def first_full(one: xarray.Dataset) -> xarray.DataArray:
     """The first task that found nothing free, [replica]; NaN where none did."""
-    full = one.full.transpose("replica", "task").values == 1
-    return np.where(full.any(1), 1.0 + full.argmax(1), np.nan)
+    full = one.full == 1
+    found: xarray.DataArray = (1.0 + full.argmax("task")).where(full.any("task"))
+    return found
 
 
 def drowned(name: str, one: xarray.Dataset) -> list[str]:
     """Says where the large weights of old tasks leave a new one little to learn with, though synapses are free."""
     free = one.where(one.full == 0)
     dense, cost = free.dense_accuracy.mean("replica"), free.energy.mean("replica")
-    lost = dense < HALF * dense.isel(task=0)
+    lost = dense < 0.5 * dense.isel(task=0)
     if not bool(lost.any()):
         return []
     at = int(lost.argmax("task"))
@@ -272,7 +256,7 @@ def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
     for one in settings(config):
         if one["alpha"] > 1:
             found += drowned(label(one), good.sel(model=label(one)))
-        at = first_full(good.sel(model=label(one))) if one["method"] in OWNED else np.array([np.nan])
+        at = first_full(good.sel(model=label(one))).values if one["method"] in OWNED else np.array([np.nan])
         if np.isfinite(at).any():
             seeds = ", ".join("never" if np.isnan(task) else f"{task:.0f}" for task in at)
             found.append(

@@ -12,21 +12,18 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 import xarray
-from common import PermutedConfig, by_setting, importance_of, load, models
-from lines import FINAL, FIRST
-from torch import nn
+from common import PermutedConfig, by_setting, importance_of, load, models, some_of
+from lines import FINAL, FIRST, rows_of
+from torch import nn, optim
 
 import synsim
 from synsim import Sweep, consolidation, forgetting, outcomes, statistics, tables, tasks
-from synsim.experiment import Experiment, by_preset, option
-from synsim.training import Protection, Session
+from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.training import Protection
 
-IMAGES = 1000
 IMPORTANCES = {"none": None, "ewc": "fisher", "si": "si"}
 SPACES = {"theta": "θ", "phi": "φ"}
-ALPHAS = (1.0, 1.5, 2.0)
 # The λ of EWC counts half the squared distance, as in its paper, the c of SI the whole.
 FACTORS = {"ewc": 0.5, "si": 1.0}
 RATES = {1.0: 3e-3, 1.5: 1e-2, 2.0: 1e-2}
@@ -40,11 +37,9 @@ class Config(PermutedConfig):
     epochs: int = by_preset("passes over each task", quick=1, paper=10)
     tasks: int = by_preset("number of permuted tasks", quick=5, paper=10)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), paper=(200, 200))
-    methods: tuple[str, ...] = option(tuple(IMPORTANCES), "protections", tuple(IMPORTANCES), neutral=True, phases=True)
-    spaces: tuple[str, ...] = option(
-        tuple(SPACES), "spaces in which weights are held", tuple(SPACES), neutral=True, phases=True
-    )
-    alphas: tuple[float, ...] = option(ALPHAS, "powers α; 1 is the plain network", neutral=True, phases=True)
+    methods: tuple[str, ...] = some_of(IMPORTANCES, "protections")
+    spaces: tuple[str, ...] = some_of(SPACES, "spaces in which weights are held")
+    alphas: tuple[float, ...] = option(tuple(RATES), "powers α; 1 is the plain network", neutral=True, phases=True)
     rate: float | None = option(None, "learning rate of Adam (default: what was chosen for the power)")
     strengths: tuple[float, ...] = option((), "strengths of all protections (default: what was chosen for each)")
 
@@ -89,7 +84,7 @@ def protection(cell: Cell, sequence: list[tasks.Task], sweep: Sweep) -> Protecti
     kind = IMPORTANCES[cell.method]
     if kind is None:
         return Protection(reset_optimiser=True)
-    measured = importance_of(kind, sequence, **({"images": IMAGES} if kind == "fisher" else {}))
+    measured = importance_of(kind, sequence, **({"images": 1000} if kind == "fisher" else {}))
     within: dict[str, Any] = {"space": "phi", "alpha": cell.alpha} if cell.space == "phi" else {}
     strength = sweep.column("strength")
     held = consolidation.make("penalty", strength=strength, factor=FACTORS[cell.method], **within)
@@ -100,7 +95,7 @@ def learner(config: Config, cell: Cell, task: tasks.Task, sweep: Sweep) -> tuple
     """A network of synapses that never fail, and Adam, whose moves are turned into those of φ."""
     sizes = [task.inputs, *config.hidden, task.classes]
     net = synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device)
-    adam = torch.optim.Adam(net.parameters(), lr=config.rate or RATES[cell.alpha])
+    adam = optim.Adam(net.parameters(), lr=config.rate or RATES[cell.alpha])
     return net, synsim.Powerpropagation(adam, cell.alpha, net=net)
 
 
@@ -176,7 +171,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
             found = kept(dataset, label)
             final[label] = found[FINAL]
             setting = {"alpha": cell.alpha, "strength": float(strength["strength"])}
-            made += [tables.row(label, metric, values, setting=setting) for metric, values in found.items()]
+            made += rows_of(label, found, setting=setting)
     return [*made, *gains(config, final)]
 
 

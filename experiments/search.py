@@ -17,7 +17,7 @@ from typing import Any
 import xarray
 from common import PermutedConfig, load, nested, probes
 from lines import BITS, FINAL
-from torch import Tensor, nn
+from torch import Tensor
 
 import synsim
 from synsim import outcomes, streams, tables, tasks
@@ -33,13 +33,10 @@ PUBLISHED: dict[str, dict[str, float]] = {
 FIXED = {name: schug2021.CONSTANTS[name] for name in ("g_lim", "p_min")}
 RATES = {**schug2021.RATES, "single": schug2021.ENERGY_RATES["plastic"]}
 RANGES = {"p_up": SEARCH_STEPS, "p_down": SEARCH_STEPS, "p_freeze": SEARCH_FREEZE}
-METRICS = {"lifelong": FINAL, "energy": BITS}
 EPOCHS = {("quick", "lifelong"): 1, ("quick", "energy"): 2, ("paper", "lifelong"): 10, ("paper", "energy"): 50}
 # To which the paper carries the constants found on Permuted MNIST.
 BOTH = ("mnist", "fashion-mnist")
 BEST, KNOWN = "best found", "published constants"
-Target = tuple[str, str]
-"""Scenario and data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +90,8 @@ def settings(constants: dict[str, list[float]]) -> list[dict[str, float]]:
     return [dict(zip(constants, values, strict=True)) for values in zip(*constants.values(), strict=True)]
 
 
-def sequence_of(config: Config, target: Target, seeds: Sequence[int]) -> list[tasks.Task]:
-    """The tasks of a scenario; every seed has pixel orders of its own."""
-    scenario, name = target
+def sequence_of(config: Config, scenario: str, name: str, seeds: Sequence[int]) -> list[tasks.Task]:
+    """The tasks of a scenario on a data set; every seed has pixel orders of its own."""
     data = load(replace(config, data=name))
     if scenario == "split":
         return tasks.split(data, device=config.device)
@@ -103,17 +99,6 @@ def sequence_of(config: Config, target: Target, seeds: Sequence[int]) -> list[ta
         return tasks.single(data, device=config.device)
     shared = seeds[0] if len(set(seeds)) == 1 else seeds
     return tasks.permuted(data, tasks=config.tasks, seeds=shared, device=config.device)
-
-
-def method(
-    config: Config, scenario: str, task: tasks.Task, sweep: synsim.Sweep
-) -> tuple[nn.Module, synsim.PresynapticSGD]:
-    """Network and rule: one replica per setting of the constants and seed."""
-    net = synsim.mlp([task.inputs, *config.hidden, task.classes], p=P_INITIAL, replicas=sweep, device=config.device)
-    constants: dict[str, Any] = {name: sweep.column(name) for name in sweep.names}
-    lifelong = config.objective == "lifelong"
-    rule = synsim.PresynapticSGD(net, RATES[scenario], modulate_lr=lifelong, train_bias=False, **FIXED, **constants)
-    return net, rule
 
 
 def score(objective: str, dataset: xarray.Dataset) -> xarray.DataArray:
@@ -126,10 +111,15 @@ def score(objective: str, dataset: xarray.Dataset) -> xarray.DataArray:
     return found.transpose("setting", "seed")
 
 
-def train(config: Config, name: str, target: Target, sweep: synsim.Sweep, session: Session) -> xarray.DataArray:
-    """Scores of all settings on all seeds: replicas of one program."""
-    sequence = sequence_of(config, target, sweep.seeds)
-    net, rule = method(config, target[0], sequence[0], sweep)
+def train(
+    config: Config, name: str, target: tuple[str, str], sweep: synsim.Sweep, session: Session
+) -> xarray.DataArray:
+    """Scores of all settings of the constants on all seeds: replicas of one program."""
+    sequence, lifelong = sequence_of(config, *target, sweep.seeds), config.objective == "lifelong"
+    sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
+    net = synsim.mlp(sizes, p=P_INITIAL, replicas=sweep, device=config.device)
+    constants: dict[str, Any] = FIXED | {constant: sweep.column(constant) for constant in sweep.names}
+    rule = synsim.PresynapticSGD(net, RATES[target[0]], modulate_lr=lifelong, train_bias=False, **constants)
     phase = session.fit(
         name,
         net,
@@ -142,13 +132,13 @@ def train(config: Config, name: str, target: Target, sweep: synsim.Sweep, sessio
         batch=config.batch,
         test_every_epoch=False,
         test_ahead=False,
-        probes={} if config.objective == "lifelong" else probes("energy", "information"),
+        probes={} if lifelong else probes("energy", "information"),
     )
     return score(config.objective, phase.dataset)
 
 
-def targets(config: Config) -> list[Target]:
-    """Where the best constants are tried: the task of the search, and those to which they are carried."""
+def targets(config: Config) -> list[tuple[str, str]]:
+    """Scenarios and data on which the best constants are tried: those of the search, and to which they are carried."""
     carried = config.transfer or (config.data,)
     if config.objective == "energy":
         return [("single", data) for data in dict.fromkeys((config.data, *carried))]
@@ -173,24 +163,23 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
     found = trials.rename(setting="trial").to_dataset(name="score").reset_coords()
     found["published"] = found.trial == config.trials
-    elsewhere = nested(carried, target=list(places)).rename(setting="constants")
-    found = found.merge(elsewhere.assign_coords(constants=[BEST, KNOWN]))
-    return found.assign_attrs(objective=config.objective, metric=METRICS[config.objective], best=best)
+    elsewhere = nested(carried, target=list(places)).rename(setting="constants").assign_coords(constants=[BEST, KNOWN])
+    metric = FINAL if config.objective == "lifelong" else BITS
+    return found.merge(elsewhere).assign_attrs(objective=config.objective, metric=metric, best=best)
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The trials, and the best beside the published constants on the reported seeds."""
-    metric, trials = METRICS[config.objective], {BEST: int(dataset.attrs["best"]), KNOWN: config.trials}
-    constants = {
-        name: {key: float(dataset[key][trial]) for key in PUBLISHED[config.objective]} for name, trial in trials.items()
-    }
+    metric, trials = dataset.attrs["metric"], {BEST: int(dataset.attrs["best"]), KNOWN: config.trials}
+    names = tuple(PUBLISHED[config.objective])
+    constants = {name: {key: float(dataset[key][trial]) for key in names} for name, trial in trials.items()}
     searched, scores = f"{metric}; seed {config.trial_seed}", dataset.score.values
     made = [tables.row("all trials", f"{searched}, errors over trials", scores[: config.trials])]
     for name, trial in trials.items():
         made.append(tables.row(name, searched, scores[[trial]], setting=constants[name]))
     where = {" ".join(target): f"{metric}; {', '.join(target)}" for target in targets(config)}
     for target, name in itertools.product(targets(config), trials):
-        values = dataset.carried.sel(target=" ".join(target), constants=name).values
+        values = dataset.carried.sel(target=" ".join(target), constants=name)
         table = TABLE_4_1.get(target, {}) if (name, config.objective) == (KNOWN, "lifelong") else {}
         published = table.get("presynaptic")
         made.append(tables.row(name, where[" ".join(target)], values, published, setting=constants[name]))

@@ -5,23 +5,23 @@ retraining (one-shot); and trained with few weights from the start (TopKAST) or 
 are replicas of one program; a seed has the same first weights and batches for every power.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 import xarray
-from common import kept, load
+from common import kept, labelled, load, some_of
+from lines import against, rows_of
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, lesions, statistics, streams, tables, tasks
+from synsim import Sweep, lesions, streams, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.papers import schwarz2021 as paper
 
-SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
-SCATTERED = 10_000
+SHARES, SCOPES = (0.01, 0.05, 0.1, 0.2, 0.5), ("layer", "network")
 FEW, TENTH = 0.05, 0.1
 SCHEDULES = ("one-shot", "gradual", "topkast")
 
@@ -35,9 +35,7 @@ class Config(PresetConfig):
     hidden: tuple[int, ...] = option(paper.HIDDEN, "widths of the hidden layers")
     batch: int = option(paper.BATCH, "examples per step")
     lr: float = option(paper.RATE, "learning rate")
-    schedules: tuple[str, ...] = option(
-        SCHEDULES, "how weights become few", choices=SCHEDULES, neutral=True, phases=True
-    )
+    schedules: tuple[str, ...] = some_of(SCHEDULES, "how weights become few")
     density: float = option(FEW, "share of each layer that stays in the end, whatever the schedule")
 
 
@@ -76,29 +74,20 @@ def sparse_by(schedule: str, config: Config, steps: int) -> synsim.sparse.Sparsi
     return synsim.sparse.Gradual(config.density, first, last, max(1, steps // 100), output=paper.OUTPUT)
 
 
-def stay(size: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+def stay(each: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """The largest weights of each layer, [R, ...]."""
-    replicas = len(next(iter(size.values())))
+    size, replicas = {name: value.abs() for name, value in each.items()}, len(next(iter(each.values())))
     return lesions.kept(lesions.lesion_ranks(size, replicas, "layer"), share, replicas, "layer", paper.OUTPUT)
 
 
-def sizes(each: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Absolute values."""
-    return {name: value.abs() for name, value in each.items()}
+def small(each: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights below the median of their layer, [R, ...]."""
+    return {name: value.abs() < value.abs().flatten(1).median(1)[0][:, None, None] for name, value in each.items()}
 
 
-def overlaps(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> Tensor:
-    """Share of the weights that are kept at the end which would have been kept at the start too, [R]."""
-    first, last = (stay(sizes(each), share) for each in (before, after))
-    both = torch.stack([(first[name] & last[name]).flatten(1).sum(1) for name in first]).sum(0)
-    return both / torch.stack([mask.flatten(1).sum(1) for mask in last.values()]).sum(0)
-
-
-def risen(before: dict[str, Tensor], after: dict[str, Tensor]) -> Tensor:
-    """Share of the tenth that is kept at the end which began smaller than the median of its layer, [R]."""
-    last = stay(sizes(after), TENTH)
-    small = {name: value < value.flatten(1).median(1)[0][:, None, None] for name, value in sizes(before).items()}
-    both = torch.stack([(small[name] & last[name]).flatten(1).sum(1) for name in last]).sum(0)
+def share_of(masks: dict[str, Tensor], last: dict[str, Tensor]) -> Tensor:
+    """Share of the weights that are kept at the end which are in other masks too, [R]."""
+    both = torch.stack([(masks[name] & last[name]).flatten(1).sum(1) for name in last]).sum(0)
     return both / torch.stack([mask.flatten(1).sum(1) for mask in last.values()]).sum(0)
 
 
@@ -108,19 +97,20 @@ def measures(net: nn.Module, task: tasks.Task, before: dict[str, Tensor], config
     first, last = (torch.cat([each.flatten(1) for each in one.values()], dim=1).double() for one in (before, after))
     curves = {
         scope: synsim.pruning_curve(net, task.test, task.test.y, config.keep, scope=scope, output=paper.OUTPUT)[1]
-        for scope in ("layer", "network")
+        for scope in SCOPES
     }
+    overlaps = [share_of(stay(before, share), stay(after, share)) for share in SHARES]
     centred = last - last.mean(1, keepdim=True)
     found = {
         "pruned": torch.stack(list(curves.values()), 1),
-        "overlap": torch.stack([overlaps(before, after, share) for share in SHARES], 1),
-        "risen": risen(before, after),
+        "overlap": torch.stack(overlaps, 1),
+        "risen": share_of(small(before), stay(after, TENTH)),
         "one_shot": synsim.pruning_curve(net, task.test, task.test.y, (config.density,), output=paper.OUTPUT)[1][:, 0],
         "flipped": (first.sign() != last.sign()).double().mean(1),
         "kurtosis": (centred**4).mean(1) / (centred**2).mean(1) ** 2,
         "energy": synsim.meters.energy(net),
-        "before": first[:, :: max(1, first.shape[1] // SCATTERED)],
-        "after": last[:, :: max(1, last.shape[1] // SCATTERED)],
+        # For the figure: about ten thousand of them.
+        **{name: one[:, :: max(1, one.shape[1] // 10_000)] for name, one in (("before", first), ("after", last))},
     }
     return {name: value.cpu().double().numpy() for name, value in found.items()}
 
@@ -145,11 +135,8 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     before = weights(network(config, task, sweep))
     net, dense = trained("powers", config, session, task, sweep, None)
     arrays = kept(session, "pruned", lambda: measures(net, task, before, config))
-    axes = {"pruned": ("replica", "scope", "keep"), "overlap": ("replica", "share")}
-    axes |= {"before": ("replica", "weight"), "after": ("replica", "weight")}
-    found = xarray.Dataset({name: (axes.get(name, ("replica",)), values) for name, values in arrays.items()})
-    found = found.assign_coords(scope=["layer", "network"], keep=list(config.keep), share=list(SHARES))
-    found = sweep.unfold(found)
+    axes = {"pruned": ("scope", "keep"), "overlap": ("share",), "before": ("weight",), "after": ("weight",)}
+    found = sweep.unfold(labelled(arrays, axes, scope=SCOPES, keep=config.keep, share=SHARES))
     few = {"one-shot": found.one_shot.where(~dense.failed)}
     for schedule in SCHEDULES[1:]:
         if schedule in config.schedules:
@@ -160,27 +147,12 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return dense.assign(found).assign(scheduled=scheduled.assign_coords(schedule=chosen))
 
 
-def against_plain(values: xarray.DataArray, family: str) -> dict[tuple[object, ...], statistics.Test]:
-    """Every power against α = 1, paired by seed, at each place that the other axes but the seed make."""
-    if 1 not in values.alpha.values:
-        return {}
-    axes = [str(name) for name in values.dims if name not in ("alpha", "seed")]
-    flat = values.stack(place=axes).transpose("place", "alpha", "seed")
-    pairs = {
-        (float(alpha), *place): (flat.sel(place=place, alpha=alpha).values, flat.sel(place=place, alpha=1).values)
-        for alpha in values.alpha.values
-        for place in flat.place.values.tolist()
-        if alpha != 1
-    }
-    return statistics.family(family, pairs, paired=True)
-
-
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracy of every power, dense and with few weights, against that of the plain network; masks; sign changes."""
     pruned, scheduled = 100 * dataset.pruned.where(~dataset.failed), 100 * dataset.scheduled
     few = pruned.sel(scope=["layer"], keep=[keep for keep in pruned.keep.values if keep <= FEW])
-    tests = against_plain(few, "accuracy with few weights kept by layer, against α = 1")
-    schedule_tests = against_plain(scheduled, f"accuracy with {config.density:.1%} kept, against α = 1")
+    tests = against(few, "alpha", 1, "accuracy with few weights kept by layer, against α = 1")
+    schedule_tests = against(scheduled, "alpha", 1, f"accuracy with {config.density:.1%} kept, against α = 1")
     made = []
     for alpha in config.alphas:
         one, name = dataset.sel(alpha=alpha).where(~dataset.failed.sel(alpha=alpha)), f"α = {alpha:g}"
@@ -189,15 +161,18 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         told[f"of {TENTH:.0%} kept, began smaller than the median, %"] = 100 * one.risen
         told["weights whose sign changed, %"] = 100 * one.flipped
         told |= {"kurtosis of the weights": one.kurtosis, "synaptic energy Σ|θ|": one.energy}
-        made += [tables.row(name, metric, values.values, setting={"alpha": alpha}) for metric, values in told.items()]
-        for scope, keep in itertools.product(pruned.scope.values, pruned.keep.values):
-            setting = {"alpha": alpha, "scope": str(scope), "keep": float(keep)}
-            metric = f"test accuracy with {keep:.1%} kept by {scope}, %"
-            values = pruned.sel(alpha=alpha, scope=scope, keep=keep).values
-            made.append(tables.row(name, metric, values, setting=setting, test=tests.get((alpha, scope, keep))))
+        made += rows_of(name, told, setting={"alpha": alpha})
+        for scope, keep in product(SCOPES, config.keep):
+            setting = {"alpha": alpha, "scope": scope, "keep": keep}
+            values, test = pruned.sel(setting), tests.get((alpha, scope, keep))
+            made.append(
+                tables.row(
+                    name, f"test accuracy with {keep:.1%} kept by {scope}, %", values, setting=setting, test=test
+                )
+            )
         for schedule in scheduled.schedule.values.tolist():
             metric, test = f"test accuracy with {config.density:.1%} kept, %", schedule_tests.get((alpha, schedule))
-            values = scheduled.sel(alpha=alpha, schedule=schedule).values
+            values = scheduled.sel(alpha=alpha, schedule=schedule)
             made.append(tables.row(f"{name}, {schedule}", metric, values, setting={"alpha": alpha}, test=test))
     return made
 

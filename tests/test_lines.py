@@ -108,3 +108,26 @@ def test_an_option_that_chooses_phases_allows_all_and_has_all_unless_told_otherw
         assert made.metadata["choices"] == ("a", "b")
         assert made.metadata["phases"]
         assert made.metadata["neutral"]
+
+
+def test_labels_are_tested_against_one_of_them_at_every_place(lines):
+    rng = np.random.default_rng(3)
+    values = xarray.DataArray(
+        rng.normal(size=(4, 3, 2)), {"alpha": [1.0, 2.0, 3.0], "keep": [0.1, 0.5]}, ("seed", "alpha", "keep")
+    )
+    made = lines.against(values, "alpha", 1, "against 1")
+    assert list(made) == [(2.0, 0.1), (2.0, 0.5), (3.0, 0.1), (3.0, 0.5)]
+    for (alpha, keep), test in made.items():
+        pair = (values.sel(alpha=one, keep=keep).values for one in (alpha, 1.0))
+        assert test.p == pytest.approx(stats.ttest_rel(*pair).pvalue)
+        assert test.family == "against 1"
+    assert lines.against(values.sel(alpha=[2.0, 3.0]), "alpha", 1, "none") == {}
+
+
+def test_arrays_are_labelled_beyond_the_replicas(scripts):
+    labelled = importlib.import_module("common").labelled
+    arrays = {"cost": np.arange(2.0), "pruned": np.arange(6.0).reshape(2, 3)}
+    made = labelled(arrays, {"pruned": ("keep",)}, keep=(0.1, 0.5, 1.0))
+    assert made.cost.dims == ("replica",)
+    assert made.pruned.dims == ("replica", "keep")
+    assert made.pruned.sel(keep=0.5).values.tolist() == [1.0, 4.0]
