@@ -12,18 +12,17 @@ from typing import Any
 
 import torch
 import xarray
-from common import importance_of, load, nested
+from common import importance_of, load, nested, some_of
 from importance_common import best, placed, total
 from lines import OVER_ALL
 from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, by_preset, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.importance import Importance
-from synsim.networks import initialised
 from synsim.papers.vandeven2025 import ACCURACY, BATCH, ITERATIONS, RATE
-from synsim.training import Protection, Session
+from synsim.training import Protection
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "exact": ("fisher", {"labels": "exact"}),
@@ -32,18 +31,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "empirical": ("fisher", {"labels": "empirical"}),
     "batched": ("fisher-batched", {"batch": BATCH, "convention": "mean"}),
 }
+EXPONENTS = tuple(float(exponent) for exponent in range(14))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
-    variants: tuple[str, ...] = option(
-        (*VARIANTS, "none"), "variants to compare", (*VARIANTS, "none"), neutral=True, phases=True
-    )
-    exponents: tuple[float, ...] = by_preset(
-        "strengths λ as powers of ten",
-        quick=tuple(float(e) for e in range(11)),
-        paper=tuple(float(e) for e in range(14)),
-    )
+    variants: tuple[str, ...] = some_of((*VARIANTS, "none"), "variants to compare")
+    exponents: tuple[float, ...] = by_preset("strengths λ as powers of ten", quick=EXPONENTS[:11], paper=EXPONENTS)
     iterations: int | None = by_preset("steps per task", quick=500, paper=ITERATIONS)
     hidden: tuple[int, ...] = option((400, 400), "widths of the hidden layers")
     batch: int = option(BATCH, "examples per step")
@@ -62,7 +56,7 @@ def network(config: Config, sequence: list[tasks.Task], sweep: Sweep) -> nn.Modu
     kind: dict[str, Any] = {"p": 1.0, "bias": True, "replicas": sweep.replicas, "device": config.device}
     trunk = synsim.mlp([sequence[0].inputs, *config.hidden], **kind).append(nn.ReLU())
     heads = [synsim.BernoulliLinear(config.hidden[-1], task.classes, **kind) for task in sequence]
-    return initialised(synsim.MultiHead(trunk, heads), sweep.seeds, sweep=True)
+    return synsim.networks.initialised(synsim.MultiHead(trunk, heads), sweep.seeds, sweep=True)
 
 
 class Timed(Importance):

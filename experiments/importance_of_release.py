@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from trained import TrainedConfig, learning, remarks, trained, untrained
 
 import synsim
-from synsim import importance, outcomes, tables, tasks
-from synsim.experiment import Experiment, option
-from synsim.importance.plain import Magnitude, ReleaseProbability
-from synsim.meters import sparsity
+from synsim import importance, meters, outcomes, tables, tasks
+from synsim.experiment import Experiment, Session, option
 from synsim.papers.schug2021 import IMPORTANT
-from synsim.training import Protection, Session
+from synsim.training import Protection
 
 Importances = Mapping[str, Tensor]
 LEFT_OUT_ALONG = "importances accumulated along the way (--along trains once more and takes them in)"
@@ -47,7 +45,7 @@ def flat(net: nn.Module, values: Importances) -> dict[str, Tensor]:
 
 def p_of(net: nn.Module) -> dict[str, Tensor]:
     """Release probabilities, laid out like an importance."""
-    return flat(net, ReleaseProbability().estimate(net))
+    return flat(net, importance.plain.ReleaseProbability().estimate(net))
 
 
 def by_group(net: nn.Module, values: Importances) -> Tensor:
@@ -64,7 +62,7 @@ def by_group(net: nn.Module, values: Importances) -> Tensor:
 def correlations(net: nn.Module, values: Importances) -> Tensor:
     """Correlation of an importance with p: Pearson's and Spearman's per layer, [R, layer, 2]."""
     pairs = list(zip(p_of(net).values(), flat(net, values).values(), strict=True))
-    both = [[sparsity.correlation(*pair, ranks=ranks).cpu() for ranks in (False, True)] for pair in pairs]
+    both = [[meters.sparsity.correlation(*pair, ranks=ranks).cpu() for ranks in (False, True)] for pair in pairs]
     return torch.stack([torch.stack(kinds, -1) for kinds in both], 1)
 
 
@@ -119,7 +117,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train, and measure everything in the trained network."""
     net, task, phase = trained(config, session)
     fisher = importance.make("fisher", labels="empirical").estimate(net, task.test, task.test.y)
-    size = Magnitude().estimate(net)
+    size = importance.plain.Magnitude().estimate(net)
     r = {"fisher, empirical, test set": correlations(net, fisher)}
     for label, one in measured_after(config, task):
         r[label] = correlations(net, one.estimate(net, task.train, task.train.y))

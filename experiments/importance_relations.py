@@ -14,11 +14,10 @@ from common import importance_of
 from importance_common import LayeredConfig, begin, permuted
 from torch import Tensor, nn
 
-import synsim
-from synsim import consolidation, importance, tables, tasks
-from synsim.experiment import Experiment, by_preset, option
+from synsim import Sweep, consolidation, importance, tables, tasks
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers.benzing2022 import BATCHES, CORRELATIONS, SETTINGS, SI_OVER_SIU
-from synsim.training import Protection, Session
+from synsim.training import Protection
 
 # Name in the figures -> (from which importance, function of it).
 MEASURES: dict[str, tuple[str, Callable[[Tensor], Tensor] | None]] = {
@@ -34,7 +33,6 @@ MEASURES: dict[str, tuple[str, Callable[[Tensor], Tensor] | None]] = {
     "Fisher": ("fisher", None),
     "√Fisher": ("fisher", torch.sqrt),
 }
-POINTS = 10_000
 Importances = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -71,26 +69,25 @@ def correlations(net: nn.Module, task: tasks.Task, importances: Importances) -> 
     return torch.stack([torch.corrcoef(values) for values in flat(importances).double()])
 
 
-def sums(net: nn.Module, task: tasks.Task, importances: Importances) -> Tensor:
-    """Sum of every measure over all parameters, [R, M]."""
-    return flat(importances).double().sum(-1)
-
-
 def points(net: nn.Module, task: tasks.Task, importances: Importances) -> Tensor:
-    """Every measure at the same evenly spaced parameters, [R, M, points]."""
+    """Every measure at the same evenly spaced parameters, ten thousand at most, [R, M, points]."""
     values = flat(importances)
-    place = torch.linspace(0, values.shape[-1] - 1, min(POINTS, values.shape[-1])).long()
+    place = torch.linspace(0, values.shape[-1] - 1, min(10_000, values.shape[-1])).long()
     return values[..., place]
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train under SI, and compare all measures at the end of each task."""
-    sequence, net = permuted(config, config.tasks, synsim.Sweep({}, config.seeds))
+    sequence, net = permuted(config, config.tasks, Sweep({}, config.seeds))
     protection = Protection(
         importance.make("si", xi=0.1),
         consolidation.make("penalty", strength=config.strength),
         watch=watched(config, sequence),
-        after_task={"correlation": correlations, "sum": sums, "points": points},
+        after_task={
+            "correlation": correlations,
+            "sum": lambda net, task, importances: flat(importances).double().sum(-1),
+            "points": points,
+        },
         reset_optimiser=True,
         reinitialise=begin,
     )

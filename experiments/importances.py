@@ -13,15 +13,14 @@ from typing import Any
 
 import torch
 import xarray
-from common import combine, importance_of
+from common import importance_of, models, some_of
 from importance_common import ChosenConfig, begin, permuted
 from lines import OVER_ALL
 
 from synsim import Sweep, consolidation, outcomes, tables
-from synsim.experiment import Experiment, by_preset, option
-from synsim.outcomes.memories import NOTHING
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers.benzing2022 import ACCURACY, BATCHES, SETTINGS, Setting
-from synsim.training import Phase, Protection, Session
+from synsim.training import Protection
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Config(ChosenConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), paper=(2000, 2000))
     epochs: int = by_preset("passes over each task", quick=5, paper=20)
     selection: tuple[int, ...] = by_preset("seeds on which strengths are chosen", chooses=True, quick=(1, 2), paper=())
-    methods: tuple[str, ...] = option(tuple(METHODS), "methods to compare", tuple(METHODS), neutral=True, phases=True)
+    methods: tuple[str, ...] = some_of(METHODS, "methods to compare")
     tasks: int = by_preset("number of permuted tasks", quick=5, paper=10)
     batch: int | None = option(  # type: ignore[assignment]
         None, "examples per step, also for the methods with large batches"
@@ -93,7 +92,7 @@ def setting_of(config: Config, name: str) -> Setting:
 
 def learned(
     config: Config, session: Session, phase: str, name: str, exponents: Sequence[int], seeds: tuple[int, ...]
-) -> Phase:
+) -> xarray.Dataset:
     """A method trained with 10^k times its c; every seed has pixel orders of its own."""
     method, setting = METHODS[name], setting_of(config, name)
     sweep = Sweep({"exponent": exponents}, seeds)
@@ -117,17 +116,17 @@ def learned(
         samples=1,
         protection=protection,
         test_every_epoch=False,
-    )
+    ).dataset
 
 
 def searches(config: Config, session: Session) -> xarray.Dataset:
     """Accuracy over the grid of c, for every method that has a choice, [searched, exponent, selection]."""
     exponents = sorted(config.exponents)
     names = [name for name in config.methods if len(exponents) > 1 and setting_of(config, name).strength]
-    phases = [learned(config, session, f"{name}, search", name, exponents, config.selection) for name in names]
-    if not phases:
+    if not names:
         return xarray.Dataset()
-    found = xarray.concat([outcomes.final(phase.dataset) for phase in phases], xarray.Variable("searched", names))
+    tried = [learned(config, session, f"{name}, search", name, exponents, config.selection) for name in names]
+    found = xarray.concat([outcomes.final(one) for one in tried], xarray.Variable("searched", names))
     return found.rename(seed="selection").to_dataset(name="search_percent")
 
 
@@ -143,25 +142,20 @@ def chosen(config: Config, name: str, searched: xarray.Dataset) -> tuple[int, bo
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Choose c of every method where it is asked for, then train with it."""
     searched = searches(config, session)
-    best = {name: chosen(config, name, searched)[0] for name in config.methods}
-    phases = [learned(config, session, name, name, [best[name]], config.seeds) for name in config.methods]
-    return combine(phases).merge(searched, combine_attrs="override")
+    own = {name: (chosen(config, name, searched)[0],) for name in config.methods}
+    trained = {name: learned(config, session, name, name, exponent, config.seeds) for name, exponent in own.items()}
+    return models(trained).merge(searched, combine_attrs="override")
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracies, the differences that matter with their tests, and times."""
-    samples = outcomes.of("importances", dataset)
-    tests = outcomes.tests("importances", samples)
-    made = []
+    made, final = [], outcomes.final(dataset)
     for name in config.methods:
         (strength, fresh), (exponent, edge) = setting_of(config, name), chosen(config, name, dataset)
         setting = {"c": strength * 10.0**exponent, "edge": edge, "re-initialised": fresh}
-        accuracy = samples["final", name].values
-        made.append(tables.row(name, OVER_ALL, accuracy, ACCURACY.get(name), setting=setting))
-    for key, difference in samples.items():
-        if key[0] in POINTS and key != NOTHING:
-            test = tests.get((key, NOTHING))
-            made.append(tables.row(key[1], POINTS[key[0]], difference.values, test=test))
+        made.append(tables.row(name, OVER_ALL, final.sel(model=name).values, ACCURACY.get(name), setting=setting))
+    for (kind, pair), _, points, test in outcomes.differences("importances", dataset):
+        made.append(tables.row(pair, POINTS[kind], points, test=test))
     for name in config.methods:
         seconds = float(dataset.seconds.sel(model=name).sum()) / len(config.seeds)
         made.append(tables.row(name, "training of one run, s", [seconds]))

@@ -15,20 +15,16 @@ from importance_common import LayeredConfig, permuted, total
 from torch import Tensor
 
 import synsim
-from synsim import importance, tables
+from synsim import importance, tables, tasks
 from synsim._progress import bar
 from synsim.experiment import Experiment, Session, by_preset
-from synsim.importance import Step
 from synsim.importance.path import Accumulated
-from synsim.losses import replica_cross_entropy
 from synsim.papers.benzing2022 import BATCHES, NOISE, SI_OVER_SIU, SIU_OVER_FULL, SIU_OVER_LOSS
-from synsim.tasks import batches, epoch_order, independent_order
 from synsim.training.gradients import full_gradient, gradients_at_hand
 from synsim.training.state import pack, unpack
 from synsim.training.step import forward_backward
 
 INTEGRALS = {"SI": "si", "SIU": "si-unbiased", "full gradient": "path-integral"}
-RATE = BATCHES[False][1]
 Gradients = Mapping[str, Tensor]
 
 
@@ -45,7 +41,7 @@ class Path:
     def __init__(self, config: Config) -> None:
         self.config, self.step = config, 0
         (self.task,), self.net = permuted(config, 1, synsim.Sweep({}, config.seeds))
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=RATE)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=BATCHES[False][1])
         self.integrals = {label: self.integral(kind) for label, kind in INTEGRALS.items()}
         self.per_epoch = len(self.task.train) // config.batch
         self.total = config.epochs * self.per_epoch
@@ -67,7 +63,7 @@ class Path:
         begun, within = divmod(self.step, self.per_epoch)
         for epoch in range(begun, self.config.epochs):
             order = make(self.config.seeds, 0, epoch, len(self.task.train)).to(self.config.device)
-            yield from batches(order, self.config.batch, within if epoch == begun else 0)
+            yield from tasks.batches(order, self.config.batch, within if epoch == begun else 0)
 
     def gradients(self, rows: Tensor) -> Gradients:
         """Gradients of a batch."""
@@ -85,7 +81,7 @@ class Path:
         self.optimiser.step()
         delta = {name: p.detach() - before[name] for name, p in self.net.named_parameters()}
         for integral in self.integrals.values():
-            integral.observe(self.net, Step(self.step, gradient, delta, before, extra))
+            integral.observe(self.net, synsim.Step(self.step, gradient, delta, before, extra))
         self.step += 1
 
     def measure(self, batch: Gradients, full: Gradients) -> None:
@@ -106,7 +102,7 @@ class Path:
         train, count = self.task.train, len(self.task.train)
         for start in range(0, count, 1000):
             rows = slice(start, min(count, start + 1000))
-            loss = replica_cross_entropy(self.net(train[rows]), train.y[rows])
+            loss = synsim.losses.replica_cross_entropy(self.net(train[rows]), train.y[rows])
             mean = mean + loss.double() * (rows.stop - rows.start) / count
         return mean.cpu()
 
@@ -140,7 +136,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     saved = store.load()
     if saved is not None:
         path.load(*saved)
-    pairs = zip(path.orders(epoch_order), path.orders(independent_order), strict=True)
+    pairs = zip(path.orders(tasks.epoch_order), path.orders(tasks.independent_order), strict=True)
     for rows, other in bar(pairs, initial=path.step, total=path.total, shown=not config.quiet):
         path.advance(rows, other)
         if store.due():

@@ -14,19 +14,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import xarray
-from common import importance_of, load, nested
+from common import importance_of, load, nested, prefixed
 from importance_common import best, placed
 from lines import OVER_ALL
 from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, by_preset, option
-from synsim.papers.kolouri2020 import DIGIT_EPOCHS, ENCODER, EXPONENTS, HIDDEN, RATE, SLICES
-from synsim.training import Protection, Session
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
+from synsim.papers import kolouri2020 as paper
+from synsim.training import Protection
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "scp": ("sliced-cramer", {"slices": SLICES}),
+    "scp": ("sliced-cramer", {"slices": paper.SLICES}),
     "mas": ("mas", {"of": "logits", "squared": True, "images": 1000}),
     "ewc": ("fisher", {"images": 1000}),
 }
@@ -40,14 +40,14 @@ class Config(PresetConfig):
     epochs: int = by_preset("passes over each task", quick=2, paper=10)
     parts: tuple[str, ...] = option(tuple(PARTS), "which of the two experiments", tuple(PARTS), neutral=True)
     exponents: tuple[float, ...] = by_preset(
-        "strengths as powers of ten", quick=(-1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0), paper=EXPONENTS
+        "strengths as powers of ten", quick=(-1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0), paper=paper.EXPONENTS
     )
-    hidden: tuple[int, ...] = by_preset("hidden layers of the classifier", quick=(256, 128), paper=HIDDEN)
-    encoder: tuple[int, ...] = by_preset("layers of the encoder", quick=(256, 32), paper=ENCODER)
+    hidden: tuple[int, ...] = by_preset("hidden layers of the classifier", quick=(256, 128), paper=paper.HIDDEN)
+    encoder: tuple[int, ...] = by_preset("layers of the encoder", quick=(256, 32), paper=paper.ENCODER)
     tasks: int = by_preset("number of permuted tasks", quick=3, paper=10)
     digits: int = by_preset("number of digits of the auto-encoder", quick=5, paper=10)
-    digit_epochs: int = by_preset("passes over each digit", quick=5, paper=DIGIT_EPOCHS)
-    rate: float = by_preset("rate of Adam", quick=1e-3, paper=RATE)
+    digit_epochs: int = by_preset("passes over each digit", quick=5, paper=paper.DIGIT_EPOCHS)
+    rate: float = by_preset("rate of Adam", quick=1e-3, paper=paper.RATE)
     batch: int = option(100, "examples per step")
 
 
@@ -132,16 +132,15 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     parts = []
     for part in config.parts:
         measured = nested(partial(trained, config, session, part), model=PARTS[part], seed=config.seeds)
-        own = {"model", "task", "after_task", "test_task", *measured.data_vars}
-        parts.append(measured.rename({name: f"{part}_{name}" for name in own}))
+        parts.append(prefixed(measured, part, but=("seed", "strength", "bin")))
     return xarray.merge(parts)
 
 
 def curves(dataset: xarray.Dataset, part: str) -> xarray.DataArray:
     """Accuracy over all tasks in per cent, or error in thousandths, [model, seed, strength]."""
-    names = {f"{part}_{name}": name for name in ("model", "after_task", "test_task", "accuracy", "failed")}
-    ended = outcomes.final(dataset[[f"{part}_accuracy", f"{part}_failed"]].rename(names))
-    return ended if part == "permuted" else 10 * ended
+    found = outcomes.part(dataset, part)
+    assert found is not None
+    return outcomes.final(found) if part == "permuted" else 10 * outcomes.final(found)
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
