@@ -17,7 +17,6 @@ from agreement import labelled, table, tested
 from common import kept, load, probes
 from spiking_common import NETWORK
 from torch import Tensor
-from torch.func import functional_call
 
 import synsim
 from synsim import tables, tasks
@@ -25,8 +24,6 @@ from synsim.experiment import Experiment, PresetConfig, Session, by_preset, opti
 from synsim.spiking import SpikingMLP, brian, spiking_mlp
 from synsim.synapses import StochasticLayer, evaluation
 
-# Found by hand on the digits: a third of the release probabilities rise to 1, the others stay low.
-RULE: dict[str, Any] = {"lr": 0.1, "p_up": 0.07, "p_down": 0.07, "g_lim": 3e-3}
 AT_ONCE = 5
 """Repeats in one run of Brian2, whose releases in every step take memory."""
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -68,10 +65,12 @@ def trained(config: Config, task: tasks.Task, session: Session) -> tuple[Spiking
         device=config.device,
         **NETWORK,
     )
+    # Found by hand on the digits: a third of the release probabilities rise to 1, the others stay low.
+    rule = synsim.PresynapticSGD(net, 0.1, p_up=0.07, p_down=0.07, g_lim=3e-3)
     phase = session.fit(
         "plastic",
         net,
-        synsim.PresynapticSGD(net, **RULE),
+        rule,
         [task],
         seeds=config.seeds,
         epochs=config.epochs,
@@ -85,7 +84,7 @@ def trained(config: Config, task: tasks.Task, session: Session) -> tuple[Spiking
 def sites_released(layer: StochasticLayer, spikes: Tensor) -> Tensor:
     """Sites that a layer releases per image in the present draw, [R, B]: with w̄ = N p it transmits their number."""
     counting = {"weight": layer.p * layer.sites}
-    counts: Tensor = functional_call(layer, counting, (spikes.flatten(-3, -2),), {"steps": spikes.shape[-3]})
+    counts: Tensor = torch.func.functional_call(layer, counting, (spikes.flatten(-3, -2),), {"steps": spikes.shape[-3]})
     return counts.reshape(*spikes.shape[:-1], -1).sum((1, 3))
 
 

@@ -10,30 +10,27 @@ masks, where all parameters tie and none stands out (three cells per network), a
 networks, where every p is 1, so that it is `uniform` again (four cells).
 """
 
-import collections
-import itertools
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import product, starmap
 from typing import Any
 
 import torch
 import xarray
-from common import MEASURED, importance_of, load, nested
+from common import MEASURED, importance_of, load, nested, remembered, shortened, some_of
 from importance_common import ChosenConfig
-from lines import OVER_ALL
+from lines import OVER_ALL, rows_of
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 import synsim
-from synsim import Sweep, consolidation, forgetting, importance, outcomes, tables, tasks
-from synsim.experiment import Experiment, by_preset, option
+from synsim import Sweep, consolidation, importance, outcomes, tables, tasks
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.importance import Importance, Step
-from synsim.networks import replicas_of
 from synsim.papers.schug2021 import CONSTANTS, P_INITIAL
-from synsim.training import Protection, Session
+from synsim.training import Protection
 
-KINDS = ("plain", "stochastic")
 # The grid of each consolidation, and the name of its strength.
 GRIDS = {
     "penalty": ("strength", (0.001, 0.01, 0.1, 1.0, 10.0)),
@@ -41,45 +38,30 @@ GRIDS = {
     "freeze": ("share", (0.01, 0.05, 0.2, 0.5, 0.8)),
     "mask": ("share", (0.01, 0.03, 0.1, 0.3, 0.6)),
 }
-RATE = 0.01
-# The rule without freezing.
-STEPS = {name: CONSTANTS[name] for name in ("p_up", "p_down", "g_lim", "p_min")}
-TINY = 1e-15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ChosenConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
-    importances: tuple[str, ...] = option(
-        importance.available(), "importances", importance.available(), neutral=True, phases=True
-    )
-    consolidations: tuple[str, ...] = option(
-        tuple(GRIDS), "kinds of consolidation", tuple(GRIDS), neutral=True, phases=True
-    )
-    kinds: tuple[str, ...] = option(KINDS, "networks", KINDS, neutral=True, phases=True)
+    importances: tuple[str, ...] = some_of(importance.available(), "importances")
+    consolidations: tuple[str, ...] = some_of(GRIDS, "kinds of consolidation")
+    kinds: tuple[str, ...] = some_of(("plain", "stochastic"), "networks")
     selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen", chooses=True)
     batch: int = option(100, "examples per step")
-    rate: float = option(RATE, "learning rate")
+    rate: float = option(0.01, "learning rate")
     steps: int = by_preset("steps per task", quick=80, full=1200)
     images: int = by_preset("images for importances measured after a task", quick=500, full=1000)
     test_images: int = by_preset("test images per task", quick=500, full=2000)
 
 
-def sequence_of(config: Config) -> list[tasks.Task]:
-    """Split tasks with a shared head, tested on the first test images of each."""
-    sequence = tasks.split(load(config), device=config.device)
-    shown = slice(config.test_images)
-    tests = [replace(task.test, images=task.test.images[shown], labels=task.test.labels[shown]) for task in sequence]
-    return [replace(task, test=test) for task, test in zip(sequence, tests, strict=True)]
-
-
-def network(config: Config, kind: str, task: tasks.Task, sweep: Sweep) -> tuple[nn.Module, Optimizer]:
-    """Network and optimiser of a kind."""
+def network(config: Config, kind: str, task: tasks.Task, sweep: Sweep) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Network and optimiser of a kind; the rule of the stochastic one does not freeze."""
     plain, sizes = kind == "plain", [task.inputs, *config.hidden, task.classes]
     net = synsim.mlp(sizes, p=1.0 if plain else P_INITIAL, replicas=sweep, device=config.device)
     if plain:
         return net, torch.optim.SGD(net.parameters(), lr=config.rate)
-    return net, synsim.PresynapticSGD(net, config.rate, **STEPS)
+    constants = {name: CONSTANTS[name] for name in ("p_up", "p_down", "g_lim", "p_min")}
+    return net, synsim.PresynapticSGD(net, config.rate, **constants)
 
 
 class Scaled(Importance):
@@ -91,12 +73,12 @@ class Scaled(Importance):
         self._mean: Tensor | None = None
 
     def _scaled(self, net: nn.Module, importance: dict[str, Tensor]) -> dict[str, Tensor]:
-        lead = replicas_of(net) or 1
+        lead = synsim.networks.replicas_of(net) or 1
         if self._mean is None:
             flat = torch.cat([value.reshape(lead, -1) for value in importance.values()], dim=1)
             mean = flat.double().mean(1)
             # Where a task left no importance at all there is no scale to take.
-            self._mean = torch.where(mean > TINY, mean, torch.ones_like(mean))
+            self._mean = torch.where(mean > 1e-15, mean, torch.ones_like(mean))
         divisors = {name: self._mean.to(value) for name, value in importance.items()}
         return {name: value / divisors[name].reshape(-1, *[1] * (value.ndim - 1)) for name, value in importance.items()}
 
@@ -159,7 +141,8 @@ def tested(net: nn.Module, task: tasks.Task) -> Tensor:
 
 def trained(config: Config, session: Session, kind: str, name: str | None, how: str) -> xarray.Dataset:
     """One cell over its grid and all seeds; without a name, no protection."""
-    sequence = sequence_of(config)
+    split = tasks.split(load(config), device=config.device)
+    sequence = [shortened(task, None, config.test_images) for task in split]
     sweep = Sweep({"strength": GRIDS[how][1] if name else (0.0,)}, (*config.selection, *config.seeds))
     net, optimiser = network(config, kind, sequence[0], sweep)
     phase = session.fit(
@@ -183,16 +166,8 @@ def cell(config: Config, measured: xarray.Dataset) -> xarray.Dataset:
     """The chosen strength of a cell, and what it does on the reported seeds: accuracy, learning and forgetting."""
     chosen_on = outcomes.final(measured).sel(seed=list(config.selection)).mean("seed", skipna=False)
     best, count = int(chosen_on.fillna(-1.0).argmax("strength")), measured.sizes["strength"]
-    own = measured.isel(strength=best).sel(seed=list(config.seeds))
-    accuracy = own.accuracy.where(~own.failed)
-    values = {
-        "final": 100 * forgetting.average_accuracy(accuracy),
-        "learned": 100 * forgetting.learning_accuracy(accuracy),
-        "forgotten": -100 * forgetting.backward_transfer(accuracy),
-    }
-    variables: dict[str, Any] = {variable: ("seed", each) for variable, each in values.items()}
-    edge = count > 1 and best in (0, count - 1)
-    return xarray.Dataset({**variables, "chosen": float(best), "edge": float(edge)}, {"seed": list(config.seeds)})
+    own = remembered(measured.isel(strength=best, drop=True).sel(seed=list(config.seeds)))
+    return own.assign(chosen=float(best), edge=float(count > 1 and best in (0, count - 1)))
 
 
 def left_out(kind: str, name: str, how: str) -> str | None:
@@ -224,28 +199,27 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     for kind in config.kinds:
         of_kind = dataset.sel(kind=kind)
         none = {"kind": kind, "importance": None}
-        made.append(tables.row(f"{kind}, none", OVER_ALL, of_kind.none_final.values, setting=none))
-        for name, how in itertools.product(config.importances, config.consolidations):
+        made.append(tables.row(f"{kind}, none", OVER_ALL, of_kind.none_final, setting=none))
+        for name, how in product(config.importances, config.consolidations):
             if left_out(kind, name, how):
                 continue
             one = of_kind.sel(importance=name, consolidation=how)
             argument, grid = GRIDS[how]
             setting = {"kind": kind, "importance": name, "consolidation": how, argument: grid[int(one.chosen)]}
+            setting["edge"] = bool(one.edge)
             values = {
                 OVER_ALL: one.final,
                 "forgets more than without protection, points": one.forgotten - one.none_forgotten,
                 "learns more than without protection, points": one.learned - one.none_learned,
             }
-            setting["edge"] = bool(one.edge)
-            label = f"{kind}, {name}, {how}"
-            made += [tables.row(label, metric, each.values, setting=setting) for metric, each in values.items()]
+            made += rows_of(f"{kind}, {name}, {how}", values, setting=setting)
     return made
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
     """What was chosen how, and what is left out."""
-    cells = itertools.product(config.kinds, config.importances, config.consolidations)
-    without = collections.Counter(why for why in itertools.starmap(left_out, cells) if why is not None)
+    cells = product(config.kinds, config.importances, config.consolidations)
+    without = Counter(why for why in starmap(left_out, cells) if why is not None)
     chosen, edges = int(dataset.chosen.notnull().sum()), int((dataset.edge == 1).sum())
     return [
         f"{config.steps} steps per task at rate {config.rate:g}; strengths chosen on seeds {list(config.selection)} of "

@@ -121,7 +121,7 @@ def labelled(
 ) -> xarray.Dataset:
     """Arrays [R, ...] with names for the axes that follow that of the replicas, for those that have any."""
     variables = {name: (("replica", *axes.get(name, ())), values) for name, values in arrays.items()}
-    return xarray.Dataset(variables, {name: getattr(labels, "values", list(labels)) for name, labels in coords.items()})
+    return xarray.Dataset(variables, {name: list(labels) for name, labels in coords.items()})
 
 
 class Learner(Protocol):
@@ -159,6 +159,15 @@ def scenario(config: Any, data: Dataset, seeds: Sequence[int]) -> list[tasks.Tas
     if config.scenario == "split":
         return tasks.split(data, device=config.device)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, device=config.device)
+
+
+def shortened(task: tasks.Task, train: int | None, test: int | None) -> tasks.Task:
+    """A task with its first images only; None or too many: all of them."""
+
+    def first(part: tasks.Examples, count: int | None) -> tasks.Examples:
+        return replace(part, images=part.images[:count], labels=part.labels[:count])
+
+    return replace(task, train=first(task.train, train), test=first(task.test, test))
 
 
 def prefixed(dataset: xarray.Dataset, lead: str, *, but: Sequence[str] = ()) -> xarray.Dataset:
@@ -338,6 +347,8 @@ def consolidated(limit: float, p: Callable[[nn.Module], Tensor] = flat_p) -> dic
 
 
 BINS = torch.linspace(0, 1, 51)
+# The axes of histograms before and after learning.
+HISTOGRAMS = {"when": ("before", "after"), "bin": tuple(((BINS[1:] + BINS[:-1]) / 2).double().tolist())}
 
 
 def histogram(p: Tensor) -> Tensor:
@@ -353,6 +364,6 @@ def histograms(before: Tensor, after: Tensor) -> xarray.DataArray:
     """Share of synapses per bin of release probability before and after learning, [when, replica, bin]."""
     return xarray.DataArray(
         torch.stack([histogram(before), histogram(after)]).numpy(),
-        {"when": ["before", "after"], "bin": ((BINS[1:] + BINS[:-1]) / 2).double().numpy()},
+        {name: list(labels) for name, labels in HISTOGRAMS.items()},
         ("when", "replica", "bin"),
     )

@@ -10,17 +10,15 @@ from itertools import product
 from typing import Any
 
 import xarray
-from common import NetworkConfig, flat_p, histograms, nested, prefixed, probes, single
+from common import NetworkConfig, flat_p, histograms, nested, prefixed, probes, single, some_of
 from lines import BITS, Line, differences, told
 from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
-from synsim.meters import energy
 from synsim.papers.schug2021 import DECAY, DECAYS, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES, P_INITIAL
 
-METHODS = ("plastic", "deterministic", "fixed")
 PARTS = ("main", "fixed", "start", "robust")
 STARTS = ("p = 0.25", "U(0.25, 1)")
 
@@ -36,7 +34,7 @@ class Config(NetworkConfig):
         quick=("main",),
         paper=PARTS,
     )
-    methods: tuple[str, ...] = option(METHODS, "models of the main part", METHODS, neutral=True, phases=True)
+    methods: tuple[str, ...] = some_of(("plastic", "deterministic", "fixed"), "models of the main part")
     decays: tuple[float, ...] = by_preset("weight decays", quick=(0.005, 0.01, 0.05, 0.1), paper=DECAYS)
     decay: float = option(DECAY, "weight decay of the parts fixed, start and robust", neutral=True)
     probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
@@ -64,7 +62,7 @@ def train(config: Config, session: Session, name: str, model: str, sweep: Sweep,
     rule = synsim.PresynapticSGD(net, plastic=model == "plastic", **{**usual, **changed})
 
     def activity(net: nn.Module, task: tasks.Task) -> Tensor:
-        return energy(net, "activity", x=task.test, samples=config.passes or 1)
+        return synsim.meters.energy(net, "activity", x=task.test, samples=config.passes or 1)
 
     before = flat_p(net)
     phase = session.fit(

@@ -8,29 +8,22 @@ power: both are compared at the energy, and at the bits, of φ-decay. Settings �
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray
-from common import NetworkConfig, flat_p, histograms, kept, nested, probes, single
-from lines import BITS
+from common import HISTOGRAMS, NetworkConfig, end, flat_p, histograms, kept, labelled, nested, probes, single, some_of
+from lines import BITS, against, rows_of
 from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, sparse, statistics, tables, tasks
+from synsim import Sweep, meters, sparse, statistics, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
-from synsim.meters import accuracy, energy, mutual_information
 from synsim.papers.schug2021 import DECAYS, ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
 
 MODELS = ("plastic", "deterministic")
-# Below this rate powers above 1 learn too slowly, and at 1 they diverge; α = 1 has the published rate of its model.
-RATE = 0.3
-# L1 is tried at this one besides (docs/searches.md): powers would else be the only ones whose rate was chosen.
-CONTROL_RATE = 0.1
-SMALL = 1e-3
 SCARCE = (0.02, 0.05)
 L2, L1, PHI = "L2", "L1", "φ-decay"
 
@@ -55,7 +48,7 @@ PLAIN, CONTROL = Family(1.0, L2), Family(1.0, L1)
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=3, paper=50)
-    models: tuple[str, ...] = option(MODELS, "networks", MODELS, neutral=True, phases=True)
+    models: tuple[str, ...] = some_of(MODELS, "networks")
     alphas: tuple[float, ...] = by_preset("powers α", quick=(1.0, 2.0), paper=(1.0, 2.0, 3.0))
     l2: tuple[float, ...] = by_preset("decays of θ, for every power", quick=(0.0, 0.005, 0.01, 0.02), paper=DECAYS)
     l1: tuple[float, ...] = by_preset(
@@ -68,9 +61,11 @@ class Config(NetworkConfig):
     )
     keep: tuple[float, ...] = option((0.01, *SCARCE, 0.1, 0.2, 0.5), "shares of all synapses that are kept")
     passes: int | None = by_preset("stochastic passes per accuracy of a pruned network", quick=1, paper=10)
-    rate: float = option(RATE, "learning rate of powers above 1")
+    # Below this rate powers above 1 learn too slowly, and at 1 they diverge; α = 1 has the published rate of its model.
+    rate: float = option(0.3, "learning rate of powers above 1")
     plain_rate: float | None = option(None, "learning rate of α = 1 (default: the published one of each model)")
-    control_rate: float = option(CONTROL_RATE, "another learning rate of L1, chosen for it as that of the powers was")
+    # docs/searches.md: powers would else be the only ones whose rate was chosen.
+    control_rate: float = option(0.1, "another learning rate of L1, chosen for it as that of the powers was")
 
 
 def settings(config: Config) -> list[dict[str, Any]]:
@@ -121,13 +116,13 @@ def pruned(net: nn.Module, task: tasks.Task, keep: float, passes: int) -> dict[s
     x, y = task.test, task.test.y
     with synsim.masked(net, sparse.masks(net, keep)):
         found = {
-            "pruned_accuracy": accuracy(net, x, y, samples=passes),
-            "pruned_information": mutual_information(net, x, y),
-            "pruned_energy": energy(net),
+            "pruned_accuracy": meters.accuracy(net, x, y, samples=passes),
+            "pruned_information": meters.mutual_information(net, x, y),
+            "pruned_energy": meters.energy(net),
         }
     if bool((flat_p(net) < 1).any()):
         with synsim.masked(net, sparse.masks(net, keep, "p")):
-            found["accuracy_by_p"] = accuracy(net, x, y, samples=passes)
+            found["accuracy_by_p"] = meters.accuracy(net, x, y, samples=passes)
     else:
         found["accuracy_by_p"] = torch.full_like(found["pruned_accuracy"], torch.nan)
     return found
@@ -139,7 +134,7 @@ def measures(config: Config, net: nn.Module, task: tasks.Task, before: Tensor) -
     found = {name: torch.stack([one[name].double() for one in each], 1) for name in each[0]}
     theta = torch.cat([layer.weight.detach().flatten(1) for layer in synsim.synapses(net).values()], 1).double().abs()
     found["spread"] = theta.sum(1) ** 2 / (theta.shape[1] * (theta**2).sum(1))
-    found["small"] = (theta < SMALL).double().mean(1)
+    found["small"] = (theta < 1e-3).double().mean(1)
     made = {name: value.cpu().numpy() for name, value in found.items()}
     return {**made, "p_histogram": histograms(before, flat_p(net)).transpose("replica", "when", "bin").values}
 
@@ -170,16 +165,14 @@ def train(config: Config, session: Session, model: str) -> xarray.Dataset:
         probes=probes("energy", "information", "mean_p"),
     )
     arrays = kept(session, f"{model}, pruned", lambda: measures(config, net, task, before))
-    axes = {"p_histogram": ("replica", "when", "bin"), "spread": ("replica",), "small": ("replica",)}
-    found = xarray.Dataset({name: (axes.get(name, ("replica", "keep")), values) for name, values in arrays.items()})
-    found = found.assign_coords(histograms(before, before).coords).assign_coords(keep=list(config.keep))
-    end = phase.dataset.isel(task=0, after_task=0, test_task=0, epoch=-1, drop=True)
-    return end.assign(sweep.unfold(found))
+    axes = dict.fromkeys(arrays, ("keep",)) | {"p_histogram": ("when", "bin"), "spread": (), "small": ()}
+    found = labelled(arrays, axes, keep=config.keep, **HISTOGRAMS)
+    return end(phase.dataset).assign(sweep.unfold(found))
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Both models."""
-    return nested(partial(train, config, session), model=config.models)
+    return nested(lambda model: train(config, session, model), model=config.models)
 
 
 class Curve(NamedTuple):
@@ -240,9 +233,8 @@ def alone(config: Config, dataset: xarray.Dataset) -> Iterator[tables.Row]:
             found[f"accuracy with {share:.0%} kept by weight, %"] = 100 * one.pruned_accuracy.sel(keep=share)
             found[f"10⁻³ bits per energy with {share:.0%} kept by weight"] = ratio.sel(keep=share)
             found[f"accuracy with {share:.0%} kept by p, %"] = 100 * one.accuracy_by_p.sel(keep=share)
-        for metric, values in found.items():
-            if bool(values.notnull().any()):
-                yield tables.row(method, metric, values.values, setting=setting)
+        known = {metric: values for metric, values in found.items() if bool(values.notnull().any())}
+        yield from rows_of(method, known, setting=setting)
 
 
 def powered(config: Config) -> list[Family]:
@@ -283,15 +275,12 @@ def released(config: Config, dataset: xarray.Dataset) -> Iterator[tables.Row]:
     if set(config.models) != set(MODELS):
         return
     ratio = (1000 * dataset.information / dataset.energy).where(~dataset.failed)
-    names = list(zip(dataset.family.values, dataset.strength.values, strict=True))
-    each = {
-        (str(family), float(strength)): tuple(ratio.sel(model=model).isel(setting=place).values for model in MODELS)
-        for place, (family, strength) in enumerate(names)
-    }
-    tests = statistics.family("bits per energy, plastic against deterministic", each, paired=True)
-    for key, (first, second) in each.items():
-        method, setting = f"plastic − deterministic, {key[0]}", {"strength": key[1]}
-        yield tables.row(method, f"{BITS}, difference", first - second, setting=setting, test=tests.get(key))
+    tests = against(ratio, "model", "deterministic", "bits per energy, plastic against deterministic")
+    gains = ratio.sel(model="plastic") - ratio.sel(model="deterministic")
+    for place, gain in enumerate(gains.transpose("setting", "seed")):
+        method, setting = f"plastic − deterministic, {gain.family.item()}", {"strength": float(gain.strength)}
+        test = tests.get(("plastic", place))
+        yield tables.row(method, f"{BITS}, difference", gain, setting=setting, test=test)
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

@@ -6,19 +6,18 @@ it is asked of a classifier). Learned by Adam, whose moves of θ become moves of
 seed 11 (docs/searches.md); several `--strengths` or another `--rate` are a search.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray
-from common import PermutedConfig, by_setting, importance_of, load, models, some_of
+from common import Pair, PermutedConfig, by_setting, importance_of, load, models, paired, some_of
 from lines import FINAL, FIRST, rows_of
 from torch import nn, optim
 
 import synsim
-from synsim import Sweep, consolidation, forgetting, outcomes, statistics, tables, tasks
+from synsim import Sweep, consolidation, forgetting, outcomes, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.training import Protection
 
@@ -145,19 +144,16 @@ def kept(dataset: xarray.Dataset, label: str) -> dict[str, np.ndarray]:
     return found
 
 
-def gains(config: Config, final: dict[str, np.ndarray]) -> Iterator[tables.Row]:
+def gains(config: Config, final: dict[str, np.ndarray]) -> list[tables.Row]:
     """What protection of φ gains over that of θ, and a power over the plain network, under one protection."""
-    pairs: dict[str, dict[tuple[Cell, Cell], Any]] = {name: {} for name in GAINS}
+    pairs: dict[str, dict[str, Pair]] = {name: {} for name in GAINS}
     for cell in cells(config):
         plain, theta = Cell(1.0, cell.method, "theta"), cell._replace(space="theta")
         others = {"φ": theta, "α": plain} if cell.space == "phi" else {"α": plain}
         for name, other in others.items():
             if cell != other and str(cell) in final and str(other) in final:
-                pairs[name][cell, other] = final[str(cell)], final[str(other)]
-    for name, family in GAINS.items():
-        tests = statistics.family(family, pairs[name], paired=True)
-        for (cell, other), (first, second) in pairs[name].items():
-            yield tables.row(f"{cell} − {other}", "points", first - second, test=tests.get((cell, other)))
+                pairs[name][f"{cell} − {other}"] = final[str(cell)], final[str(other)]
+    return [row for name, family in GAINS.items() for row in paired(family, "points", pairs[name])]
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

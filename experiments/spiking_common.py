@@ -6,7 +6,6 @@ from typing import Any
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig, option
 from synsim.spiking import FastSigmoid, GivenSpikes
-from synsim.tasks import Examples, Task
 
 # Found by hand for 784-200-10 on MNIST: thresholds, gains and slopes of norse and snnTorch suit weights that are larger
 # at the start than 1 / √fan_in.
@@ -44,12 +43,3 @@ def sliced(data: Dataset, train: int | None, test: int | None) -> Dataset:
         x_test=data.x_test[:test],
         y_test=data.y_test[:test],
     )
-
-
-def shortened(task: Task, train: int | None, test: int | None) -> Task:
-    """A task with its first images only; None or too many: all of them."""
-
-    def first(part: Examples, count: int | None) -> Examples:
-        return replace(part, images=part.images[:count], labels=part.labels[:count])
-
-    return replace(task, train=first(task.train, train), test=first(task.test, test))

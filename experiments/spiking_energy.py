@@ -9,8 +9,8 @@ pixel of 1 becomes in the spiking one, each with 1 / n of the strength. Of spike
 network learns the counts: n is the largest one of a neuron in a training example.
 """
 
-import itertools
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,20 +22,15 @@ from spiking_common import NETWORK, SpikingConfig, entrance, sliced
 from torch import Tensor, nn
 
 import synsim
-from synsim import outcomes, tables, tasks
-from synsim.data import Dataset
-from synsim.experiment import Experiment, by_preset, option
-from synsim.meters import HOROWITZ_45NM, atp_of_events, energy, mutual_information, operations, transmission
+from synsim import meters, outcomes, tables, tasks
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers.schug2021 import ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
-from synsim.spiking import SpikingMLP, events, spikes_per_neuron, spiking_mlp
-from synsim.spiking.local import LocalMLP, random_feedback
+from synsim.spiking import SpikingMLP, events, local, spikes_per_neuron, spiking_mlp
 from synsim.synapses import evaluation
-from synsim.training import Phase, Session
+from synsim.training import Phase
 
-NETWORKS = ("rate", "spiking")
 METHODS = ("plastic", "deterministic", "fixed")
 RULES = ("backprop", "local")
-SCOPES = ("batch", "sample", "event")
 RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
 TERMS = ("spikes", "release", "reversal")
 GIGA = 1e-9
@@ -53,7 +48,7 @@ class Config(SpikingConfig):
     images: int | None = by_preset("training images (per task), the first ones", quick=20000, full=60000)
     tested: int | None = by_preset("test images (per task), the first ones", quick=2000, full=10000)
     samples: int = by_preset("stochastic passes per test", quick=1, full=10)
-    networks: tuple[str, ...] = option(NETWORKS, "kinds of network", NETWORKS)
+    networks: tuple[str, ...] = option(tuple(RATES), "kinds of network", tuple(RATES))
     methods: tuple[str, ...] = option(METHODS, "what releases do", METHODS, neutral=True)
     rules: tuple[str, ...] = by_preset("how the spiking network assigns credit", RULES, quick=RULES, full=RULES)
     decays: tuple[float, ...] = by_preset("weight decays", quick=(0.0, 0.01), full=(0.0, 0.001, 0.005, 0.01, 0.05))
@@ -61,7 +56,9 @@ class Config(SpikingConfig):
     learning_rate: float | None = option(None, "of all networks (default: 0.05 for rates, 0.03 for spikes)")
     dt: float = option(1.0, "time step, ms (spike trains have their own)")
     rate: float = option(100.0, "Poisson rate of a pixel of 1, Hz")
-    scope: str = option("batch", "release of the spiking network: per pass, example or spike", SCOPES)
+    scope: str = option(
+        "batch", "release of the spiking network: per pass, example or spike", ("batch", "sample", "event")
+    )
     feedback: float = option(3.0, "scale of the fixed random feedback of the local rule")
     shown: int = option(0, "test image whose spikes are kept for the figure")
     batch: int = option(100, "examples per step")
@@ -97,7 +94,7 @@ class Shown:
         spikes: n, the spikes that an activity of 1 of a rate network stands for.
     """
 
-    data: Dataset
+    data: synsim.data.Dataset
     tasks: dict[str, tasks.Task]
     spikes: float
 
@@ -132,7 +129,7 @@ def network(config: Config, model: Model, seen: Shown, sweep: synsim.Sweep) -> n
         return synsim.mlp([seen.tasks["rate"].inputs, *widths], **shared)
     inputs, shown = entrance(seen.data, config.window, config.dt, config.rate, sweep.replicas)
     net = spiking_mlp([inputs, *widths], **shared, **shown, scope=config.scope, **NETWORK)
-    return LocalMLP(net, random_feedback(net, config.feedback)) if model.rule == "local" else net
+    return local.LocalMLP(net, local.random_feedback(net, config.feedback)) if model.rule == "local" else net
 
 
 def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[Phase, nn.Module]:
@@ -166,20 +163,21 @@ def measured(net: nn.Module, task: tasks.Task, n: float) -> dict[str, Tensor]:
         hidden = torch.stack([per_neuron[name].sum(-1) for name in net.populations()[1:-1]]).sum(0)
     else:
         # The same input code: an activity of 1 is n spikes, of which each brings 1 / n of the strength.
-        sent = transmission(net, x, samples=1)
+        sent = meters.transmission(net, x, samples=1)
         spikes, vesicles, released = n * sent.spikes, n * sent.vesicles, sent.strength
-        hidden = n * energy(net, "activity", x=x, samples=1)
-    added, multiplied, dense = operations(net, x, samples=1)
+        hidden = n * meters.energy(net, "activity", x=x, samples=1)
+    costs = meters.HOROWITZ_45NM
+    added, multiplied, dense = meters.operations(net, x, samples=1)
     return {
-        "information": mutual_information(net, x, x.y),
+        "information": meters.mutual_information(net, x, x.y),
         "hidden_spikes": hidden,
         "spikes": spikes,
         "vesicles": vesicles,
         "released": released,
         "synops": added + multiplied,
         "macs": dense,
-        "picojoules": HOROWITZ_45NM.accumulate * added + HOROWITZ_45NM.multiply_accumulate * multiplied,
-        **{f"atp_{term}": value for term, value in atp_of_events(spikes, vesicles, released).items()},
+        "picojoules": costs.accumulate * added + costs.multiply_accumulate * multiplied,
+        **{f"atp_{term}": value for term, value in meters.atp_of_events(spikes, vesicles, released).items()},
     }
 
 
@@ -252,10 +250,10 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     names = [str(name) for name in dataset.model.values]
     best = {name: outcomes.best(bits.sel(model=name), "decay") for name in names}
     made = []
-    for name, decay in itertools.product(names, config.decays):
+    for name, decay in product(names, config.decays):
         metric = f"{BITS}, decay {decay:g}" + (" (best)" if decay == best[name] else "")
         made.append(row(name, metric, bits, decay))
-    for name, (metric, values) in itertools.product(names, shown.items()):
+    for name, (metric, values) in product(names, shown.items()):
         made.append(row(name, f"{metric}, decay {best[name]:g}", values, best[name]))
     for name in names:
         decay = outcomes.best(shown["accuracy, %"].sel(model=name), "decay")
@@ -271,7 +269,7 @@ def row(name: str, metric: str, values: xarray.DataArray, decay: float) -> table
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
     """What the numbers are not."""
-    costs = HOROWITZ_45NM
+    costs = meters.HOROWITZ_45NM
     return [
         f"nJ count arithmetic alone, {costs.accumulate:g} pJ per addition and {costs.multiply_accumulate:g} pJ per "
         "multiply-accumulate (Horowitz 2014, 45 nm): such tables rank models, and are no joules.",

@@ -12,21 +12,18 @@ from typing import Any
 
 import numpy as np
 import xarray
-from common import combine, importance_of, load, probes, share_above
-from lines import FINAL, FIRST, Line, differences
-from spiking_common import NETWORK, SpikingConfig, entrance, shortened
+from common import combine, importance_of, load, probes, share_above, shortened, some_of
+from lines import FINAL, FIRST, Line, differences, rows_of
+from spiking_common import NETWORK, SpikingConfig, entrance
 
 import synsim
 from synsim import consolidation, forgetting, outcomes, tables, tasks
 from synsim.experiment import Experiment, by_preset, option
 from synsim.papers.schug2021 import P_INITIAL
-from synsim.spiking import spiking_mlp
 from synsim.training import Phase, Protection, Session
 
-METHODS = ("presynaptic", "none", "ewc")
 # Those of the published rate networks do not fit gradients that pass through spikes: see docs/searches.md.
 CONSTANTS: dict[str, Any] = {"p_up": 0.02, "p_down": 0.003, "g_lim": 0.0004, "p_min": 0.25, "p_freeze": 0.91}
-EWC_IMAGES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +33,7 @@ class Config(SpikingConfig):
     tested: int | None = by_preset("test images (per task), the first ones", quick=500, full=2000)
     samples: int = by_preset("stochastic passes per test", quick=2, full=10)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100,), full=(200,))
-    methods: tuple[str, ...] = option(METHODS, "methods to compare", METHODS, neutral=True, phases=True)
+    methods: tuple[str, ...] = some_of(("presynaptic", "none", "ewc"), "methods to compare")
     selection: tuple[int, ...] = option((1, 2), "seeds on which rates and strengths are chosen", chooses=True)
     rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028, 0.0056, 0.011, 0.022), "learning rates of every method")
     strengths: tuple[float, ...] = option((1.0, 10.0, 100.0, 1000.0), "strengths of EWC")
@@ -67,7 +64,7 @@ def train(config: Config, phase: str, method: str, sweep: synsim.Sweep, session:
     ]
     inputs, shown = entrance(data, config.window, 1.0, config.rate, sweep.replicas)
     presynaptic = method == "presynaptic"
-    net = spiking_mlp(
+    net = synsim.spiking.spiking_mlp(
         [inputs, *config.hidden, learned[0].classes],
         p=P_INITIAL if presynaptic else 1.0,
         replicas=sweep,
@@ -96,7 +93,7 @@ def train(config: Config, phase: str, method: str, sweep: synsim.Sweep, session:
 
 def ewc(learned: list[tasks.Task], sweep: synsim.Sweep) -> Protection:
     """Elastic weight consolidation, with the Fisher information of each task."""
-    fisher = importance_of("fisher", learned, images=EWC_IMAGES)
+    fisher = importance_of("fisher", learned, images=500)
     penalty = consolidation.make("penalty", strength=sweep.column("strength"), factor=0.5)
     return Protection(fisher, penalty)
 
@@ -141,7 +138,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         }
         if dataset.sizes["after_task"] > 1:
             metrics["forgetting, points"] = forgetting.forgetting(outcomes.accuracies(found).values)
-        made += [tables.row(method, metric, values, setting=setting) for metric, values in metrics.items()]
+        made += rows_of(method, metrics, setting=setting)
     line = Line(("one", "other"), "{one} − {other}", "points")
     return made + differences("spiking_lifelong", dataset, {"final": line})
 
