@@ -8,16 +8,16 @@ the three epochs that Fig. 5.3 shows, and leaves out the expensive methods unles
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import descent_common as study
 import torch
 import xarray
-from common import load, paired
+from common import paired
 from descent_common import Method
-from torch import Tensor, nn
 
 import synsim
-from synsim import Sweep, tables, tasks
+from synsim import tables
 from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import benzing2022 as paper
 
@@ -62,20 +62,11 @@ class Config(study.DescentConfig):
     dampings: tuple[float, ...] = option((1.0,), "dampings, as multiples of what is published; rates go along")
 
 
-def tested(net: nn.Module, task: tasks.Task) -> Tensor:
-    """Test accuracy, [R]."""
-    return synsim.meters.accuracy(net, task.test, task.test.y, samples=1)
-
-
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Curves of the training loss, [rule, seed, step]."""
-    (task,) = tasks.single(study.standardised(load(config)), device=config.device)
-    sizes = [task.inputs, *config.hidden, task.classes]
-
-    def network(sweep: Sweep) -> nn.Module:
-        return study.kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device), sweep.seeds)
-
-    return study.Study(config, session, task, network, METHODS, CONSTANTS, {"tested_by": tested}).curves()
+    task = study.standardised(config)
+    network = partial(study.layers, task, config.hidden)
+    return study.Study(config, session, task, network, METHODS, CONSTANTS, {"samples": 1}).curves()
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

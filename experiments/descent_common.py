@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 import xarray
-from common import choice, nested, swept
+from common import choice, load, nested, swept
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import synsim
 from synsim import Sweep, streams, tasks
-from synsim.data import Dataset
 from synsim.data.load import SCALES
 from synsim.experiment import PresetConfig, Session, option
 from synsim.papers import Published
@@ -65,12 +64,13 @@ def _order(seeds: tuple[int, ...], epoch: int, examples: int, independent: bool)
     return draw(seeds, 0, epoch, examples)
 
 
-def standardised(data: Dataset) -> Dataset:
-    """Pixels standardised by MNIST's mean and standard deviation, as published; the digits keep their own."""
-    if data.name not in ("mnist", "fashion-mnist"):
-        return data
-    mean, sd = SCALES[DESCENT_SCALE]
-    return replace(data, mean=mean, sd=sd)
+def standardised(config: PresetConfig) -> tasks.Task:
+    """The data as one task; pixels standardised by MNIST's mean and deviation, as published, but for other data."""
+    data = load(config)
+    if data.name in ("mnist", "fashion-mnist"):
+        mean, sd = SCALES[DESCENT_SCALE]
+        data = replace(data, mean=mean, sd=sd)
+    return tasks.single(data, device=config.device)[0]
 
 
 def kaiming(net: nn.Module, seeds: Sequence[int], gain: float = math.sqrt(2)) -> nn.Module:
@@ -81,6 +81,12 @@ def kaiming(net: nn.Module, seeds: Sequence[int], gain: float = math.sqrt(2)) ->
         with torch.no_grad():
             layer.weight.copy_(normal * gain / math.sqrt(layer.weight.shape[-1]))
     return net
+
+
+def layers(task: tasks.Task, hidden: Sequence[int], sweep: Sweep) -> nn.Module:
+    """Layers without biases for a task, with their first weights."""
+    sizes = [task.inputs, *hidden, task.classes]
+    return kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=task.train.images.device), sweep.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 import xarray
-from common import Pair, choice, load, nested, paired, swept
-from descent_common import Method, kaiming, published, standardised
+from common import Pair, choice, nested, paired, swept
+from descent_common import Method, layers, published, standardised
 from torch import optim
 
 import synsim
@@ -84,7 +84,7 @@ class Config(PresetConfig):
 
 def task_of(config: Config, choosing: bool) -> tasks.Task:
     """Some training images, drawn once for all seeds; those that choose come after those that are reported."""
-    (task,) = tasks.single(standardised(load(config)), device=config.device)
+    task = standardised(config)
     order = streams.permutation(streams.keys("order", (0,), "subset"), len(task.train))[0]
     shown = slice(config.images, config.images + config.selection_images) if choosing else slice(config.images)
     rows = order[shown].to(task.train.images.device)
@@ -109,13 +109,12 @@ def trained(
 ) -> xarray.DataArray:
     """Training loss before every step, [setting, seed, step]; NaN for a replica that diverged."""
     task, method = task_of(config, choosing), METHODS[name]
-    sizes = [task.inputs, *(config.hidden if network == "layers" else ()), task.classes]
     more = {"memory": config.memory} if method.kind is synsim.NaturalGradient else {}
     # Nine columns per image, of a thousand images too many for Cholesky.
     more |= {"tolerance": config.tolerance} if method.options.get("labels") == "exact" else {}
 
     def run(sweep: Sweep, phase: str) -> xarray.Dataset:
-        net = kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device), sweep.seeds)
+        net = layers(task, config.hidden if network == "layers" else (), sweep)
         made = session.fit(
             phase, net, method.rule(net, sweep, **more), [task], sweep=sweep, keep=False, tolerant=True,
             epochs=config.steps, batch=len(task.train), test_every_epoch=False, test_ahead=False, test=[],

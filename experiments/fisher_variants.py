@@ -77,16 +77,12 @@ def protection(name: str, sequence: list[tasks.Task], strength: Tensor, seed: in
     """The penalty with one way to compute the Fisher; its sum over all parameters, and its time, are measured."""
     kind, options = VARIANTS[name]
     timed = Timed(importance_of(kind, sequence, **options, seed=seed))
-
-    def seconds(net: nn.Module, task: tasks.Task, found: Any) -> Tensor:
-        return torch.full_like(strength, timed.seconds)
-
     return Protection(
         timed,
         consolidation.make("penalty", strength=strength, factor=0.5),
         after_task={
             "importance_sum": lambda net, task, found: total(found["importance"]),
-            "importance_seconds": seconds,
+            "importance_seconds": lambda net, task, found: torch.full_like(strength, timed.seconds),
         },
     )
 

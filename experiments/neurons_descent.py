@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 import xarray
-from common import choice, load, paired, swept
-from descent_common import Windows, kaiming, published, smooth, standardised
+from common import choice, paired, some_of, swept
+from descent_common import Windows, layers, published, smooth, standardised
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -31,7 +31,6 @@ from synsim.papers import benzing2022 as paper
 
 # KFAC's own setting of Fig. 5.1A first, then those of Fig. 5.3.
 PATHS = (paper.DESCENT["5.1A"]["kfac"], *(paper.DESCENT["5.3C"][f"kfac {damping:g}"] for damping in (0.01, 1e-4, 1e-6)))
-PARTS = ("paths", "forms", "toy")
 KINDS = ("heuristic", "standard", "published code", "gradient")
 MOVES = ("foof", *KINDS)
 COSINES = {"fashion-mnist": paper.COSINES["5.3B"], "mnist": paper.COSINES["5.8B"]}
@@ -39,8 +38,6 @@ LOSSES = {**paper.CURVES["5.3C"], "kfac 0.01": paper.CURVES["5.3A"]["kfac-low"],
 FORMS = ("heuristic", "standard", "published code", "sgd-momentum")
 PAIRS = (("standard", "sgd-momentum"), ("published code", "sgd-momentum"), ("heuristic", "standard"),
          ("standard", "published code"))  # fmt: skip
-DAMPINGS, RATIOS = (0.1, 1.0, 10.0), (0.1, 0.3)
-RATES = (0.003, 0.01, 0.03)
 STEPS = (50, 100, 600, 1200, 1800, 3000, 6000)
 Moves = dict[str, dict[str, Tensor]]
 
@@ -48,7 +45,7 @@ Moves = dict[str, dict[str, Tensor]]
 @dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
-    parts: tuple[str, ...] = option(PARTS, "what is measured", PARTS, neutral=True, phases=True)
+    parts: tuple[str, ...] = some_of(("paths", "forms", "toy"), "what is measured")
     hidden: tuple[int, ...] = by_preset(
         "widths of the hidden layers", quick=(300, 300, 300), paper=paper.DESCENT_HIDDEN
     )
@@ -185,7 +182,7 @@ class Course:
 
     def __post_init__(self) -> None:
         """Cut the epochs."""
-        (task,) = tasks.single(standardised(load(self.config)), device=self.config.device)
+        task = standardised(self.config)
         steps = len(task.train) // self.config.batch
         self.every = min(self.config.every, steps)
         windows = Windows(self.every * self.config.batch, len(task.train))
@@ -194,8 +191,7 @@ class Course:
 
     def network(self, sweep: Sweep) -> nn.Module:
         """Without biases, Kaiming's normal weights."""
-        sizes = [self.task.inputs, *self.config.hidden, self.task.classes]
-        return kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=self.config.device), sweep.seeds)
+        return layers(self.task, self.config.hidden, sweep)
 
     def fit(
         self, session: Session, name: str, net: nn.Module, rule: Optimizer, sweep: Sweep, windows: int = 0, **more: Any
@@ -232,24 +228,23 @@ def paths(config: Config, session: Session, course: Course) -> xarray.Dataset:
     own = Sweep(sweep.settings[1:], config.seeds)
     net = course.network(own)
     foof = course.fit(session, "FOOF with λ_A", net, kfac("foof", config, net, own), own)
-    each = {"cosine": ("kind", KINDS), "decrease": ("move", MOVES)}
+    measures = {"cosine": ("kind", KINDS), "decrease": ("move", MOVES)}
     made = {
         name: xarray.concat([found[f"{name} {kind}"] for kind in kinds], xarray.Variable(axis, list(kinds)))
-        for name, (axis, kinds) in each.items()
+        for name, (axis, kinds) in measures.items()
     }
     made |= {"loss": found.loss, "foof_loss": foof.loss}
-    dampings = np.array([path.damping for path in PATHS])
-    for name, one in made.items():
-        bare = one.drop_vars(["lr", "damping", "setting"], errors="ignore").rename(setting="damping")
-        made[name] = bare.assign_coords(damping=dampings[-bare.sizes["damping"] :])
-    return xarray.Dataset(made)
+    return xarray.Dataset({
+        name: one.swap_dims(setting="damping").drop_vars(["lr", "setting"], errors="ignore")
+        for name, one in made.items()
+    })  # fmt: skip
 
 
 def grid(form: str) -> list[dict[str, float]]:
     """What is tried of a form."""
     if form == "sgd-momentum":
-        return [{"lr": lr, "damping": np.nan} for lr in RATES]
-    return [{"lr": damping * ratio, "damping": damping} for damping, ratio in product(DAMPINGS, RATIOS)]
+        return [{"lr": lr, "damping": np.nan} for lr in (0.003, 0.01, 0.03)]
+    return [{"lr": damping * ratio, "damping": damping} for damping, ratio in product((0.1, 1.0, 10.0), (0.1, 0.3))]
 
 
 def learned(

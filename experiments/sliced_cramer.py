@@ -136,22 +136,18 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return xarray.merge(parts)
 
 
-def curves(dataset: xarray.Dataset, part: str) -> xarray.DataArray:
-    """Accuracy over all tasks in per cent, or error in thousandths, [model, seed, strength]."""
-    found = outcomes.part(dataset, part)
-    assert found is not None
-    return outcomes.final(found) if part == "permuted" else 10 * outcomes.final(found)
-
-
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The best strength of every method, and no protection."""
     made = []
     for part in config.parts:
-        metric = f"{part}: {OVER_ALL if part == 'permuted' else 'ℓ1 error per pixel, 10⁻³'}"
-        each = curves(dataset, part)
+        measured, classifier = outcomes.part(dataset, part), part == "permuted"
+        assert measured is not None
+        # Errors in thousandths, as accuracies are in per cent.
+        each = outcomes.final(measured) * (1 if classifier else 10)
+        metric = f"{part}: {OVER_ALL if classifier else 'ℓ1 error per pixel, 10⁻³'}"
         made.append(tables.row("none", metric, each.isel(model=0).sel(strength=0.0).values))
         for name in PARTS[part]:
-            values = best(each.sel(model=name, strength=each.strength > 0), most=part == "permuted")
+            values = best(each.sel(model=name, strength=each.strength > 0), most=classifier)
             setting = {"λ": float(values.strength)}
             made.append(tables.row(name, f"{metric}, best λ", values.values, setting=setting))
     return made
