@@ -9,25 +9,18 @@ in the published code, so that its mean is 0.5 w̄ / p̃. The published differen
 from dataclasses import dataclass
 
 import xarray
-from common import ScenarioConfig, combine, consolidated, load, scenario, some_of
+from common import ScenarioConfig, consolidated, load, models, scenario, some_of
 from lines import FINAL
 
 import synsim
 from synsim import controls, outcomes, tables, tasks
 from synsim.experiment import Experiment, Session
 from synsim.papers.schug2021 import ABLATION_CONSTANTS, CONSTANTS, GHOST, P_INITIAL, RATES
-from synsim.training import Phase
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A network and its rule.
-
-    Attributes:
-        constants: key of `ABLATION_CONSTANTS`.
-        modulate: whether the learning rate is scaled by (1 − p).
-        control: the kind of control network (`synsim.controls`), or None for the model itself.
-    """
+    """A key of `ABLATION_CONSTANTS`, whether (1 − p) scales the rate, and a kind of `synsim.controls`, if it is one."""
 
     constants: str
     modulate: bool = True
@@ -50,7 +43,7 @@ class Config(ScenarioConfig):
     variants: tuple[str, ...] = some_of(VARIANTS, "variants to compare")
 
 
-def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> Phase:
+def train(config: Config, name: str, sequence: list[tasks.Task], session: Session) -> xarray.Dataset:
     """Train one variant on all tasks, one replica per seed."""
     variant, sizes = VARIANTS[name], [sequence[0].inputs, *config.hidden, sequence[0].classes]
     count, seeds, device = len(config.seeds), config.seeds, config.device
@@ -72,13 +65,13 @@ def train(config: Config, name: str, sequence: list[tasks.Task], session: Sessio
         test_every_epoch=False,
         test_ahead=False,
         probes=consolidated(constants["p_freeze"], controls.learned),
-    )
+    ).dataset
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train all variants; their measurements."""
     sequence = scenario(config, load(config), config.seeds)
-    return combine([train(config, name, sequence, session) for name in config.variants])
+    return models({name: train(config, name, sequence, session) for name in config.variants})
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

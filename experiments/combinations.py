@@ -26,10 +26,9 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, consolidation, importance, outcomes, tables, tasks
-from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.experiment import Experiment, Protection, Session, by_preset, option
 from synsim.importance import Importance, Step
 from synsim.papers.schug2021 import CONSTANTS, P_INITIAL
-from synsim.training import Protection
 
 # The grid of each consolidation, and the name of its strength.
 GRIDS = {

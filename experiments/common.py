@@ -20,7 +20,7 @@ from synsim.importance import Importance
 from synsim.meters import energy, mutual_information
 from synsim.papers.schug2021 import IMPORTANT
 from synsim.sweep import Sweep
-from synsim.training import Phase, Session
+from synsim.training import Session
 from synsim.training.command import RunConfig
 
 # A replica that was not run has no result; all else that is missing is NaN.
@@ -176,11 +176,6 @@ def prefixed(dataset: xarray.Dataset, lead: str, *, but: Sequence[str] = ()) -> 
     return dataset.rename({name: f"{lead}_{name}" for name in names})
 
 
-def combine(phases: Sequence[Phase]) -> xarray.Dataset:
-    """The datasets of all phases along a new axis `model`."""
-    return models({phase.name: phase.dataset for phase in phases})
-
-
 def models(datasets: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
     """The datasets along a new axis `model`, under their names."""
     return xarray.concat(
@@ -194,10 +189,10 @@ def models(datasets: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
     )
 
 
-def with_measured(phase: Phase, sweep: synsim.Sweep, values: dict[str, Tensor]) -> Phase:
-    """A phase with what was measured of its trained network, [R] each, over the axes of its sweep."""
+def with_measured(dataset: xarray.Dataset, sweep: synsim.Sweep, values: dict[str, Tensor]) -> xarray.Dataset:
+    """A phase's measurements with those of its trained network, [R] each, over the axes of its sweep."""
     found = {name: ("replica", value.cpu().double().numpy()) for name, value in values.items()}
-    return replace(phase, dataset=phase.dataset.assign(sweep.unfold(xarray.Dataset(found))))
+    return dataset.assign(sweep.unfold(xarray.Dataset(found)))
 
 
 def by_setting(dataset: xarray.Dataset, sweep: Sweep, names: Iterable[str]) -> dict[str, xarray.Dataset]:

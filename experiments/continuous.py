@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import lifelong
 import xarray
-from common import PermutedConfig, combine, consolidated, load, some_of
+from common import PermutedConfig, consolidated, load, models, some_of
 from lines import FINAL, FIRST, rows_of
 
 from synsim import outcomes, tables, tasks
 from synsim.experiment import Experiment, Session, option
 from synsim.papers.schug2021 import CONSTANTS, CONTINUOUS
-from synsim.training import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,7 @@ class Config(PermutedConfig):
     transition: float = option(0.25, "share of the draws of a task in transitions")
 
 
-def train(config: Config, name: str, session: Session) -> Phase:
+def train(config: Config, name: str, session: Session) -> xarray.Dataset:
     """Train one method on the whole stream; an epoch is as many draws as a task has images.
 
     Network and constants are those for permuted tasks with boundaries.
@@ -51,12 +50,12 @@ def train(config: Config, name: str, session: Session) -> Phase:
         test_every_epoch=False,
         test_ahead=False,
         probes=consolidated(CONSTANTS["p_freeze"]),
-    )
+    ).dataset
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train all methods; their measurements."""
-    return combine([train(config, name, session) for name in config.methods])
+    return models({name: train(config, name, session) for name in config.methods})
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

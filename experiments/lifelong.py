@@ -17,10 +17,9 @@ from torch import Tensor, nn, optim
 
 import synsim
 from synsim import consolidation, forgetting, importance, outcomes, statistics, tables, tasks
-from synsim.experiment import Experiment, Session, option
+from synsim.experiment import Experiment, Protection, Session, option
 from synsim.papers import Published
 from synsim.papers.schug2021 import CODE_4_1, CONSTANTS, JOINT_RATE, P_INITIAL, RATES, TABLE_4_1, UNPROTECTED
-from synsim.training import Protection
 
 DEFAULT = ("presynaptic", "none", "joint")
 METHODS = (*DEFAULT, "ewc", "bgd", *(name for name in importance.available() if name != "release-probability"))
@@ -196,11 +195,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
 
 def kept(dataset: xarray.Dataset, label: str) -> dict[str, np.ndarray]:
     """What a method keeps, learns and forgets, by what it is called in the table, [replica]."""
-    found = {
-        FINAL: outcomes.final(dataset).sel(model=label).values,
-        FIRST: outcomes.first(dataset).sel(model=label).values,
-    }
-    steps = dataset.test_task.values
+    final, first = (of(dataset).sel(model=label).values for of in (outcomes.final, outcomes.first))
+    found, steps = {FINAL: final, FIRST: first}, dataset.test_task.values
     if label == "joint" or len(steps) < 2:
         return found
     accuracy = outcomes.accuracies(dataset).sel(model=label, after_task=steps).values

@@ -22,10 +22,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import synsim
 from synsim import Sweep, consolidation, importance, statistics, tables, tasks
-from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.experiment import Experiment, Protection, Session, by_preset, option
 from synsim.papers import schwarz2021 as paper
 from synsim.sweep import Program
-from synsim.training import Protection
 
 OWNED = consolidation.available(owns=True)
 METHODS = ("single", "naive", *OWNED, *importance.available())

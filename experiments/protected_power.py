@@ -18,8 +18,7 @@ from torch import nn, optim
 
 import synsim
 from synsim import Sweep, consolidation, forgetting, outcomes, tables, tasks
-from synsim.experiment import Experiment, Session, by_preset, option
-from synsim.training import Protection
+from synsim.experiment import Experiment, Protection, Session, by_preset, option
 
 IMPORTANCES = {"none": None, "ewc": "fisher", "si": "si"}
 SPACES = {"theta": "θ", "phi": "φ"}
@@ -130,15 +129,11 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     return models(found)
 
 
-def kept(dataset: xarray.Dataset, label: str) -> dict[str, np.ndarray]:
+def kept(one: xarray.Dataset) -> dict[str, np.ndarray]:
     """What a cell keeps and learns, [replica]."""
-    found = {
-        FINAL: outcomes.final(dataset).sel(model=label).values,
-        FIRST: outcomes.first(dataset).sel(model=label).values,
-    }
-    steps = dataset.test_task.values
-    if len(steps) > 1:
-        accuracy = outcomes.accuracies(dataset).sel(model=label, after_task=steps).values
+    found = {FINAL: outcomes.final(one).values, FIRST: outcomes.first(one).values}
+    if one.sizes["test_task"] > 1:
+        accuracy = outcomes.accuracies(one).values
         found["accuracy on each task right after it, %"] = forgetting.learning_accuracy(accuracy)
         found["backward transfer, points"] = forgetting.backward_transfer(accuracy)
     return found
@@ -164,7 +159,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
             label = str(cell)
             if label not in dataset.model.values:
                 label = f"{cell} {strength['strength']:g}"
-            found = kept(dataset, label)
+            found = kept(dataset.sel(model=label))
             final[label] = found[FINAL]
             setting = {"alpha": cell.alpha, "strength": float(strength["strength"])}
             made += rows_of(label, found, setting=setting)

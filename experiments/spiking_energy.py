@@ -11,12 +11,12 @@ network learns the counts: n is the largest one of a neuron in a training exampl
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray
-from common import combine, load, probes, with_measured
+from common import load, models, probes, with_measured
 from lines import BITS, Line, differences
 from spiking_common import NETWORK, SpikingConfig, entrance, sliced
 from torch import Tensor, nn
@@ -27,7 +27,6 @@ from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers.schug2021 import ENERGY_CONSTANTS, ENERGY_INITIAL, ENERGY_RATES
 from synsim.spiking import SpikingMLP, events, local, spikes_per_neuron, spiking_mlp
 from synsim.synapses import evaluation
-from synsim.training import Phase
 
 METHODS = ("plastic", "deterministic", "fixed")
 RULES = ("backprop", "local")
@@ -64,42 +63,26 @@ class Config(SpikingConfig):
     batch: int = option(100, "examples per step")
 
 
-@dataclass(frozen=True)
-class Model:
-    """One program: a kind of network, what its releases do, and how credit is assigned.
-
-    Attributes:
-        network: "rate" or "spiking".
-        method: "plastic", "deterministic" or "fixed".
-        rule: "backprop" or "local".
-    """
+class Model(NamedTuple):
+    """One program: a kind of network, what its releases do, and how credit is assigned."""
 
     network: str
     method: str
     rule: str = "backprop"
 
-    @property
-    def name(self) -> str:
-        """What it is called in tables and records."""
+    def __str__(self) -> str:
         return f"{self.network} {self.method}" + (", local" if self.rule == "local" else "")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """The data as the networks see them.
-
-    Attributes:
-        data: the data set.
-        tasks: by the kind of network; they differ where the data are spike trains.
-        spikes: n, the spikes that an activity of 1 of a rate network stands for.
-    """
+class Shown(NamedTuple):
+    """The data, the tasks made of them by the kind of network, and n, the spikes that an activity of 1 stands for."""
 
     data: synsim.data.Dataset
     tasks: dict[str, tasks.Task]
     spikes: float
 
 
-def models(config: Config) -> list[Model]:
+def programs(config: Config) -> list[Model]:
     """The programs of a run."""
     made = [Model("rate", method) for method in config.methods if "rate" in config.networks]
     rules = config.rules if "spiking" in config.networks else ()
@@ -132,7 +115,7 @@ def network(config: Config, model: Model, seen: Shown, sweep: synsim.Sweep) -> n
     return local.LocalMLP(net, local.random_feedback(net, config.feedback)) if model.rule == "local" else net
 
 
-def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[Phase, nn.Module]:
+def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[xarray.Dataset, nn.Module]:
     """Train one program; its measurements over decay and seed, and the trained network."""
     sweep = synsim.Sweep({"decay": config.decays}, config.seeds)
     net, task = network(config, model, seen, sweep), seen.tasks[model.network]
@@ -140,7 +123,7 @@ def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[
     decays, plastic = sweep.column("decay"), model.method == "plastic"
     rule = synsim.PresynapticSGD(net, rate, plastic=plastic, weight_decay=decays, **ENERGY_CONSTANTS)
     phase = session.fit(
-        model.name,
+        str(model),
         net,
         rule,
         [task],
@@ -151,7 +134,7 @@ def train(config: Config, model: Model, seen: Shown, session: Session) -> tuple[
         test_every_epoch=False,
         probes=probes("energy", "mean_p"),
     )
-    return with_measured(phase, sweep, measured(net, task, seen.spikes)), net
+    return with_measured(phase.dataset, sweep, measured(net, task, seen.spikes)), net
 
 
 def measured(net: nn.Module, task: tasks.Task, n: float) -> dict[str, Tensor]:
@@ -213,16 +196,15 @@ def raster(config: Config, net: SpikingMLP, task: tasks.Task, replica: int) -> x
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train and measure all models; what the first spiking one makes of a test image, at its best decay."""
     seen = show(config)
-    phases: list[Phase] = []
+    trained: dict[str, xarray.Dataset] = {}
     shown = xarray.Dataset()
-    for model in models(config):
-        phase, net = train(config, model, seen, session)
-        phases.append(phase)
+    for model in programs(config):
+        trained[str(model)], net = train(config, model, seen, session)
         if isinstance(net, SpikingMLP) and not shown:
-            best = config.decays.index(outcomes.best(outcomes.bits_per(phase.dataset), "decay"))
+            best = config.decays.index(outcomes.best(outcomes.bits_per(trained[str(model)]), "decay"))
             image = raster(config, net, seen.tasks["spiking"], best * len(config.seeds))
-            shown = image.assign_attrs(raster_model=model.name)
-    return xarray.merge([combine(phases), shown], combine_attrs="no_conflicts")
+            shown = image.assign_attrs(raster_model=str(model))
+    return xarray.merge([models(trained), shown], combine_attrs="no_conflicts")
 
 
 def quantities(dataset: xarray.Dataset) -> dict[str, xarray.DataArray]:

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import xarray
-from common import combine, importance_of, load, probes, share_above, shortened, some_of
+from common import importance_of, load, models, probes, share_above, shortened, some_of
 from lines import FINAL, FIRST, Line, differences, rows_of
 from spiking_common import NETWORK, SpikingConfig, entrance
 
 import synsim
 from synsim import consolidation, forgetting, outcomes, tables, tasks
-from synsim.experiment import Experiment, by_preset, option
+from synsim.experiment import Experiment, Protection, Session, by_preset, option
 from synsim.papers.schug2021 import P_INITIAL
-from synsim.training import Phase, Protection, Session
 
 # Those of the published rate networks do not fit gradients that pass through spikes: see docs/searches.md.
 CONSTANTS: dict[str, Any] = {"p_up": 0.02, "p_down": 0.003, "g_lim": 0.0004, "p_min": 0.25, "p_freeze": 0.91}
@@ -56,7 +55,7 @@ def grid(config: Config, method: str) -> list[dict[str, float]]:
     return [{"rate": rate} for rate in config.rates]
 
 
-def train(config: Config, phase: str, method: str, sweep: synsim.Sweep, session: Session) -> Phase:
+def train(config: Config, phase: str, method: str, sweep: synsim.Sweep, session: Session) -> xarray.Dataset:
     """Train a method on all tasks, with one replica per setting and seed."""
     data = load(config, spikes=True)
     learned = [
@@ -88,7 +87,7 @@ def train(config: Config, phase: str, method: str, sweep: synsim.Sweep, session:
         test_ahead=False,
         probes=probes("mean_p", "energy", frozen_share=share_above(CONSTANTS["p_freeze"])),
         protection=ewc(learned, sweep) if method == "ewc" else None,
-    )
+    ).dataset
 
 
 def ewc(learned: list[tasks.Task], sweep: synsim.Sweep) -> Protection:
@@ -109,19 +108,19 @@ def chosen(config: Config, method: str, scores: np.ndarray) -> dict[str, float]:
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Choose the setting of every method on the selection seeds, then train it; both searches and results."""
-    phases: list[Phase] = []
+    trained: dict[str, xarray.Dataset] = {}
     searches: dict[str, Any] = {}
     for method in config.methods:
         settings = grid(config, method)
         search = train(config, f"selection {method}", method, synsim.Sweep(settings, config.selection), session)
-        scores = outcomes.final(search.dataset).values.reshape(len(settings), len(config.selection))
+        scores = outcomes.final(search).values.reshape(len(settings), len(config.selection))
         best = chosen(config, method, scores)
-        phases.append(train(config, method, method, synsim.Sweep([best], config.seeds), session))
+        trained[method] = train(config, method, method, synsim.Sweep([best], config.seeds), session)
         axis = f"setting_{method}"
         searches[f"selection_{method}"] = (axis, "selection_seed"), scores
         for name in ("rate", "strength"):
             searches[f"selected_{name}_{method}"] = axis, [setting.get(name, 0.0) for setting in settings]
-    return combine(phases).assign(searches).assign_coords(selection_seed=list(config.selection))
+    return models(trained).assign(searches).assign_coords(selection_seed=list(config.selection))
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
