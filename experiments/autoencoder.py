@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, tables, tasks
-from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.papers import benzing2022 as paper
 
 GAUSSIAN = {"likelihood": "gaussian"}
@@ -35,18 +35,18 @@ METHODS = {
     "kfac-standard": Method(synsim.KFAC, {**AVERAGED, **GAUSSIAN, "damp": "standard"}, often=True),
     "natural": Method(synsim.NaturalGradient, GAUSSIAN),
 }
-# Found by hand (docs/searches.md): rate, and damping for those that have one.
-CONSTANTS = {name: paper.Descent(*each) for name, each in {
-    "sgd-momentum": (1e-3,), "adam": (1e-3,), "foof": (100.0, 100.0), "kfac": (1.0, 1.0), "kfac-empirical": (1.0, 1.0),
-    "kfac-standard": (0.3, 1.0), "natural": (1e-3, 1.0),
-}.items()}  # fmt: skip
+# Found by hand (docs/searches.md).
+RATES = {"sgd-momentum": 1e-3, "adam": 1e-3, "foof": 100.0, "kfac": 1.0, "kfac-empirical": 1.0, "kfac-standard": 0.3}
+DAMPINGS = {"foof": 100.0, "kfac": 1.0, "kfac-empirical": 1.0, "kfac-standard": 1.0, "natural": 1.0}
+CONSTANTS = {name: paper.Descent(rate, DAMPINGS.get(name)) for name, rate in {**RATES, "natural": 1e-3}.items()}
 ALL = tuple(METHODS)
 QUICK = ("sgd-momentum", "adam", "foof", "kfac", "kfac-empirical")
 PAIRS = (("foof", "kfac"), ("kfac-empirical", "kfac"), ("adam", "foof"), ("sgd-momentum", "foof"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(study.DescentConfig):
+class Config(PresetConfig):
+    selection: tuple[int, ...] = option((101,), "seeds that choose among several settings", chooses=True)
     epochs: int = by_preset("passes over each task", quick=5, paper=paper.AUTOENCODER_EPOCHS)
     methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
     hidden: tuple[int, ...] = by_preset(
@@ -58,7 +58,6 @@ class Config(study.DescentConfig):
     period: int = option(paper.AUTOENCODER_PERIOD, "steps from one inversion to the next")
     rates: tuple[float, ...] = option((0.3, 1.0, 3.0), "learning rates, as multiples of what was found by hand")
     dampings: tuple[float, ...] = option((1.0,), "dampings, as multiples of that; rates go along")
-    selection: tuple[int, ...] = option((101,), "seeds that choose among several settings", chooses=True)
 
 
 def network(config: Config, task: tasks.Task, sweep: Sweep) -> nn.Module:

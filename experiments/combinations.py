@@ -19,8 +19,7 @@ from typing import Any
 
 import torch
 import xarray
-from common import MEASURED, importance_of, load, nested, remembered, shortened, some_of
-from importance_common import ChosenConfig
+from common import MEASURED, NetworkConfig, importance_of, load, nested, remembered, shortened, some_of
 from lines import OVER_ALL, rows_of
 from torch import Tensor, nn
 
@@ -40,13 +39,12 @@ GRIDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ChosenConfig):
+class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
+    selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen", chooses=True)
     importances: tuple[str, ...] = some_of(importance.available(), "importances")
     consolidations: tuple[str, ...] = some_of(GRIDS, "kinds of consolidation")
     kinds: tuple[str, ...] = some_of(("plain", "stochastic"), "networks")
-    selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen", chooses=True)
-    batch: int = option(100, "examples per step")
     rate: float = option(0.01, "learning rate")
     steps: int = by_preset("steps per task", quick=80, full=1200)
     images: int = by_preset("images for importances measured after a task", quick=500, full=1000)

@@ -18,7 +18,7 @@ from descent_common import Method
 
 import synsim
 from synsim import tables
-from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.papers import benzing2022 as paper
 
 FIGURES = {"fashion-mnist": ("5.1A", "5.1B", "5.1C", "5.2B", "5.3A", "5.4B"), "mnist": ("5.6A", "5.8A", "5.9B")}
@@ -51,7 +51,8 @@ STEPS = (600, 1200, 1800, 3000, 6000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(study.DescentConfig):
+class Config(PresetConfig):
+    selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
     epochs: int = by_preset("passes over each task", quick=3, paper=paper.DESCENT_EPOCHS)
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
     methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)

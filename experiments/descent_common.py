@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 import synsim
 from synsim import Sweep, streams, tasks
 from synsim.data.load import SCALES
-from synsim.experiment import PresetConfig, Session, option
+from synsim.experiment import PresetConfig, Session
 from synsim.papers import Published
 from synsim.papers.benzing2022 import DESCENT_SCALE, Curve, Descent
 
@@ -87,14 +87,6 @@ def layers(task: tasks.Task, hidden: Sequence[int], sweep: Sweep) -> nn.Module:
     """Layers without biases for a task, with their first weights."""
     sizes = [task.inputs, *hidden, task.classes]
     return kaiming(synsim.mlp(sizes, p=1.0, replicas=sweep, device=task.train.images.device), sweep.seeds)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DescentConfig(PresetConfig):
-    """Options of an experiment that may choose among several settings, on seeds that it does not report."""
-
-    epochs: int = option(None, "passes over the data")
-    selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
 
 
 @dataclass(frozen=True)

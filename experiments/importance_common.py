@@ -1,37 +1,20 @@
 """What the experiments on importances share: the protocol of Benzing 2022, choices of strengths, sums and places."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import reduce
 
 import torch
 import xarray
-from common import load
+from common import NetworkConfig, load
 from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, tasks
-from synsim.experiment import PresetConfig, option
 from synsim.networks import redraw
-from synsim.papers.benzing2022 import BATCHES, BIAS
+from synsim.papers.benzing2022 import BIAS
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayeredConfig(PresetConfig):
-    """Options of an experiment whose network comes from the preset."""
-
-    hidden: tuple[int, ...] = option((), "widths of the hidden layers")
-    batch: int = option(BATCHES[False][0], "examples per step")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChosenConfig(LayeredConfig):
-    """Options of an experiment that chooses the strengths of its protection, on seeds that it does not report."""
-
-    selection: tuple[int, ...] = option((), "seeds on which strengths are chosen", chooses=True)
-
-
-def permuted(config: LayeredConfig, count: int, replicas: Sweep) -> tuple[list[tasks.Task], nn.Module]:
+def permuted(config: NetworkConfig, count: int, replicas: Sweep) -> tuple[list[tasks.Task], nn.Module]:
     """Permuted tasks with pixels in [0, 1] and orders of each seed's own; a network with Glorot weights for them."""
     sequence = tasks.permuted(load(config), tasks=count, seeds=replicas.seeds, pixels="unit", device=config.device)
     sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 import xarray
-from common import importance_of
-from importance_common import LayeredConfig, begin, permuted
+from common import NetworkConfig, importance_of
+from importance_common import begin, permuted
 from torch import Tensor, nn
 
 from synsim import Sweep, consolidation, importance, tables, tasks
@@ -37,8 +37,9 @@ Importances = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(LayeredConfig):
+class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(400, 400), paper=(2000, 2000))
+    batch: int = option(BATCHES[False][0], "examples per step")
     epochs: int = by_preset("passes over each task", quick=10, paper=20)
     tasks: int = by_preset("number of permuted tasks", quick=2, paper=10)
     images: int = option(1000, "images for the measures taken after a task")

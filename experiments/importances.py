@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 import xarray
-from common import importance_of, models, some_of
-from importance_common import ChosenConfig, begin, permuted
+from common import NetworkConfig, importance_of, models, some_of
+from importance_common import begin, permuted
 from lines import OVER_ALL
 
 from synsim import Sweep, consolidation, outcomes, tables
@@ -61,7 +61,7 @@ POINTS = {"difference": "points", "fall": "points, fall with the batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ChosenConfig):
+class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), paper=(2000, 2000))
     epochs: int = by_preset("passes over each task", quick=5, paper=20)
     selection: tuple[int, ...] = by_preset("seeds on which strengths are chosen", chooses=True, quick=(1, 2), paper=())

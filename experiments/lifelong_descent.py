@@ -15,14 +15,13 @@ import torch
 import xarray
 from combinations import GRIDS, Scaled, tested
 from common import choice, importance_of, load, nested, paired, remembered, scenario, some_of, swept
-from descent_common import DescentConfig
 from lines import OVER_ALL, rows_of
 from torch import nn
 from torch.optim import Optimizer
 
 import synsim
 from synsim import Sweep, consolidation, tables
-from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.training import Protection
 
 # Around what each learns Split MNIST with; damping λ of the rules that have one, for a batch of 100.
@@ -45,7 +44,8 @@ FAMILIES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DescentConfig):
+class Config(PresetConfig):
+    selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
     scenario: str = option(
         "split", "split: pairs of classes, parity label; permuted: pixel orders", ("split", "permuted"), neutral=True
     )
@@ -53,7 +53,7 @@ class Config(DescentConfig):
     consolidations: tuple[str, ...] = some_of(GRIDS, "kinds of consolidation")
     tasks: int = by_preset("number of permuted tasks", quick=5, full=10)
     steps: int = by_preset("steps per task", quick=80, full=600)
-    epochs: int | None = option(None, "not used: see --steps", neutral=True)  # type: ignore[assignment]
+    epochs: int | None = option(None, "not used: see --steps", neutral=True)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
     batch: int = option(100, "examples per step")
     images: int = by_preset("images for the Fisher information after a task", quick=500, full=1000)

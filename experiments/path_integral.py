@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 import xarray
-from importance_common import LayeredConfig, permuted, total
+from common import NetworkConfig
+from importance_common import permuted, total
 from torch import Tensor
 
 import synsim
 from synsim import importance, tables, tasks
 from synsim._progress import bar
-from synsim.experiment import Experiment, Session, by_preset
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.importance.path import Accumulated
 from synsim.papers.benzing2022 import BATCHES, NOISE, SI_OVER_SIU, SIU_OVER_FULL, SIU_OVER_LOSS
 from synsim.training.gradients import full_gradient, gradients_at_hand
@@ -29,8 +30,9 @@ Gradients = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(LayeredConfig):
+class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(400, 400), paper=(2000, 2000))
+    batch: int = option(BATCHES[False][0], "examples per step")
     epochs: int = by_preset("passes over the task", quick=5, paper=20)
     every: int = by_preset("steps between full gradients", quick=50, paper=20)
 
