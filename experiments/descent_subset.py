@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 import xarray
-from common import Pair, choice, nested, paired, swept
+from common import Pair, choice, nested, paired, some_of, swept
 from descent_common import Method, layers, published, standardised
 from torch import optim
 
@@ -26,10 +26,6 @@ FIGURES = {
     ("fashion-mnist", "layers"): ("5.1D", "5.2C"), ("fashion-mnist", "logistic"): ("5.2A",),
     ("mnist", "layers"): ("5.6D",),
 }  # fmt: skip
-HIDDEN, NETWORKS = paper.DESCENT_HIDDEN, ("layers", "logistic")
-OWN = {"foof-subsampled": paper.Descent(0.5, 0.5)}
-OURS = {"layers": {"kfac-subsampled": paper.Descent(0.01, 3e-3), **OWN}, "logistic": OWN}
-SUMMED = ("natural-full", "natural-blocks-full", "kfac-subsampled")
 AT = (20, 50, 75, 99)
 
 
@@ -68,9 +64,11 @@ PAIRS = (("kfac-subsampled", "natural-full"), ("natural-full", "sgd-momentum"), 
 class Config(PresetConfig):
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
     seeds: tuple[int, ...] = by_preset("one replica per seed", quick=(0,), paper=(0, 1, 2))
-    networks: tuple[str, ...] = option(NETWORKS, "networks", NETWORKS, neutral=True, phases=True)
+    networks: tuple[str, ...] = some_of(("layers", "logistic"), "networks")
     methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
-    hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(300, 300, 300), paper=HIDDEN)
+    hidden: tuple[int, ...] = by_preset(
+        "widths of the hidden layers", quick=(300, 300, 300), paper=paper.DESCENT_HIDDEN
+    )
     images: int = option(paper.SUBSET, "training images")
     steps: int = option(paper.SUBSET_STEPS, "steps, each on all images")
     epochs: int | None = option(None, "not used: see --steps", neutral=True)
@@ -94,11 +92,15 @@ def task_of(config: Config, choosing: bool) -> tasks.Task:
 
 def constants(network: str, name: str) -> paper.Descent | None:
     """Rate and damping of a method for curvature that is a mean over images; None: it isn't for this network."""
-    if name in OURS[network]:
-        return OURS[network][name]
-    figures = {"layers": {**paper.DESCENT["5.1D"], **paper.DESCENT["5.2C"]}, "logistic": paper.DESCENT["5.2A"]}
-    found = figures[network].get(name)
-    if name not in SUMMED or found is None or found.damping is None:
+    ours = {
+        ("layers", "kfac-subsampled"): paper.Descent(0.01, 3e-3),
+        ("layers", "foof-subsampled"): paper.Descent(0.5, 0.5),
+        ("logistic", "foof-subsampled"): paper.Descent(0.5, 0.5),
+    }
+    figures = (paper.DESCENT[figure] for figure in FIGURES["fashion-mnist", network])
+    found = ours.get((network, name)) or next((figure[name] for figure in figures if name in figure), None)
+    summed = name in ("natural-full", "natural-blocks-full", "kfac-subsampled") and (network, name) not in ours
+    if found is None or found.damping is None or not summed:
         return found
     # What is published of these belongs to sums over all images, and not to means (docs/searches.md).
     return paper.Descent(found.lr / paper.SUBSET, found.damping / paper.SUBSET)

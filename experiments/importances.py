@@ -119,17 +119,6 @@ def learned(
     ).dataset
 
 
-def searches(config: Config, session: Session) -> xarray.Dataset:
-    """Accuracy over the grid of c, for every method that has a choice, [searched, exponent, selection]."""
-    exponents = sorted(config.exponents)
-    names = [name for name in config.methods if len(exponents) > 1 and setting_of(config, name).strength]
-    if not names:
-        return xarray.Dataset()
-    tried = [learned(config, session, f"{name}, search", name, exponents, config.selection) for name in names]
-    found = xarray.concat([outcomes.final(one) for one in tried], xarray.Variable("searched", names))
-    return found.rename(seed="selection").to_dataset(name="search_percent")
-
-
 def chosen(config: Config, name: str, searched: xarray.Dataset) -> tuple[int, bool]:
     """Which k is the best one for a method, and whether it is an end of the grid."""
     if name not in searched.get("searched", ()):
@@ -140,8 +129,13 @@ def chosen(config: Config, name: str, searched: xarray.Dataset) -> tuple[int, bo
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
-    """Choose c of every method where it is asked for, then train with it."""
-    searched = searches(config, session)
+    """Choose c of every method that has a choice, [searched, exponent, selection]; then train with it."""
+    exponents, searched = sorted(config.exponents), xarray.Dataset()
+    names = [name for name in config.methods if len(exponents) > 1 and setting_of(config, name).strength]
+    if names:
+        tried = [learned(config, session, f"{name}, search", name, exponents, config.selection) for name in names]
+        found = xarray.concat([outcomes.final(one) for one in tried], xarray.Variable("searched", names))
+        searched["search_percent"] = found.rename(seed="selection")
     own = {name: (chosen(config, name, searched)[0],) for name in config.methods}
     trained = {name: learned(config, session, name, name, exponent, config.seeds) for name, exponent in own.items()}
     return models(trained).merge(searched, combine_attrs="override")

@@ -33,7 +33,6 @@ RATES = {
 }
 TORCH: Mapping[str, Callable[..., Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 DAMPINGS = {"foof": 100.0, "kfac": 1.0}
-PERIOD = 20
 NEURONS, WEIGHTS = ("foof", "kfac"), ("sgd", "adam")
 NONE = "none"
 MEASURES = {"final": OVER_ALL, "learned": "accuracy right after learning, %", "forgotten": "forgotten, points"}
@@ -64,7 +63,7 @@ def rule(name: str, net: nn.Module, sweep: Sweep) -> Optimizer:
     if name in TORCH:
         return TORCH[name](net.parameters(), lr=sweep.settings[0]["rate"])
     kind = synsim.FOOF if name == "foof" else synsim.KFAC
-    return kind(net, sweep.column("rate"), DAMPINGS[name], period=PERIOD, warmup=PERIOD)
+    return kind(net, sweep.column("rate"), DAMPINGS[name], period=20, warmup=20)
 
 
 def trained(

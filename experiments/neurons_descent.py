@@ -172,11 +172,7 @@ def stepped(
 
 @dataclass
 class Course:
-    """What a network learns from: the task in windows of `every` steps, and how many there are.
-
-    Attributes:
-        config: of the run.
-    """
+    """What a network learns from: the task in windows of `every` steps, and how many there are."""
 
     config: Config
 
