@@ -8,7 +8,6 @@ gained between −2 and +1.5 points: a small effect, and a selected one.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import energy
 import lifelong
@@ -59,12 +58,12 @@ def separate(dataset: xarray.Dataset) -> tuple[xarray.Dataset, xarray.Dataset]:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The rows of both parts; what is tested comes with the settings that make the difference what it is."""
     (first, second), (costs, memories) = parts(config), separate(dataset)
-    energies: dict[str, Any] = {
+    energies: dict[str, object] = {
         "epochs": first.epochs,
         "batch": first.batch,
         "decays": " and ".join(map(str, first.decays)),
     }
-    accuracies: dict[str, Any] = {"epochs": second.epochs, "batch": second.batch, "rate": second.lr}
+    accuracies: dict[str, object] = {"epochs": second.epochs, "batch": second.batch, "rate": second.lr}
     told = [("energy", energies, row) for row in energy.rows(first, costs)]
     told += [("split digits", accuracies, row) for row in lifelong.rows(second, memories)]
     made = []

@@ -113,12 +113,10 @@ def robustness(config: Config, session: Session) -> xarray.Dataset:
     return xarray.concat([plastic, reliable], "steps", data_vars="all", coords="minimal", compat="equals")
 
 
-WORK = {"main": models, "fixed": fixed_release, "start": starts, "robust": robustness}
-
-
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train all parts; names of all but the main one begin with theirs."""
-    parts = {part: WORK[part](config, session) for part in config.parts}
+    work = {"main": models, "fixed": fixed_release, "start": starts, "robust": robustness}
+    parts = {part: work[part](config, session) for part in config.parts}
     shared = ("seed", "bin", "when")
     named = [one if part == "main" else prefixed(one, part, but=shared) for part, one in parts.items()]
     return xarray.merge(named, combine_attrs="drop_conflicts")

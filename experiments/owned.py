@@ -24,11 +24,10 @@ import synsim
 from synsim import Sweep, consolidation, importance, statistics, tables, tasks
 from synsim.experiment import Experiment, Protection, Session, by_preset, option
 from synsim.papers import schwarz2021 as paper
-from synsim.sweep import Program
 
 OWNED = consolidation.available(owns=True)
-METHODS = ("single", "naive", *OWNED, *importance.available())
 ALIVE = 0.8
+METHODS = ("single", "naive", *OWNED, *importance.available())
 KNOWN, USED = "accuracy over all tasks at the end, task known, %", "synapses used at the end, %"
 
 
@@ -86,7 +85,7 @@ def sequence_of(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, validation=held_out, device=config.device)
 
 
-def protected(config: Config, program: Program, sequence: list[tasks.Task]) -> Protection:
+def protected(config: Config, program: synsim.sweep.Program, sequence: list[tasks.Task]) -> Protection:
     """What a method does about old tasks; Adam starts anew with each of them."""
     name, retrain = program.common["method"], program.common["retrain"]
     measured = how = anew = None
@@ -122,7 +121,7 @@ def paced(config: Config, retrain: int) -> Callable[[optim.Optimizer], LambdaLR]
     return lambda rule: LambdaLR(rule, lambda epoch: 1.0 if epoch % (learning + retrain) < learning else factor)
 
 
-def learner(config: Config, program: Program, task: tasks.Task) -> tuple[nn.Module, optim.Optimizer]:
+def learner(config: Config, program: synsim.sweep.Program, task: tasks.Task) -> tuple[nn.Module, optim.Optimizer]:
     """A network without biases, and Adam, whose steps are those of φ."""
     sizes = [task.inputs, *config.hidden, task.classes]
     net = synsim.mlp(sizes, p=1.0, replicas=program.sweep, device=config.device)

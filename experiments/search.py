@@ -22,17 +22,15 @@ from torch import Tensor
 import synsim
 from synsim import outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
-from synsim.papers import schug2021
-from synsim.papers.schug2021 import DECAY, P_INITIAL, SEARCH_DECAYS, SEARCH_FREEZE, SEARCH_STEPS, TABLE_4_1
+from synsim.papers import schug2021 as paper
 
 # The published code's constants; for energy with its default decay.
 PUBLISHED: dict[str, dict[str, float]] = {
-    "lifelong": {name: schug2021.CONSTANTS[name] for name in ("p_up", "p_down", "p_freeze")},
-    "energy": {**{name: schug2021.ENERGY_CONSTANTS[name] for name in ("p_up", "p_down")}, "weight_decay": DECAY},
+    "lifelong": {name: paper.CONSTANTS[name] for name in ("p_up", "p_down", "p_freeze")},
+    "energy": {**{name: paper.ENERGY_CONSTANTS[name] for name in ("p_up", "p_down")}, "weight_decay": paper.DECAY},
 }
-FIXED = {name: schug2021.CONSTANTS[name] for name in ("g_lim", "p_min")}
-RATES = {**schug2021.RATES, "single": schug2021.ENERGY_RATES["plastic"]}
-RANGES = {"p_up": SEARCH_STEPS, "p_down": SEARCH_STEPS, "p_freeze": SEARCH_FREEZE}
+FIXED = {name: paper.CONSTANTS[name] for name in ("g_lim", "p_min")}
+RANGES = {"p_up": paper.SEARCH_STEPS, "p_down": paper.SEARCH_STEPS, "p_freeze": paper.SEARCH_FREEZE}
 EPOCHS = {("quick", "lifelong"): 1, ("quick", "energy"): 2, ("paper", "lifelong"): 10, ("paper", "energy"): 50}
 # To which the paper carries the constants found on Permuted MNIST.
 BOTH = ("mnist", "fashion-mnist")
@@ -80,8 +78,8 @@ def drawn(objective: str, trials: int, seed: int) -> dict[str, list[float]]:
         return uniform(ends, trials, streams.keys("order", [seed], f"search/{objective}/{name}"))
 
     if objective == "energy":
-        both, places = draws(SEARCH_STEPS, "step"), draws((0, len(SEARCH_DECAYS)), "weight_decay")
-        return {"p_up": both, "p_down": both, "weight_decay": [SEARCH_DECAYS[int(place)] for place in places]}
+        both, places = draws(paper.SEARCH_STEPS, "step"), draws((0, len(paper.SEARCH_DECAYS)), "weight_decay")
+        return {"p_up": both, "p_down": both, "weight_decay": [paper.SEARCH_DECAYS[int(place)] for place in places]}
     return {name: draws(ends, name) for name, ends in RANGES.items()}
 
 
@@ -117,9 +115,10 @@ def train(
     """Scores of all settings of the constants on all seeds: replicas of one program."""
     sequence, lifelong = sequence_of(config, *target, sweep.seeds), config.objective == "lifelong"
     sizes = [sequence[0].inputs, *config.hidden, sequence[0].classes]
-    net = synsim.mlp(sizes, p=P_INITIAL, replicas=sweep, device=config.device)
+    net = synsim.mlp(sizes, p=paper.P_INITIAL, replicas=sweep, device=config.device)
     constants: dict[str, Any] = FIXED | {constant: sweep.column(constant) for constant in sweep.names}
-    rule = synsim.PresynapticSGD(net, RATES[target[0]], modulate_lr=lifelong, train_bias=False, **constants)
+    rate = paper.RATES.get(target[0], paper.ENERGY_RATES["plastic"])
+    rule = synsim.PresynapticSGD(net, rate, modulate_lr=lifelong, train_bias=False, **constants)
     phase = session.fit(
         name,
         net,
@@ -180,7 +179,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     where = {" ".join(target): f"{metric}; {', '.join(target)}" for target in targets(config)}
     for target, name in itertools.product(targets(config), trials):
         values = dataset.carried.sel(target=" ".join(target), constants=name)
-        table = TABLE_4_1.get(target, {}) if (name, config.objective) == (KNOWN, "lifelong") else {}
+        table = paper.TABLE_4_1.get(target, {}) if (name, config.objective) == (KNOWN, "lifelong") else {}
         published = table.get("presynaptic")
         made.append(tables.row(name, where[" ".join(target)], values, published, setting=constants[name]))
     for (_, carried, one), (*_, other), gap, test in outcomes.differences("search", dataset):

@@ -163,16 +163,12 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         told |= {"kurtosis of the weights": one.kurtosis, "synaptic energy Σ|θ|": one.energy}
         made += rows_of(name, told, setting={"alpha": alpha})
         for scope, keep in product(SCOPES, config.keep):
-            setting = {"alpha": alpha, "scope": scope, "keep": keep}
-            values, test = pruned.sel(setting), tests.get((alpha, scope, keep))
-            made.append(
-                tables.row(
-                    name, f"test accuracy with {keep:.1%} kept by {scope}, %", values, setting=setting, test=test
-                )
-            )
-        for schedule in scheduled.schedule.values.tolist():
-            metric, test = f"test accuracy with {config.density:.1%} kept, %", schedule_tests.get((alpha, schedule))
-            values = scheduled.sel(alpha=alpha, schedule=schedule)
+            setting, test = {"alpha": alpha, "scope": scope, "keep": keep}, tests.get((alpha, scope, keep))
+            metric = f"test accuracy with {keep:.1%} kept by {scope}, %"
+            made.append(tables.row(name, metric, pruned.sel(setting), setting=setting, test=test))
+        for values in scheduled.sel(alpha=alpha).transpose("schedule", "seed"):
+            schedule, metric = values.schedule.item(), f"test accuracy with {config.density:.1%} kept, %"
+            test = schedule_tests.get((alpha, schedule))
             made.append(tables.row(f"{name}, {schedule}", metric, values, setting={"alpha": alpha}, test=test))
     return made
 

@@ -31,13 +31,6 @@ from synsim.synapses import evaluation
 METHODS = ("plastic", "deterministic", "fixed")
 RULES = ("backprop", "local")
 RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
-TERMS = ("spikes", "release", "reversal")
-GIGA = 1e-9
-OPERATIONS = {
-    "synops": ("effective operations at synapses per image", 1),
-    "macs": ("multiply-accumulates of the dense network per image", 1),
-    "picojoules": ("nJ of operations per image", 1000),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,9 +204,9 @@ def quantities(dataset: xarray.Dataset) -> dict[str, xarray.DataArray]:
     """What the table shows, over model, decay and seed, by metric; NaN for replicas that failed."""
     # What the figure shows has other axes.
     last = outcomes.at_end(dataset.drop_dims(["time", "pixel"], errors="ignore"))
-    atp = {term: last[f"atp_{term}"] for term in TERMS}
+    atp = {term: last[f"atp_{term}"] for term in ("spikes", "release", "reversal")}
     shown = {
-        "bits per 10⁹ ATP": last.information / (GIGA * (atp["spikes"] + atp["release"] + atp["reversal"])),
+        "bits per 10⁹ ATP": last.information / (1e-9 * (atp["spikes"] + atp["release"] + atp["reversal"])),
         "accuracy, %": outcomes.final(dataset),
         "information, bits": last.information,
         "synaptic energy Σ|w̄|": last.energy,
@@ -221,9 +214,14 @@ def quantities(dataset: xarray.Dataset) -> dict[str, xarray.DataArray]:
         "vesicles per image": last.vesicles,
         "released strength per image": last.released,
     }
-    shown |= {f"10⁹ ATP per image, {term}": GIGA * values for term, values in atp.items()}
+    shown |= {f"10⁹ ATP per image, {term}": 1e-9 * values for term, values in atp.items()}
+    operations = {
+        "effective operations at synapses per image": ("synops", 1),
+        "multiply-accumulates of the dense network per image": ("macs", 1),
+        "nJ of operations per image": ("picojoules", 1000),
+    }
     # Older records have none.
-    return shown | {metric: last[name] / scale for name, (metric, scale) in OPERATIONS.items() if name in last}
+    return shown | {metric: last[name] / scale for metric, (name, scale) in operations.items() if name in last}
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
