@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
+from synsim.experiment import Experiment, PresetConfig, Protection, Session, by_preset, option
 from synsim.importance import Importance
 from synsim.papers.vandeven2025 import ACCURACY, BATCH, ITERATIONS, RATE
-from synsim.training import Protection
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "exact": ("fisher", {"labels": "exact"}),

@@ -18,9 +18,8 @@ from trained import TrainedConfig, learning, remarks, trained, untrained
 
 import synsim
 from synsim import importance, meters, outcomes, tables, tasks
-from synsim.experiment import Experiment, Session, option
+from synsim.experiment import Experiment, Protection, Session, option
 from synsim.papers.schug2021 import IMPORTANT
-from synsim.training import Protection
 
 Importances = Mapping[str, Tensor]
 LEFT_OUT_ALONG = "importances accumulated along the way (--along trains once more and takes them in)"

@@ -15,9 +15,8 @@ from importance_common import begin, permuted
 from torch import Tensor, nn
 
 from synsim import Sweep, consolidation, importance, tables, tasks
-from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.experiment import Experiment, Protection, Session, by_preset, option
 from synsim.papers.benzing2022 import BATCHES, CORRELATIONS, SETTINGS, SI_OVER_SIU
-from synsim.training import Protection
 
 # Name in the figures -> (from which importance, function of it).
 MEASURES: dict[str, tuple[str, Callable[[Tensor], Tensor] | None]] = {

@@ -7,9 +7,9 @@ c of magnitude, uniform and onaf-2048 are ours, since none are published. In the
 re-initialises, and chooses every method's c among powers of ten times it, on seeds that are not reported.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import xarray
@@ -18,17 +18,15 @@ from importance_common import begin, permuted
 from lines import OVER_ALL
 
 from synsim import Sweep, consolidation, outcomes, tables
-from synsim.experiment import Experiment, Session, by_preset, option
+from synsim.experiment import Experiment, Protection, Session, by_preset, option
 from synsim.papers.benzing2022 import ACCURACY, BATCHES, SETTINGS, Setting
-from synsim.training import Protection
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """An importance with its options, and whether the batch is 2,048."""
 
     name: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     large: bool = False
 
 

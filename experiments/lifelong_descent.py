@@ -21,8 +21,7 @@ from torch.optim import Optimizer
 
 import synsim
 from synsim import Sweep, consolidation, tables
-from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
-from synsim.training import Protection
+from synsim.experiment import Experiment, PresetConfig, Protection, Session, by_preset, option
 
 # Around what each learns Split MNIST with; damping λ of the rules that have one, for a batch of 100.
 RATES = {

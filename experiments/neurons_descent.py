@@ -119,7 +119,9 @@ class OnPath:
         self.rule.zero_grad()
         self.rule.backward(losses, logits, tolerant=True)
         moves, products = self.moves(net)
-        found = {f"cosine {kind}": cosine(products, kind) for kind in KINDS}
+        over_layers = {pair: torch.stack([layer[pair] for layer in products]).sum(0) for pair in products[0]}
+        sizes = {kind: (over_layers[kind, kind] * over_layers["foof", "foof"]).sqrt() for kind in KINDS}
+        found = {f"cosine {kind}": over_layers[kind, "foof"] / sizes[kind] for kind in KINDS}
         lr = torch.as_tensor(self.rule.param_groups[0]["lr"]).to(logits).reshape(-1, 1, 1)
         for kind in MOVES:
             after = stepped(net, moves[kind], moves["heuristic"], lr, x, y)
@@ -145,12 +147,6 @@ class OnPath:
             for kind, move in each.items():
                 moves[kind][name] = move
         return moves, products
-
-
-def cosine(products: Sequence[Mapping[tuple[str, str], Tensor]], kind: str) -> Tensor:
-    """Cosine of a kind with FOOF over all layers together, [R]."""
-    total = {pair: torch.stack([layer[pair] for layer in products]).sum(0) for pair in products[0]}
-    return total[kind, "foof"] / (total[kind, kind] * total["foof", "foof"]).sqrt()
 
 
 @torch.no_grad()

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
+from synsim.experiment import Experiment, PresetConfig, Protection, Session, by_preset, option
 from synsim.papers import kolouri2020 as paper
-from synsim.training import Protection
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "scp": ("sliced-cramer", {"slices": paper.SLICES}),
