@@ -14,7 +14,7 @@ import descent_common as study
 import numpy as np
 import torch
 import xarray
-from common import load, paired
+from common import load, paired, some_of
 from descent_common import Method
 from torch import Tensor, nn
 
@@ -39,7 +39,6 @@ METHODS = {
 RATES = {"sgd-momentum": 1e-3, "adam": 1e-3, "foof": 100.0, "kfac": 1.0, "kfac-empirical": 1.0, "kfac-standard": 0.3}
 DAMPINGS = {"foof": 100.0, "kfac": 1.0, "kfac-empirical": 1.0, "kfac-standard": 1.0, "natural": 1.0}
 CONSTANTS = {name: paper.Descent(rate, DAMPINGS.get(name)) for name, rate in {**RATES, "natural": 1e-3}.items()}
-ALL = tuple(METHODS)
 QUICK = ("sgd-momentum", "adam", "foof", "kfac", "kfac-empirical")
 PAIRS = (("foof", "kfac"), ("kfac-empirical", "kfac"), ("adam", "foof"), ("sgd-momentum", "foof"))
 
@@ -48,7 +47,7 @@ PAIRS = (("foof", "kfac"), ("kfac-empirical", "kfac"), ("adam", "foof"), ("sgd-m
 class Config(PresetConfig):
     selection: tuple[int, ...] = option((101,), "seeds that choose among several settings", chooses=True)
     epochs: int = by_preset("passes over each task", quick=5, paper=paper.AUTOENCODER_EPOCHS)
-    methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
+    methods: tuple[str, ...] = some_of(METHODS, "methods", quick=QUICK)
     hidden: tuple[int, ...] = by_preset(
         "widths of the hidden layers, the code in the middle",
         quick=(200, 100, 30, 100, 200),

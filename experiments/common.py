@@ -63,9 +63,13 @@ class ScenarioConfig(PermutedConfig):
         return found if self.scenario == "permuted" else {k: v for k, v in found.items() if k != "tasks"}
 
 
-def some_of(choices: Iterable[str], text: str, default: Iterable[str] | None = None) -> Any:
-    """An option that chooses which of several independent phases are run: all, unless there is another default."""
+def some_of(
+    choices: Iterable[str], text: str, default: Iterable[str] | None = None, *, quick: Iterable[str] | None = None
+) -> Any:
+    """An option that chooses which of several independent phases are run: all, or a default, or few if it is quick."""
     every = tuple(choices)
+    if quick is not None:
+        return by_preset(text, every, neutral=True, phases=True, quick=tuple(quick), paper=every)
     return option(every if default is None else tuple(default), text, every, neutral=True, phases=True)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import descent_common as study
 import torch
 import xarray
-from common import paired
+from common import paired, some_of
 from descent_common import Method
 
 import synsim
@@ -46,7 +46,6 @@ METHODS = {
 QUICK = ("sgd-momentum", "adam", "foof-100", "kfac", "natural", "kfac-standard")
 NEURONS, WEIGHTS = ("foof-100", "kfac"), ("sgd-momentum", "adam")
 RATIOS = (("natural", "kfac"), ("kfac-standard", "sgd-momentum"))
-ALL = tuple(METHODS)
 STEPS = (600, 1200, 1800, 3000, 6000)
 
 
@@ -55,7 +54,7 @@ class Config(PresetConfig):
     selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
     epochs: int = by_preset("passes over each task", quick=3, paper=paper.DESCENT_EPOCHS)
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
-    methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
+    methods: tuple[str, ...] = some_of(METHODS, "methods", quick=QUICK)
     hidden: tuple[int, ...] = option(paper.DESCENT_HIDDEN, "widths of the hidden layers")
     batch: int = option(paper.DESCENT_BATCH, "examples per step")
     period: int = by_preset("steps from one inversion of KFAC to the next", quick=50, paper=1)

@@ -55,7 +55,6 @@ METHODS = {
     "kfac-subsampled": Searched(synsim.KFAC, ALONE, False, (3e-4, 1e-3, 3e-3, *SGD), (1e-7, 1e-5, 1e-3)),
     "foof-subsampled": Searched(synsim.FOOF, ALONE, False, (0.1, 0.3, 1.0, 3.0), TENTHS),
 }
-ALL = tuple(METHODS)
 QUICK = tuple(name for name in METHODS if name != "natural-blocks-full")
 PAIRS = (("kfac-subsampled", "natural-full"), ("natural-full", "sgd-momentum"), ("natural", "sgd-momentum"))
 
@@ -65,7 +64,7 @@ class Config(PresetConfig):
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
     seeds: tuple[int, ...] = by_preset("one replica per seed", quick=(0,), paper=(0, 1, 2))
     networks: tuple[str, ...] = some_of(("layers", "logistic"), "networks")
-    methods: tuple[str, ...] = by_preset("methods", ALL, neutral=True, phases=True, quick=QUICK, paper=ALL)
+    methods: tuple[str, ...] = some_of(METHODS, "methods", quick=QUICK)
     hidden: tuple[int, ...] = by_preset(
         "widths of the hidden layers", quick=(300, 300, 300), paper=paper.DESCENT_HIDDEN
     )
