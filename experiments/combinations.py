@@ -137,7 +137,7 @@ def tested(net: nn.Module, task: tasks.Task) -> Tensor:
 
 
 def trained(config: Config, session: Session, kind: str, name: str | None, how: str) -> xarray.Dataset:
-    """One cell over its grid and all seeds; without a name, no protection."""
+    """One cell (without a name, no protection): accuracy, learning and forgetting at the strength that was chosen."""
     split = tasks.split(load(config), device=config.device)
     sequence = [shortened(task, None, config.test_images) for task in split]
     sweep = Sweep({"strength": GRIDS[how][1] if name else (0.0,)}, (*config.selection, *config.seeds))
@@ -156,11 +156,7 @@ def trained(config: Config, session: Session, kind: str, name: str | None, how: 
         tested_by=tested,
         test_every_epoch=False,
     )
-    return cell(config, phase.dataset)
-
-
-def cell(config: Config, measured: xarray.Dataset) -> xarray.Dataset:
-    """The chosen strength of a cell, and what it does on the reported seeds: accuracy, learning and forgetting."""
+    measured = phase.dataset
     chosen_on = outcomes.final(measured).sel(seed=list(config.selection)).mean("seed", skipna=False)
     best, count = int(chosen_on.fillna(-1.0).argmax("strength")), measured.sizes["strength"]
     own = remembered(measured.isel(strength=best, drop=True).sel(seed=list(config.seeds)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import xarray
-from common import flat_p, study
+from common import flat_p, shortened, study
 from lines import BITS, Line, differences, told
 from torch import Tensor, nn
 from trained import TrainedConfig, trained
@@ -39,28 +39,21 @@ class Config(TrainedConfig):
     memory: int = option(64, "MiB that the lesioned copies of one pass may take", neutral=True)
 
 
-def shown(config: Config, task: tasks.Task) -> tuple[Tensor, Tensor]:
-    """Test images and labels."""
-    count = min(config.images or 0, len(task.test))
-    return task.test[0:count], task.test.y[..., :count]
-
-
 def lesioned(config: Config, net: nn.Module, task: tasks.Task, order: str) -> dict[str, Tensor]:
     """Accuracy for every fraction in one order, [R, F]."""
     scores: str | dict[str, Tensor] = order
     if order in MEASURED:
-        count = min(config.images or 0, len(task.train))
         true_labels = {"labels": "empirical"} if order in ("fisher", "sqrt-fisher", "absolute-fisher") else {}
         kind = importance.make(order, **true_labels)
-        scores = kind.estimate(net, task.train[0:count], task.train.y[..., :count])
-    x, y = shown(config, task)
-    _, curve = lesions.lesion_curve(net, x, y, scores, config.fractions, config.samples, memory=config.memory)
+        scores = kind.estimate(net, task.train, task.train.y)
+    x, y, samples = task.test, task.test.y, config.samples
+    _, curve = lesions.lesion_curve(net, x, y, scores, config.fractions, samples, memory=config.memory)
     return {"accuracy": curve}
 
 
 def changed(config: Config, net: nn.Module, task: tasks.Task, variant: str) -> dict[str, Tensor]:
     """Accuracy, energy and information of the network as it is, with all p at their mean or at 1, or shuffled, [R]."""
-    other, (x, y), (what, _, kept) = net, shown(config, task), variant.partition(", ")
+    other, x, y, (what, _, kept) = net, task.test, task.test.y, variant.partition(", ")
     if what == "p shuffled":
         other = lesions.shuffle_p(net, keep=KEPT[kept])
     elif what != "intact":
@@ -76,13 +69,14 @@ def changed(config: Config, net: nn.Module, task: tasks.Task, variant: str) -> d
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train, lesion and change the network."""
     net, task, phase = trained(config, session)
+    task = shortened(task, config.images, config.images)
     training = phase.dataset[["failed", "loss"]]
     lesion, change = (partial(made, config, net, task) for made in (lesioned, changed))
     curves = study(session, "lesions", lesion, ("replica", "fraction"), order=config.orders)
     variants = study(session, "variant", change, ("replica",), variant=VARIANTS)
     dataset = variants.assign(lesion_accuracy=curves.accuracy).assign_coords(training.coords)
     dataset = dataset.assign_coords(fraction=list(config.fractions)).where(~training.failed)
-    return dataset.assign(training).assign(seconds=curves.seconds).assign_attrs(images=len(shown(config, task)[1]))
+    return dataset.assign(training).assign(seconds=curves.seconds).assign_attrs(images=len(task.test))
 
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:

@@ -88,22 +88,20 @@ def sequence_of(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
 def protected(config: Config, program: synsim.sweep.Program, sequence: list[tasks.Task]) -> Protection:
     """What a method does about old tasks; Adam starts anew with each of them."""
     name, retrain = program.common["method"], program.common["retrain"]
-    measured = how = anew = None
+    measured = how = None
     if name == "packnet":
         how = consolidation.make(name, tasks=len(sequence), retrain=retrain)
     elif name == "efficient-packnet":
         gamma = program.sweep.column("gamma")
         how = consolidation.make(name, gamma=gamma, retrain=retrain, reserve=config.reserve)
-    elif name == "single":
-        anew = _renewed
-    elif name != "naive":
+    elif name not in ("single", "naive"):
         argument = "share" if config.consolidation in ("freeze", "mask") else "strength"
         measured = importance_of(name, sequence, **({"images": 1000} if name in MEASURED else {}))
         how = consolidation.make(config.consolidation, **{argument: config.strength})
     return Protection(
         measured,
         how,
-        reinitialise=anew,
+        reinitialise=_renewed if name == "single" else None,
         after_task={"energy": lambda net, task, found: synsim.meters.energy(net)},
         reset_optimiser=True,
     )

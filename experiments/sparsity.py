@@ -39,13 +39,6 @@ class Config(PresetConfig):
     density: float = option(FEW, "share of each layer that stays in the end, whatever the schedule")
 
 
-def task_of(config: Config) -> tasks.Task:
-    """Pixels in [0, 1]; the last training images are held out, as in the published notebook."""
-    data = load(config)
-    held_out = min(paper.HELD_OUT, len(data.x_train) // 10)
-    return tasks.single(data, pixels="unit", validation=held_out, device=config.device)[0]
-
-
 def network(config: Config, task: tasks.Task, sweep: Sweep) -> nn.Module:
     """Weights from a normal distribution cut at two standard deviations, of variance 1 / fan-in; biases of 0."""
     sizes = [task.inputs, *config.hidden, task.classes]
@@ -130,8 +123,10 @@ def trained(
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train all powers and seeds at once, and prune what they have become; and train them with few weights."""
-    task, steps = task_of(config), config.steps or paper.STEPS
-    sweep = Sweep({"alpha": config.alphas}, config.seeds)
+    data, steps, sweep = load(config), config.steps or paper.STEPS, Sweep({"alpha": config.alphas}, config.seeds)
+    # The last training images are held out, as in the published notebook.
+    held_out = min(paper.HELD_OUT, len(data.x_train) // 10)
+    (task,) = tasks.single(data, pixels="unit", validation=held_out, device=config.device)
     before = weights(network(config, task, sweep))
     net, dense = trained("powers", config, session, task, sweep, None)
     arrays = kept(session, "pruned", lambda: measures(net, task, before, config))

@@ -229,22 +229,21 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     shown, bits = quantities(dataset), outcomes.bits_per(dataset.drop_dims(["time", "pixel"], errors="ignore"))
     names = [str(name) for name in dataset.model.values]
     best = {name: outcomes.best(bits.sel(model=name), "decay") for name in names}
-    made = []
+    told = []
     for name, decay in product(names, config.decays):
         metric = f"{BITS}, decay {decay:g}" + (" (best)" if decay == best[name] else "")
-        made.append(row(name, metric, bits, decay))
+        told.append((name, metric, bits, decay))
     for name, (metric, values) in product(names, shown.items()):
-        made.append(row(name, f"{metric}, decay {best[name]:g}", values, best[name]))
+        told.append((name, f"{metric}, decay {best[name]:g}", values, best[name]))
     for name in names:
         decay = outcomes.best(shown["accuracy, %"].sel(model=name), "decay")
-        made.append(row(name, f"best accuracy, %, decay {decay:g}", shown["accuracy, %"], decay))
+        told.append((name, f"best accuracy, %, decay {decay:g}", shown["accuracy, %"], decay))
+    made = [
+        tables.row(name, metric, values.sel(model=name, decay=decay), setting={"decay": decay})
+        for name, metric, values, decay in told
+    ]
     line = Line(("one", "other"), "{one} − {other}", BITS)
     return made + differences("spiking_energy", dataset, {"best": line})
-
-
-def row(name: str, metric: str, values: xarray.DataArray, decay: float) -> tables.Row:
-    """A row about one model at one decay."""
-    return tables.row(name, metric, values.sel(model=name, decay=decay).values, setting={"decay": decay})
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:
