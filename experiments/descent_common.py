@@ -30,21 +30,16 @@ Settings = Sequence[Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Windows:
-    """The batches of whole epochs, cut into windows: an epoch of `fit` is one window, whose mean loss it keeps.
-
-    Attributes:
-        count: examples per window.
-        examples: of the task.
-    """
+    """Whole epochs of examples, cut into windows of `count`: one is an epoch of `fit`, which keeps its mean loss."""
 
     count: int
     examples: int
 
     @staticmethod
-    def of(task: tasks.Task, batch: int) -> "Windows":
-        """Windows of ten batches, or fewer where an epoch is shorter."""
+    def of(task: tasks.Task, batch: int, most: int = WINDOW) -> "Windows":
+        """Windows of ten batches, or as many as are asked for, or fewer where an epoch is shorter."""
         steps = len(task.train) // batch
-        return Windows(min(WINDOW, steps) * batch, len(task.train))
+        return Windows(min(most, steps) * batch, len(task.train))
 
     @property
     def per_epoch(self) -> int:
@@ -91,13 +86,7 @@ def layers(task: tasks.Task, hidden: Sequence[int], sweep: Sweep) -> nn.Module:
 
 @dataclass(frozen=True)
 class Method:
-    """A rule with its options.
-
-    Attributes:
-        kind: which rule.
-        options: what it is told beside rate and damping.
-        often: whether it inverts as often as `--period` says.
-    """
+    """A rule with its options beside rate and damping; if often, it inverts as often as `--period` says."""
 
     kind: Callable[..., Optimizer]
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -132,11 +121,7 @@ class Study:
     """Training losses of one network under several rules.
 
     Attributes:
-        config: of the experiment.
-        session: of the run.
-        task: what is learned.
         network: sweep -> network.
-        methods: by their names.
         constants: rate and damping of each, which those of the config are multiples of.
         options: further ones of `fit`.
     """

@@ -82,14 +82,7 @@ def preconditioned(gradient: Tensor, inputs: Tensor, outputs: Tensor, damping: T
 
 @dataclass
 class OnPath:
-    """Measurements on KFAC's path, made once per place: cosines with FOOF, and how much a step takes off the loss.
-
-    Attributes:
-        rule: KFAC.
-        task: where batches come from.
-        batch: examples per batch.
-        seeds: of the replicas.
-    """
+    """Measured on KFAC's path, on a batch for each place: cosines with FOOF, and how much a step takes off the loss."""
 
     rule: synsim.KFAC
     task: tasks.Task
@@ -166,20 +159,15 @@ def stepped(
     return found
 
 
-@dataclass
 class Course:
     """What a network learns from: the task in windows of `every` steps, and how many there are."""
 
-    config: Config
-
-    def __post_init__(self) -> None:
-        """Cut the epochs."""
-        task = standardised(self.config)
-        steps = len(task.train) // self.config.batch
-        self.every = min(self.config.every, steps)
-        windows = Windows(self.every * self.config.batch, len(task.train))
+    def __init__(self, config: Config) -> None:
+        self.config, task = config, standardised(config)
+        windows = Windows.of(task, config.batch, config.every)
+        self.every = windows.count // config.batch
         self.task = tasks.Task(task.name, task.train, task.test, task.classes, stream=windows)
-        self.windows = self.config.epochs * windows.per_epoch
+        self.windows = config.epochs * windows.per_epoch
 
     def network(self, sweep: Sweep) -> nn.Module:
         """Without biases, Kaiming's normal weights."""

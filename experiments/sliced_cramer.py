@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import xarray
 from common import importance_of, load, nested, prefixed
 from importance_common import best, placed
@@ -91,7 +90,7 @@ def protection(name: str, sequence: list[tasks.Task], strengths: Tensor) -> Prot
 def reproduction(output: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Cross-entropy plus ℓ1 between image and reproduction, mean over pixels, [R]."""
     target = x.expand(output.shape)
-    each = F.binary_cross_entropy(output, target, reduction="none") + (output - target).abs()
+    each = nn.functional.binary_cross_entropy(output, target, reduction="none") + (output - target).abs()
     return each.mean((-1, -2))
 
 
