@@ -49,7 +49,7 @@ def test_a_run_of_energy_can_be_resumed_with_more_parts(tmp_path):
 
 def test_the_cells_that_the_combinations_leave_out():
     script = importlib.import_module("combinations")
-    cells = itertools.product(script.KINDS, importance.available(), script.GRIDS)
+    cells = itertools.product(script.Config.kinds, importance.available(), script.GRIDS)
     found = {(kind, name, how): script.left_out(kind, name, how) for kind, name, how in cells}
     left = [cell for cell, why in found.items() if why is not None]
     assert sorted(name for _, name, _ in left) == ["release-probability"] * 4 + ["uniform"] * 6
