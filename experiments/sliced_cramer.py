@@ -29,7 +29,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ewc": ("fisher", {"images": 1000}),
 }
 PARTS = {"permuted": ("scp", "mas", "ewc"), "encoder": ("scp", "mas")}
-AVERAGE = 0.5
 BINS = np.linspace(-30, 10, 81)
 
 
@@ -82,7 +81,7 @@ def protection(name: str, sequence: list[tasks.Task], strengths: Tensor) -> Prot
     kind, options = METHODS[name]
     return Protection(
         importance_of(kind, sequence, **options),
-        consolidation.make("penalty", strength=strengths, accumulate="average", decay=AVERAGE),
+        consolidation.make("penalty", strength=strengths, accumulate="average", decay=0.5),
         after_task={"log_importance": spread},
     )
 

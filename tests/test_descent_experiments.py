@@ -12,7 +12,7 @@ import xarray
 
 import synsim
 from synsim import report, tasks
-from synsim.papers.benzing2022 import CURVES, Descent
+from synsim.papers.benzing2022 import CURVES, Curve, Descent
 
 ROOT = Path(synsim.__file__).resolve().parent.parent
 
@@ -113,6 +113,30 @@ def test_paired_rows_are_tested_as_one_family():
     assert made["a − b"]["values"] == [0.5, 1.0, 3.0]
     assert {name: row["test"]["p_holm"] for name, row in made.items()} == {k: t.p_holm for k, t in tests.items()}
     assert "test" not in script.paired("losses", "loss", {"a": (np.ones(1), np.ones(1))})[0]
+
+
+def test_a_published_loss_is_of_the_first_figure_that_was_read_there(common):
+    one, other = Curve("1", (10, 20), (0.5, 0.25)), Curve("2", (20, 30), (0.3, 0.2))
+    figures = [{"kfac": one}, {"kfac": other, "adam": other}]
+    found = [common.published(figures, name, step) for name, step in (("kfac", 20), ("kfac", 30), ("adam", 20))]
+    assert [(each.mean, each.source) for each in found] == [(0.25, "Fig. 1"), (0.2, "Fig. 2"), (0.3, "Fig. 2")]
+    assert common.published(figures, "adam", 10) is None
+    assert common.published(figures, "foof", 20) is None
+
+
+def test_what_is_kept_of_tasks_is_that_of_loops_and_nothing_where_a_replica_failed():
+    script = importlib.import_module("common")
+    accuracy = np.random.default_rng(0).random((2, 3, 4, 4))
+    axes = ("setting", "seed", "after_task", "test_task")
+    measured = xarray.Dataset({"accuracy": (axes, accuracy), "failed": (axes[:2], [[False, True, False], [False] * 3])})
+    found = script.remembered(measured.assign_coords(seed=[1, 2, 3]))
+    for setting, seed in np.ndindex(2, 3):
+        each = accuracy[setting, seed]
+        kept = [100 * sum(each[3]) / 4, 100 * sum(each[k][k] for k in range(4)) / 4]
+        kept.append(-100 * sum(each[3][k] - each[k][k] for k in range(3)) / 3)
+        got = [float(found[name][setting, seed]) for name in ("final", "learned", "forgotten")]
+        failed = (setting, seed) == (0, 1)
+        assert all(map(math.isnan, got)) if failed else got == pytest.approx(kept, rel=1e-12)
 
 
 def test_no_seed_chooses_and_is_reported(common):
