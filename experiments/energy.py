@@ -26,13 +26,8 @@ STARTS = ("p = 0.25", "U(0.25, 1)")
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=10, paper=50)
-    parts: tuple[str, ...] = by_preset(
-        "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %",
-        PARTS,
-        neutral=True,
-        phases=True,
-        quick=("main",),
-        paper=PARTS,
+    parts: tuple[str, ...] = some_of(
+        PARTS, "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %", quick=("main",)
     )
     methods: tuple[str, ...] = some_of(("plastic", "deterministic", "fixed"), "models of the main part")
     decays: tuple[float, ...] = by_preset("weight decays", quick=(0.005, 0.01, 0.05, 0.1), paper=DECAYS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import xarray
-from common import nested, steps
+from common import labelled, nested, steps
 from torch import Tensor
 
 from synsim import outcomes, tables
@@ -60,8 +60,9 @@ def learned(config: Config, model: str, x: Tensor, y: Tensor, session: Session) 
         right = net.correct(x[:, seen], y[:, seen], samples=config.samples)
         accuracy[:, task, : task + 1] = right.cpu().reshape(replicas, task + 1, count).double().mean(-1)
         frozen[:, task] = net.frozen.double().mean(-1).cpu()
-    axes = ("replica", "after_task", "test_task")
-    return xarray.Dataset({"accuracy": (axes, accuracy.numpy()), "frozen_share": (axes[:2], frozen.numpy())})
+    arrays, places = {"accuracy": accuracy.numpy(), "frozen_share": frozen.numpy()}, range(1, tasks + 1)
+    axes = {"accuracy": ("after_task", "test_task"), "frozen_share": ("after_task",)}
+    return labelled(arrays, axes, replica=range(replicas), after_task=places, test_task=places)
 
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
@@ -69,14 +70,8 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
     drawn = [patterns(config.seeds, k, config.patterns, config.inputs, config.device) for k in range(config.tasks)]
     x, y = (torch.cat(each, dim=1) for each in zip(*drawn, strict=True))
     dataset = nested(lambda model: learned(config, model, x, y, session), model=MODELS)
-    places = range(1, config.tasks + 1)
-    dataset = dataset.assign_coords(
-        replica=range(len(config.seeds)),
-        seed=("replica", list(config.seeds)),
-        after_task=places,
-        test_task=places,
-        load=("after_task", [config.patterns * place for place in places]),
-    )
+    load = config.patterns * dataset.after_task
+    dataset = dataset.assign_coords(seed=("replica", list(config.seeds)), load=("after_task", load.values))
     dataset["average"] = dataset.accuracy.mean("test_task")
     task_1 = [[value.mean for value in paper.PERCEPTRON_TASK_1[model]] for model in MODELS]
     at = {"model": list(MODELS), "after_task": range(1, paper.PERCEPTRON_TASKS + 1)}
