@@ -38,7 +38,6 @@ VARIANTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(ScenarioConfig):
     variants: tuple[str, ...] = some_of(VARIANTS, "variants to compare")
 

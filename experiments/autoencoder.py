@@ -7,7 +7,6 @@ rule has a grid of rates around constants found by hand, and chooses on seeds th
 """
 
 import itertools
-from dataclasses import dataclass
 from functools import partial
 
 import descent_common as study
@@ -43,7 +42,6 @@ QUICK = ("sgd-momentum", "adam", "foof", "kfac", "kfac-empirical")
 PAIRS = (("foof", "kfac"), ("kfac-empirical", "kfac"), ("adam", "foof"), ("sgd-momentum", "foof"))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     selection: tuple[int, ...] = option((101,), "seeds that choose among several settings", chooses=True)
     epochs: int = by_preset("passes over each task", quick=5, paper=paper.AUTOENCODER_EPOCHS)

@@ -5,7 +5,6 @@ tuned for the soft one, and with its own: the best of as many random draws for e
 Objectives: accuracy over all tasks of a split data set, and bits per energy.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
@@ -25,7 +24,6 @@ UNITS = {"lifelong": OVER_ALL, "energy": BITS}
 CONSTANTS = ("published", "own")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task of the lifelong part", quick=3, paper=10)
     energy_epochs: int = by_preset("passes of the energy part", quick=3, paper=50)

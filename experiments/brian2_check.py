@@ -7,7 +7,6 @@ strengths, whose |z| exceeds 3 by chance in 0.3 % of the images; Hotelling's T²
 once. How many sites the first layer releases is known in closed form, and compared in both worlds.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ AT_ONCE = 5
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     epochs: int = by_preset("passes over each task", quick=20, full=20)
     preset: str = option("quick", "quick: minutes on one core; full: more runs per image", ("quick", "full"))

@@ -12,7 +12,6 @@ networks, where every p is 1, so that it is `uniform` again (four cells).
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import product, starmap
 from typing import Any
@@ -38,7 +37,6 @@ GRIDS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
     selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen", chooses=True)

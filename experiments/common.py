@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -31,7 +31,6 @@ Probe = Callable[[nn.Module, tasks.Task], Tensor]
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")
 
 
-@dataclass(frozen=True, kw_only=True)
 class NetworkConfig(PresetConfig):
     """Options of an experiment with layered networks."""
 
@@ -39,7 +38,6 @@ class NetworkConfig(PresetConfig):
     batch: int = option(100, "examples per step")
 
 
-@dataclass(frozen=True, kw_only=True)
 class PermutedConfig(NetworkConfig):
     """Options of an experiment on permuted tasks in sequence."""
 
@@ -47,7 +45,6 @@ class PermutedConfig(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=2, paper=10)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScenarioConfig(PermutedConfig):
     """Options of an experiment on split or permuted tasks."""
 

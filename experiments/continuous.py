@@ -4,8 +4,6 @@ No method is told when a task ends. Two cores need about a quarter of an hour fo
 seeds and the whole protocol.
 """
 
-from dataclasses import dataclass
-
 import lifelong
 import xarray
 from common import PermutedConfig, consolidated, load, models, some_of
@@ -16,7 +14,6 @@ from synsim.experiment import Experiment, Session, option
 from synsim.papers.schug2021 import CONSTANTS, CONTINUOUS
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PermutedConfig):
     # Methods that need no boundaries between tasks.
     methods: tuple[str, ...] = some_of(("presynaptic", "none", "bgd"), "methods to compare", ("presynaptic", "none"))

@@ -6,7 +6,6 @@ gained between −2 and +1.5 points: a small effect, and a selected one.
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import energy
@@ -25,7 +24,6 @@ from analysis import energy as energy_figures
 from analysis import lifelong as lifelong_figures
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
     data: str = option("digits", "data set", ("digits",))
     epochs: int = option(60, "passes over the digits in the energy part; a split task takes a third more")

@@ -7,7 +7,6 @@ the three epochs that Fig. 5.3 shows, and leaves out the expensive methods unles
 """
 
 import itertools
-from dataclasses import dataclass
 from functools import partial
 
 import descent_common as study
@@ -49,7 +48,6 @@ RATIOS = (("natural", "kfac"), ("kfac-standard", "sgd-momentum"))
 STEPS = (600, 1200, 1800, 3000, 6000)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
     epochs: int = by_preset("passes over each task", quick=3, paper=paper.DESCENT_EPOCHS)

@@ -59,7 +59,6 @@ QUICK = tuple(name for name in METHODS if name != "natural-blocks-full")
 PAIRS = (("kfac-subsampled", "natural-full"), ("natural-full", "sgd-momentum"), ("natural", "sgd-momentum"))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
     seeds: tuple[int, ...] = by_preset("one replica per seed", quick=(0,), paper=(0, 1, 2))

@@ -5,7 +5,6 @@ Weight decays and seeds are replicas of one program per model: the 54 runs of Fi
 program each.
 """
 
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -23,7 +22,6 @@ PARTS = ("main", "fixed", "start", "robust")
 STARTS = ("p = 0.25", "U(0.25, 1)")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=10, paper=50)
     parts: tuple[str, ...] = some_of(

@@ -6,7 +6,6 @@ Fishers. All strengths of a variant are replicas of one program.
 """
 
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,7 +32,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 EXPONENTS = tuple(float(exponent) for exponent in range(14))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     variants: tuple[str, ...] = some_of((*VARIANTS, "none"), "variants to compare")
     exponents: tuple[float, ...] = by_preset("strengths λ as powers of ten", quick=EXPONENTS[:11], paper=EXPONENTS)

@@ -6,7 +6,6 @@ those accumulated along the way (SI, SOS, …) in a second training, which they 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,7 +24,6 @@ Importances = Mapping[str, Tensor]
 LEFT_OUT_ALONG = "importances accumulated along the way (--along trains once more and takes them in)"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(TrainedConfig):
     images: int = option(1000, "training images for the importances measured after training")
     along: bool = option(

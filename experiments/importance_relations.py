@@ -6,7 +6,6 @@ path are raw: before clipping and before division by the displacement.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 import xarray
@@ -35,7 +34,6 @@ MEASURES: dict[str, tuple[str, Callable[[Tensor], Tensor] | None]] = {
 Importances = Mapping[str, Mapping[str, Tensor]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(400, 400), paper=(2000, 2000))
     batch: int = option(BATCHES[False][0], "examples per step")

@@ -8,7 +8,6 @@ re-initialises, and chooses every method's c among powers of ten times it, on se
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -58,7 +57,6 @@ OURS |= {"none": Setting(0.0, False), "onaf-2048": Setting(5e-4, True)}
 POINTS = {"difference": "points", "fall": "points, fall with the batch"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), paper=(2000, 2000))
     epochs: int = by_preset("passes over each task", quick=5, paper=20)

@@ -8,7 +8,6 @@ probabilities: all p set to their mean or to 1, or shuffled within each layer, w
 strength w̄, or its strength when released m = w̄ / p.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import xarray
@@ -27,7 +26,6 @@ KEPT = {"w̄ kept": "expected", "m kept": "strength"}
 VARIANTS = ("intact", *(f"{what}, {kept}" for what in ("mean p", "p = 1", "p shuffled") for kept in KEPT))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(TrainedConfig):
     epochs: int = by_preset("passes over each task", quick=5, paper=50)
     orders: tuple[str, ...] = option(

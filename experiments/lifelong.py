@@ -6,7 +6,7 @@ Permuted MNIST. Any importance is a method too: it consolidates as --consolidati
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,6 @@ BGD = {  # initial σ, η, draws
 SHARES = ("freeze", "mask")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(ScenarioConfig):
     preset: str = option(
         "paper", "paper: the whole protocol; quick: permuted tasks with fewer epochs", ("quick", "paper")

@@ -8,7 +8,6 @@ less has less to forget. Nobody has published this.
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -41,7 +40,6 @@ FAMILIES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
     scenario: str = option(

@@ -4,8 +4,6 @@ Per neuron the important inputs and outputs are counted, and compared with the s
 random places of each weight matrix. The network is the plastic one of the energy experiment.
 """
 
-from dataclasses import dataclass
-
 import torch
 import xarray
 from lines import Line, differences, told
@@ -19,7 +17,6 @@ from synsim.meters import sparsity
 from synsim.papers.schug2021 import CORRELATION, IMPORTANT, KS_D, KS_P, KS_P_OTHERS
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(TrainedConfig):
     shuffles: int = option(20, "shuffled baselines; the test is made with each, and D and p are their medians")
 

@@ -42,7 +42,6 @@ STEPS = (50, 100, 600, 1200, 1800, 3000, 6000)
 Moves = dict[str, dict[str, Tensor]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
     parts: tuple[str, ...] = some_of(("paths", "forms", "toy"), "what is measured")

@@ -10,7 +10,7 @@ one, and the bar says what is left of the steps.
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,6 @@ METHODS = ("single", "naive", *OWNED, *importance.available())
 KNOWN, USED = "accuracy over all tasks at the end, task known, %", "synapses used at the end, %"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=1, paper=paper.FAR_EPOCHS)
     methods: tuple[str, ...] = some_of(METHODS, "methods to compare", ("single", "naive", *OWNED))

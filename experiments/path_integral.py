@@ -6,7 +6,6 @@ the full gradient g gives the noise of the batch gradient ĝ: ‖ĝ − g‖² /
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ INTEGRALS = {"SI": "si", "SIU": "si-unbiased", "full gradient": "path-integral"}
 Gradients = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(400, 400), paper=(2000, 2000))
     batch: int = option(BATCHES[False][0], "examples per step")

@@ -5,8 +5,6 @@ function of seed and task, and learning does not look ahead, so what is measured
 one run holds the whole sweep of the load. Both models of a seed learn the same patterns.
 """
 
-from dataclasses import dataclass
-
 import torch
 import xarray
 from common import labelled, nested, steps
@@ -18,7 +16,6 @@ from synsim.papers import schug2021 as paper
 from synsim.perceptron import MODELS, Perceptron, patterns
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     data: str = option("patterns", "not used: the patterns are random")
     seeds: tuple[int, ...] = by_preset(

@@ -7,7 +7,6 @@ power: both are compared at the energy, and at the bits, of Ï†-decay. Settings Ã
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
@@ -45,7 +44,6 @@ METRICS = ("points of accuracy at the same energy", "bits at the same energy", f
 PLAIN, CONTROL = Family(1.0, L2), Family(1.0, L1)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=3, paper=50)
     models: tuple[str, ...] = some_of(MODELS, "networks")

@@ -6,7 +6,6 @@ it is asked of a classifier). Learned by Adam, whose moves of θ become moves of
 seed 11 (docs/searches.md); several `--strengths` or another `--rate` are a search.
 """
 
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -30,7 +29,6 @@ STRENGTHS = {"ewc": {1.0: 20.0, 1.5: 20.0, 2.0: 20.0}, "si": {1.0: 0.3, 1.5: 1.0
 GAINS = {"φ": "protection of φ against that of θ", "α": "powers against the plain network, protected alike"}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PermutedConfig):
     epochs: int = by_preset("passes over each task", quick=1, paper=10)
     tasks: int = by_preset("number of permuted tasks", quick=5, paper=10)

@@ -11,7 +11,7 @@ validation images, the search looks at the test images. How many trials they mad
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import xarray
@@ -37,7 +37,6 @@ BOTH = ("mnist", "fashion-mnist")
 BEST, KNOWN = "best found", "published constants"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PermutedConfig):
     tasks: int = by_preset("number of permuted tasks", quick=3, paper=10)
     objective: str = option("lifelong", "what is searched for", tuple(PUBLISHED), neutral=True)

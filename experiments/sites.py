@@ -4,7 +4,6 @@ With N sites a synapse transmits the share k / N of its strength, k ~ Binomial(N
 variance. "fixed" keeps p, so that the mean release is equal by construction; "plastic" lets it be learned.
 """
 
-from dataclasses import dataclass
 from itertools import product
 
 import xarray
@@ -19,7 +18,6 @@ from synsim.papers.schug2021 import DECAY, ENERGY_CONSTANTS, ENERGY_INITIAL, ENE
 MODELS, SCOPES = ("fixed", "plastic"), ("batch", "sample")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task", quick=2, paper=50)
     sites: tuple[int, ...] = option((1, 2, 5, 10), "release sites N per synapse")

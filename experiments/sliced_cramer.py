@@ -6,7 +6,6 @@ digit in a random order. Batch size, epochs of the first and the weight of the m
 stated there; here 100, 10 and ½. MAS is read as that paper writes it, with squares and on the outputs.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,7 +31,6 @@ PARTS = {"permuted": ("scp", "mas", "ewc"), "encoder": ("scp", "mas")}
 BINS = np.linspace(-30, 10, 81)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     epochs: int = by_preset("passes over each task", quick=2, paper=10)
     parts: tuple[str, ...] = option(tuple(PARTS), "which of the two experiments", tuple(PARTS), neutral=True)

@@ -6,7 +6,6 @@ are replicas of one program; a seed has the same first weights and batches for e
 """
 
 import math
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -26,7 +25,6 @@ FEW, TENTH = 0.05, 0.1
 SCHEDULES = ("one-shot", "gradual", "topkast")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(PresetConfig):
     alphas: tuple[float, ...] = option(paper.ALPHAS, "powers α; 1 is the plain network")
     steps: int | None = by_preset("steps of SGD", quick=10_000, paper=paper.STEPS)

@@ -1,6 +1,6 @@
 """What the spiking experiments share: the settings of their networks, how data reach them, slices of a data set."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from synsim.data import Dataset
@@ -12,7 +12,6 @@ from synsim.spiking import FastSigmoid, GivenSpikes
 NETWORK: dict[str, Any] = {"threshold": 0.3, "gain": 3.0, "surrogate": FastSigmoid(10.0)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class SpikingConfig(PresetConfig):
     """Options of the experiments that train spiking networks."""
 

@@ -9,7 +9,7 @@ pixel of 1 becomes in the spiking one, each with 1 / n of the strength. Of spike
 network learns the counts: n is the largest one of a neuron in a training example.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -33,7 +33,6 @@ RULES = ("backprop", "local")
 RATES = {"rate": ENERGY_RATES["plastic"], "spiking": 0.03}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(SpikingConfig):
     epochs: int = by_preset("passes over each task", quick=3, full=10)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100,), full=(200,))

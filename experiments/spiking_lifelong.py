@@ -6,7 +6,6 @@ accuracy over all tasks at the end on selection seeds, which are not reported. A
 replicas of one program. None of this is published.
 """
 
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -25,7 +24,6 @@ from synsim.papers.schug2021 import P_INITIAL
 CONSTANTS: dict[str, Any] = {"p_up": 0.02, "p_down": 0.003, "g_lim": 0.0004, "p_min": 0.25, "p_freeze": 0.91}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Config(SpikingConfig):
     epochs: int = by_preset("passes over each task", quick=1, full=2)
     images: int | None = by_preset("training images (per task), the first ones", quick=4000, full=12000)

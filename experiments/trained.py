@@ -1,6 +1,5 @@
 """The plastic network of the energy experiments, trained once for the scripts that look into it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from common import NetworkConfig, probes, single
@@ -18,7 +17,6 @@ PHASE = "plastic"
 SAME = ("data", "seeds", "epochs", "hidden", "batch", "decay")
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainedConfig(NetworkConfig):
     """Options of a script that looks into the trained network."""
 

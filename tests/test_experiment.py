@@ -1,7 +1,7 @@
 """The frame of an experiment: config, measure, rows; what it prints and keeps, and how it ends."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -270,3 +270,31 @@ def test_a_folder_is_called_after_the_script():
 def test_presets_and_phases_beside_the_options_are_refused(name):
     with pytest.raises(TypeError, match=f"Old has {name}, which is not read"):
         type("Old", (RunConfig,), {name: {}})
+
+
+def test_a_config_is_a_frozen_dataclass_decorated_or_not():
+    class Plain(Config):
+        decay: float = option(0.1, "weight decay", neutral=True)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Decorated(Plain):
+        part: str = option("a", "part", ("a", "b"), phases=True)
+
+    class Again(Decorated):
+        part: str = option("b", "part", ("a", "b"))
+
+    for kind, value in ((Plain, None), (Decorated, "a"), (Again, "b")):
+        config = kind(decay=0.2)
+        assert (config.decay, config.epochs, getattr(config, "part", None)) == (0.2, 1, value)
+        assert replace(config, decay=0.3) != config == kind(decay=0.2)
+        assert all(field.metadata["help"] for field in fields(kind))
+        for name in ("decay", "epochs", "another"):
+            with pytest.raises(FrozenInstanceError):
+                setattr(config, name, 1)
+            with pytest.raises(FrozenInstanceError):
+                delattr(config, name)
+        with pytest.raises(TypeError, match="positional"):
+            kind(0.2)
+    assert "decay" not in Plain(decay=0.2).reduced()
+    assert Decorated.phase_options() == ("part",)
+    assert Again.phase_options() == ()

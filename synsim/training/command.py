@@ -54,9 +54,29 @@ def option(
     return dataclasses.field(default=default, metadata=said)
 
 
+class _Frozen:
+    # What a config is does not change, also where a class of options has no such method of its own.
+    def __setattr__(self, name: str, value: object) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option,))
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """What every experiment can be told. The folder of a run is called after the script, unless told otherwise."""
+class RunConfig(_Frozen):
+    """What every experiment can be told. The folder of a run is called after the script, unless told otherwise.
+
+    A class of it is a frozen dataclass by itself, with the options that it adds.
+
+    Example:
+        >>> from synsim.experiment import RunConfig, option
+        >>> class Config(RunConfig):
+        ...     decay: float = option(0.01, "weight decay")
+        >>> Config(seeds=(1, 2)).decay
+        0.01
+    """
 
     data: str = option(
         "mnist",
@@ -77,12 +97,19 @@ class RunConfig:
     quiet: bool = option(False, "no progress bars", neutral=True)
 
     def __init_subclass__(cls, **given: Any) -> None:
-        """Refuse what is not read any more.
+        """Make a dataclass of the class, and refuse what is not read any more.
 
         Raises:
             TypeError: if presets or phases are not said by the options themselves.
         """
         super().__init_subclass__(**given)
+        options = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        # As it was written, so that it may be decorated all the same.
+        for name in ("__setattr__", "__delattr__"):
+            delattr(cls, name)
+        for name, value in options.items():
+            setattr(cls, name, value)
         old = [name for name in ("CHOICES", "PRESETS") if name in vars(cls)]
         if old:
             raise TypeError(
