@@ -1,7 +1,7 @@
 """The frame of an experiment: config, measure, rows; what it prints and keeps, and how it ends."""
 
 import json
-from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 
 import numpy as np
 import pytest
@@ -287,7 +287,8 @@ def test_a_config_is_a_frozen_dataclass_decorated_or_not():
         config = kind(decay=0.2)
         assert (config.decay, config.epochs, getattr(config, "part", None)) == (0.2, 1, value)
         assert replace(config, decay=0.3) != config == kind(decay=0.2)
-        assert all(field.metadata["help"] for field in fields(kind))
+        assert all(says["help"] for says in kind.says().values())
+        assert kind.decay == 0.1
         for name in ("decay", "epochs", "another"):
             with pytest.raises(FrozenInstanceError):
                 setattr(config, name, 1)

@@ -92,9 +92,9 @@ class PresetConfig(RunConfig):
             Preset -> option -> value.
         """
         found: dict[str, dict[str, Any]] = {}
-        for one in fields(cls):
-            for preset, value in one.metadata.get("presets", {}).items():
-                found.setdefault(preset, {})[one.name] = value
+        for name, says in cls.says().items():
+            for preset, value in says.get("presets", {}).items():
+                found.setdefault(preset, {})[name] = value
         return found
 
     def protocol(self) -> dict[str, Any]:
@@ -123,7 +123,8 @@ class PresetConfig(RunConfig):
 
     def _neutral(self) -> set[str]:
         # What the base says of an option holds for those who only give it another default.
-        return {field.name for kind in (PresetConfig, self) for field in fields(kind) if field.metadata.get("neutral")}
+        both = (*PresetConfig.says().items(), *self.says().items())
+        return {name for name, says in both if says.get("neutral")}
 
 
 def _short(value: object) -> str:

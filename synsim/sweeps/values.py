@@ -1,6 +1,5 @@
 """Values of a grid, by the types of the options that they are for."""
 
-import dataclasses
 import math
 import re
 import types
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from synsim._checks import choice, require, whole
+from synsim.training.command import RunConfig
 
 MADE = ("out", "resume", "overwrite", "seeds", "quiet")
 """Options that the sweep makes for every cell."""
@@ -76,7 +76,7 @@ def grid_of(words: Iterable[str]) -> dict[str, list[str]]:
     return grid
 
 
-def typed_grid(kind: type, grid: Mapping[str, Sequence[object]]) -> dict[str, tuple[Any, ...]]:
+def typed_grid(kind: type[RunConfig], grid: Mapping[str, Sequence[object]]) -> dict[str, tuple[Any, ...]]:
     """A grid whose values are of the types of their options.
 
     Args:
@@ -90,9 +90,8 @@ def typed_grid(kind: type, grid: Mapping[str, Sequence[object]]) -> dict[str, tu
     Raises:
         ValueError: if there is no such option, it can't be swept, or a value is of another type.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
-    known = sorted(set(fields) - set(OWN))
+    known = sorted(set(kind.says()) - set(OWN))
     found = {}
     for name, values in grid.items():
         require(name != "seeds", "seeds are no axis of the grid: every setting has them all. Give --seeds 1:20.")
@@ -100,7 +99,7 @@ def typed_grid(kind: type, grid: Mapping[str, Sequence[object]]) -> dict[str, tu
         choice(name, "an axis of the grid", known)
         listed = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
         require(listed and len(values) > 0, f"{name} must have a list of values, got {values!r}.")
-        choices = fields[name].metadata.get("choices")
+        choices = kind.says()[name].get("choices")
         found[name] = tuple(_of_type(value, hints[name], name, choices) for value in values)
     return found
 

@@ -6,9 +6,9 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import yaml  # type: ignore[import-untyped,unused-ignore]
@@ -78,6 +78,7 @@ class RunConfig(_Frozen):
         0.01
     """
 
+    _says: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     data: str = option(
         "mnist",
         "data set: digits, mnist, fashion-mnist or cifar10; or a file of your own, such as mine.npz (docs/data.md)",
@@ -103,13 +104,14 @@ class RunConfig(_Frozen):
             TypeError: if presets or phases are not said by the options themselves.
         """
         super().__init_subclass__(**given)
-        options = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        own = {name: vars(cls).get(name) for name in vars(cls).get("__annotations__", {})}
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-        # As it was written, so that it may be decorated all the same.
+        # A class that is decorated all the same is made anew: of its options only the defaults are left by then, and
+        # methods of a frozen class may not be there.
+        says = {name: value.metadata if isinstance(value, dataclasses.Field) else {} for name, value in own.items()}
+        cls._says = {**cls._says, **says}
         for name in ("__setattr__", "__delattr__"):
             delattr(cls, name)
-        for name, value in options.items():
-            setattr(cls, name, value)
         old = [name for name in ("CHOICES", "PRESETS") if name in vars(cls)]
         if old:
             raise TypeError(
@@ -141,11 +143,20 @@ class RunConfig(_Frozen):
         available_device(self.device)
 
     def _check_choosing(self) -> None:
-        for field in dataclasses.fields(self):
-            given = getattr(self, field.name) if field.metadata.get("chooses") else ()
+        for name, says in self.says().items():
+            given = getattr(self, name) if says.get("chooses") else ()
             both = sorted({*(given if isinstance(given, tuple) else (given,))} & {*self.seeds})
-            flag = f"--{field.name.replace('_', '-')}"
+            flag = f"--{name.replace('_', '-')}"
             require(not both, f"seeds {both} are in {flag} and in --seeds; settings must be chosen on other seeds.")
+
+    @classmethod
+    def says(cls) -> dict[str, Mapping[str, Any]]:
+        """What every option says of itself.
+
+        Returns:
+            Name -> what it was given by `option`: help, choices and so on; empty where it was not.
+        """
+        return {field.name: cls._says.get(field.name, field.metadata) for field in dataclasses.fields(cls)}
 
     @classmethod
     def phase_options(cls) -> tuple[str, ...]:
@@ -154,7 +165,7 @@ class RunConfig(_Frozen):
         Returns:
             Their names.
         """
-        return tuple(field.name for field in dataclasses.fields(cls) if field.metadata.get("phases"))
+        return tuple(name for name, says in cls.says().items() if says.get("phases"))
 
 
 def _script(kind: type[RunConfig]) -> str:
@@ -211,7 +222,7 @@ def _read(
         "--config", action=_config_file(many), metavar="FILE", help="YAML file with any of these options"
     )
     for field in dataclasses.fields(kind):
-        _add(parser, field, hints[field.name])
+        _add(parser, field, hints[field.name], kind.says()[field.name])
     values = parser.parse_args(arguments)
     given: dict[str, Any] = {field.name: getattr(values, field.name) for field in dataclasses.fields(kind)}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -267,8 +278,8 @@ def _is_single(value: object) -> bool:
     return value is not None and not isinstance(value, list | tuple | dict)
 
 
-def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> None:
-    flag, text = f"--{field.name.replace('_', '-')}", _help(field)
+def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any, says: Mapping[str, Any]) -> None:
+    flag, text = f"--{field.name.replace('_', '-')}", _help(field.default, says)
     if hint is bool:
         parser.add_argument(flag, action="store_true", default=field.default, help=text)
         return
@@ -282,11 +293,11 @@ def _add(parser: ArgumentParser, field: "dataclasses.Field[Any]", hint: Any) -> 
     }
     if many:
         options["nargs"] = "+"
-    if field.metadata.get("choices"):
-        options["choices"] = list(field.metadata["choices"])
+    if says.get("choices"):
+        options["choices"] = list(says["choices"])
     # Many choices stand in the text, as names would else be written out twice.
-    if many or not field.metadata.get("choices"):
-        options["metavar"] = "NAME" if field.metadata.get("choices") else WORDS.get(inner, "TEXT")
+    if many or not says.get("choices"):
+        options["metavar"] = "NAME" if says.get("choices") else WORDS.get(inner, "TEXT")
     parser.add_argument(flag, help=text, **options)
 
 
@@ -296,14 +307,13 @@ class _Help(DefaultHelpFormatter):  # type: ignore[misc,unused-ignore]
         return str(action.help or "")
 
 
-def _help(field: "dataclasses.Field[Any]") -> str:
-    text, default = str(field.metadata.get("help", "")), field.default
-    choices, many = field.metadata.get("choices"), isinstance(default, tuple)
+def _help(default: object, says: Mapping[str, Any]) -> str:
+    text, choices, many = str(says.get("help", "")), says.get("choices"), isinstance(default, tuple)
     if many and choices:
         text += f"; any of {', '.join(map(str, choices))}"
-    if field.metadata.get("chooses"):
+    if says.get("chooses"):
         text += "; not reported"
-    presets = {name: value for name, value in field.metadata.get("presets", {}).items() if value not in (None, ())}
+    presets = {name: value for name, value in says.get("presets", {}).items() if value not in (None, ())}
     if presets:
         return f"{text} ({'; '.join(f'{name}: {_shown(value, choices)}' for name, value in presets.items())})"
     if default in (None, ()) or isinstance(default, bool) or "default:" in text:
