@@ -66,7 +66,7 @@ def panel(
         ax.plot(list(theirs), list(theirs.values()), "o", markerfacecolor="white", color=colour, zorder=5, markersize=5)
         found[rule] = {"loss": values, "published": theirs}
     ax.set(yscale="log", xlabel="step")
-    ax.legend(loc="lower left", handlelength=1.4)
+    ax.legend(loc="upper right", handlelength=1.4)
     return found
 
 
