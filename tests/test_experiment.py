@@ -269,7 +269,7 @@ def test_a_folder_is_called_after_the_script():
 @pytest.mark.parametrize("name", ["PRESETS", "CHOICES"])
 def test_presets_and_phases_beside_the_options_are_refused(name):
     with pytest.raises(TypeError, match=f"Old has {name}, which is not read"):
-        type("Old", (RunConfig,), {name: {}})
+        type("Old", (RunConfig,), {name: {}, "__annotations__": {name: dict}})
 
 
 def test_a_config_is_a_frozen_dataclass_decorated_or_not():

@@ -104,20 +104,21 @@ class RunConfig(_Frozen):
             TypeError: if presets or phases are not said by the options themselves.
         """
         super().__init_subclass__(**given)
-        own = {name: vars(cls).get(name) for name in vars(cls).get("__annotations__", {})}
-        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-        # A class that is decorated all the same is made anew: of its options only the defaults are left by then, and
-        # methods of a frozen class may not be there.
-        says = {name: value.metadata if isinstance(value, dataclasses.Field) else {} for name, value in own.items()}
-        cls._says = {**cls._says, **says}
-        for name in ("__setattr__", "__delattr__"):
-            delattr(cls, name)
         old = [name for name in ("CHOICES", "PRESETS") if name in vars(cls)]
         if old:
             raise TypeError(
                 f"{cls.__qualname__} has {' and '.join(old)}, which is not read: an option says itself that it chooses "
                 "phases, option(..., phases=True), and what it is in every preset, by_preset('text', quick=1, paper=9)."
             )
+        written = dict(vars(cls))
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        # A class that is decorated all the same is made anew: of its options only the defaults are left by then, and
+        # methods of a frozen class may not be there.
+        own = {field.name: written[field.name] for field in dataclasses.fields(cls) if field.name in written}
+        says = {name: value.metadata if isinstance(value, dataclasses.Field) else {} for name, value in own.items()}
+        cls._says = {**cls._says, **says}
+        for name in ("__setattr__", "__delattr__"):
+            delattr(cls, name)
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
