@@ -17,7 +17,7 @@ from lines import BITS, OVER_ALL, rows_of
 import synsim
 from synsim import outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
-from synsim.papers.schug2021 import DECAY, ENERGY_RATES, IMPORTANT, P_INITIAL, RATES
+from synsim.papers.schug2021 import DECAY, ENERGY_RATES, IMPORTANT, P_INITIAL, RATES, SEARCH_RANGES, SEARCHED
 
 RULES = ("soft", "hard")
 UNITS = {"lifelong": OVER_ALL, "energy": BITS}
@@ -28,14 +28,14 @@ class Config(NetworkConfig):
     epochs: int = by_preset("passes over each task of the lifelong part", quick=3, paper=10)
     energy_epochs: int = by_preset("passes of the energy part", quick=3, paper=50)
     parts: tuple[str, ...] = option(tuple(UNITS), "objectives", tuple(UNITS), neutral=True)
-    trials: int = by_preset("draws of the constants per rule", quick=12, paper=32)
+    trials: int = by_preset("draws of the constants per rule", least=1, quick=12, paper=32)
     selection: int = option(1, "seed of the search", chooses=True)
     decay: float = option(DECAY, "weight decay of the energy part", neutral=True)
 
 
 def published(part: str) -> dict[str, float]:
     """The published constants that are searched for."""
-    return {name: value for name, value in random_search.PUBLISHED[part].items() if name in random_search.RANGES}
+    return {name: value for name, value in SEARCHED[part].items() if name in SEARCH_RANGES}
 
 
 def drawn(config: Config, part: str) -> list[dict[str, float]]:
@@ -43,7 +43,7 @@ def drawn(config: Config, part: str) -> list[dict[str, float]]:
     found = {}
     for name in published(part):
         keys = streams.keys("init", [config.selection], f"bounds/{name}")
-        found[name] = random_search.uniform(random_search.RANGES[name], config.trials, keys)
+        found[name] = random_search.uniform(SEARCH_RANGES[name], config.trials, keys)
     if part == "energy":
         found["p_down"] = found["p_up"]
     return random_search.settings(found)

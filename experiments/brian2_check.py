@@ -39,16 +39,10 @@ class Config(PresetConfig):
     rate: float = option(200.0, "Poisson rate of a pixel of 1, Hz")
     sites: int = option(1, "release sites per synapse")
     images: int = option(360, "test images, the first ones")
-    repeats: int = by_preset("runs per image, at least 6", quick=50, full=200)
+    repeats: int = by_preset("runs per image, at least 6", least=6, quick=50, full=200)
     target: str | None = option(
         None, "of Brian2 (default: Cython where there is a compiler)", brian.TARGETS, neutral=True
     )
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without the data."""
-        super().__post_init__()
-        if 2 * self.repeats - 10 - 1 < 1:
-            raise ValueError(f"repeats must be at least 6, for a test of ten classes, got {self.repeats}.")
 
 
 def trained(config: Config, task: tasks.Task, session: Session) -> tuple[SpikingMLP, xarray.Dataset]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import xarray
-from common import MEASURED, NetworkConfig, importance_of, load, nested, remembered, shortened, some_of
+from common import MEASURED, StepsConfig, importance_of, load, nested, remembered, shortened, some_of
 from lines import OVER_ALL, rows_of
 from torch import Tensor, nn
 
@@ -37,13 +37,14 @@ GRIDS = {
 }
 
 
-class Config(NetworkConfig):
+class Config(StepsConfig):
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
     selection: tuple[int, ...] = option((1, 2), "seeds on which strengths are chosen", chooses=True)
     importances: tuple[str, ...] = some_of(importance.available(), "importances")
     consolidations: tuple[str, ...] = some_of(GRIDS, "kinds of consolidation")
     kinds: tuple[str, ...] = some_of(("plain", "stochastic"), "networks")
     rate: float = option(0.01, "learning rate")
+    batch: int = option(100, "examples per step")
     steps: int = by_preset("steps per task", quick=80, full=1200)
     images: int = by_preset("images for importances measured after a task", quick=500, full=1000)
     test_images: int = by_preset("test images per task", quick=500, full=2000)

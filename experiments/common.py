@@ -38,6 +38,12 @@ class NetworkConfig(PresetConfig):
     batch: int = option(100, "examples per step")
 
 
+class StepsConfig(PresetConfig):
+    """Options of an experiment whose tasks last a number of steps, and not of epochs."""
+
+    epochs: int | None = option(None, "see --steps", unused=True)
+
+
 class PermutedConfig(NetworkConfig):
     """Options of an experiment on permuted tasks in sequence."""
 
@@ -269,13 +275,13 @@ def swept(
     return xarray.concat(parts, "setting").isel(setting=np.argsort(numbers))
 
 
-def choice(values: xarray.DataArray, *, most: bool = False) -> int:
-    """The setting with the least (or the most) on average over all other axes.
+def choice(values: xarray.DataArray, *, most: bool = False, over: str = "setting") -> int:
+    """The setting with the least (or the most) on average over all axes but its own.
 
     One of which a value is missing, since a replica failed, is chosen only where all are so.
     """
-    means = values.mean([axis for axis in values.dims if axis != "setting"], skipna=False)
-    return int(means.fillna(-np.inf).argmax("setting") if most else means.fillna(np.inf).argmin("setting"))
+    means = values.mean([axis for axis in values.dims if axis != over], skipna=False)
+    return int(means.fillna(-np.inf).argmax(over) if most else means.fillna(np.inf).argmin(over))
 
 
 def paired(family: str, metric: str, pairs: Mapping[str, Pair]) -> list[tables.Row]:

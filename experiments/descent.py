@@ -20,8 +20,7 @@ from synsim import tables
 from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
 from synsim.papers import benzing2022 as paper
 
-FIGURES = {"fashion-mnist": ("5.1A", "5.1B", "5.1C", "5.2B", "5.3A", "5.4B"), "mnist": ("5.6A", "5.8A", "5.9B")}
-CONSTANTS = {name: each for figure in FIGURES["fashion-mnist"] for name, each in paper.DESCENT[figure].items()}
+CONSTANTS = paper.descent("batches")
 CONSTANTS |= {"kfac-empirical": CONSTANTS["kfac"]}
 CONSTANTS |= dict.fromkeys(("natural-previous", "natural-same"), CONSTANTS["natural"])
 AVERAGED = {"average": paper.AVERAGE, "warmup": paper.WARMUP}
@@ -72,7 +71,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     made, last = [], int(dataset.step[-1])
     steps = [step for step in STEPS if step <= last] or [last]
     losses = {step: study.losses_at(dataset, step) for step in steps}
-    curves = [paper.CURVES[figure] for figure in FIGURES.get(config.data, ())]
+    curves = [paper.CURVES[figure] for figure in paper.FIGURES.get((config.data, "batches"), ())]
     for name in config.methods:
         setting = study.chosen_setting(dataset.sel(rule=name))
         for step in steps:

@@ -13,19 +13,15 @@ from functools import partial
 
 import numpy as np
 import xarray
-from common import Pair, choice, nested, paired, some_of, swept
+from common import Pair, StepsConfig, choice, nested, paired, some_of, swept
 from descent_common import Method, layers, published, standardised
 from torch import optim
 
 import synsim
 from synsim import Sweep, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import benzing2022 as paper
 
-FIGURES = {
-    ("fashion-mnist", "layers"): ("5.1D", "5.2C"), ("fashion-mnist", "logistic"): ("5.2A",),
-    ("mnist", "layers"): ("5.6D",),
-}  # fmt: skip
 AT = (20, 50, 75, 99)
 
 
@@ -59,7 +55,7 @@ QUICK = tuple(name for name in METHODS if name != "natural-blocks-full")
 PAIRS = (("kfac-subsampled", "natural-full"), ("natural-full", "sgd-momentum"), ("natural", "sgd-momentum"))
 
 
-class Config(PresetConfig):
+class Config(StepsConfig):
     data: str = option("fashion-mnist", "data set: fashion-mnist, or mnist for the twins; or another", neutral=True)
     seeds: tuple[int, ...] = by_preset("one replica per seed", quick=(0,), paper=(0, 1, 2))
     networks: tuple[str, ...] = some_of(("layers", "logistic"), "networks")
@@ -69,8 +65,7 @@ class Config(PresetConfig):
     )
     images: int = option(paper.SUBSET, "training images")
     steps: int = option(paper.SUBSET_STEPS, "steps, each on all images")
-    epochs: int | None = option(None, "not used: see --steps", neutral=True)
-    batch: int | None = option(None, "not used: all images are one batch", neutral=True)
+    batch: int | None = option(None, "all images are one batch", unused=True)
     memory: float = option(4096.0, "MiB for Gram matrices of sampled Fishers", neutral=True)
     tolerance: float = option(1e-6, "residual, relative, at which conjugate gradients solve for an exact Fisher")
     search: bool = option(False, "choose rate and damping anew", neutral=True)
@@ -95,8 +90,7 @@ def constants(network: str, name: str) -> paper.Descent | None:
         ("layers", "foof-subsampled"): paper.Descent(0.5, 0.5),
         ("logistic", "foof-subsampled"): paper.Descent(0.5, 0.5),
     }
-    figures = (paper.DESCENT[figure] for figure in FIGURES["fashion-mnist", network])
-    found = ours.get((network, name)) or next((figure[name] for figure in figures if name in figure), None)
+    found = ours.get((network, name)) or paper.descent(network).get(name)
     summed = name in ("natural-full", "natural-blocks-full", "kfac-subsampled") and (network, name) not in ours
     if found is None or found.damping is None or not summed:
         return found
@@ -153,7 +147,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     steps, pairs = [step for step in AT if step < config.steps] or [config.steps - 1], dict[str, Pair]()
     made = []
     for network in config.networks:
-        curves = [paper.CURVES[figure] for figure in FIGURES.get((config.data, network), ())]
+        curves = [paper.CURVES[figure] for figure in paper.FIGURES.get((config.data, network), ())]
         for name in config.methods:
             one = dataset.sel(network=network, rule=name)
             setting = {key: float(one[key]) for key in ("lr", "damping") if np.isfinite(one[key])}

@@ -32,8 +32,8 @@ class Config(NetworkConfig):
     decay: float = option(DECAY, "weight decay of the parts fixed, start and robust", neutral=True)
     probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
     rates: tuple[float, ...] = option((0.02, 0.05, 0.08), "learning rates of the part fixed")
-    probe_every: int | None = by_preset("epochs between measurements", neutral=True, quick=1, paper=10)
-    passes: int | None = by_preset("stochastic passes of the activity energy", quick=1, paper=10)
+    probe_every: int = by_preset("epochs between measurements", neutral=True, least=1, quick=1, paper=10)
+    passes: int = by_preset("stochastic passes of the activity energy", least=1, quick=1, paper=10)
 
 
 def network(config: Config, task: tasks.Task, model: str, sweep: Sweep) -> nn.Module:
@@ -55,7 +55,7 @@ def train(config: Config, session: Session, name: str, model: str, sweep: Sweep,
     rule = synsim.PresynapticSGD(net, plastic=model == "plastic", **{**usual, **changed})
 
     def activity(net: nn.Module, task: tasks.Task) -> Tensor:
-        return synsim.meters.energy(net, "activity", x=task.test, samples=config.passes or 1)
+        return synsim.meters.energy(net, "activity", x=task.test, samples=config.passes)
 
     before = flat_p(net)
     phase = session.fit(
@@ -69,7 +69,7 @@ def train(config: Config, session: Session, name: str, model: str, sweep: Sweep,
         epochs=config.epochs,
         batch=config.batch,
         test_every_epoch=False,
-        probe_every=config.probe_every or 1,
+        probe_every=config.probe_every,
         probes=probes("energy", "information", "mean_p", "important_share", activity=activity),
     )
     spread = histograms(before, flat_p(net)).to_dataset(name="p_histogram")

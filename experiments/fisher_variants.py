@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 import xarray
-from common import importance_of, load, nested, some_of
-from importance_common import best, placed, total
+from common import choice, importance_of, load, nested, some_of
+from importance_common import placed, total
 from lines import OVER_ALL
 from torch import Tensor, nn
 
@@ -20,22 +20,16 @@ import synsim
 from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Protection, Session, by_preset, option
 from synsim.importance import Importance
-from synsim.papers.vandeven2025 import ACCURACY, BATCH, ITERATIONS, RATE
+from synsim.papers.vandeven2025 import ACCURACY, BATCH, ITERATIONS, RATE, VARIANTS
 
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "exact": ("fisher", {"labels": "exact"}),
-    "exact-500": ("fisher", {"labels": "exact", "images": 500}),
-    "sample": ("fisher", {"labels": "sampled"}),
-    "empirical": ("fisher", {"labels": "empirical"}),
-    "batched": ("fisher-batched", {"batch": BATCH, "convention": "mean"}),
-}
 EXPONENTS = tuple(float(exponent) for exponent in range(14))
 
 
 class Config(PresetConfig):
+    epochs: int | None = option(None, "see --iterations", unused=True)
     variants: tuple[str, ...] = some_of((*VARIANTS, "none"), "variants to compare")
     exponents: tuple[float, ...] = by_preset("strengths λ as powers of ten", quick=EXPONENTS[:11], paper=EXPONENTS)
-    iterations: int | None = by_preset("steps per task", quick=500, paper=ITERATIONS)
+    iterations: int = by_preset("steps per task", least=1, quick=500, paper=ITERATIONS)
     hidden: tuple[int, ...] = option((400, 400), "widths of the hidden layers")
     batch: int = option(BATCH, "examples per step")
 
@@ -121,7 +115,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The best strength of every variant, its accuracy and time, and how the variants scale."""
     made = []
     for name in config.variants:
-        accuracy = best(outcomes.final(dataset).sel(model=name).dropna("strength", how="all"))
+        curves = outcomes.final(dataset).sel(model=name).dropna("strength", how="all")
+        accuracy = curves.isel(strength=choice(curves, most=True, over="strength"))
         metric = OVER_ALL if name == "none" else "accuracy at the best λ, %"
         setting = {"λ": float(accuracy.strength)}
         made.append(tables.row(name, metric, accuracy.values, ACCURACY[name], setting=setting))

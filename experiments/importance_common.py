@@ -1,4 +1,4 @@
-"""What the experiments on importances share: the protocol of Benzing 2022, choices of strengths, sums and places."""
+"""What the experiments on importances share: the protocol of Benzing 2022, sums and places."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -37,9 +37,3 @@ def placed(dataset: xarray.Dataset) -> xarray.Dataset:
     """The same with places along the axes of tasks: where each seed has tasks of its own, their names say nothing."""
     axes = [axis for axis in ("task", "after_task", "test_task") if axis in dataset.dims]
     return dataset.assign_coords({axis: range(dataset.sizes[axis]) for axis in axes})
-
-
-def best(curves: xarray.DataArray, *, most: bool = True) -> xarray.DataArray:
-    """The curve of each seed over strengths, at the strength with the best mean over seeds, which stays beside it."""
-    mean = curves.mean("seed", skipna=False)
-    return curves.sel(strength=float((mean.idxmax if most else mean.idxmin)("strength")))

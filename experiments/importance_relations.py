@@ -5,7 +5,7 @@ it without any influence. Pearson correlations over all parameters are taken at 
 path are raw: before clipping and before division by the displacement.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import xarray
@@ -15,22 +15,8 @@ from torch import Tensor, nn
 
 from synsim import Sweep, consolidation, importance, tables, tasks
 from synsim.experiment import Experiment, Protection, Session, by_preset, option
-from synsim.papers.benzing2022 import BATCHES, CORRELATIONS, SETTINGS, SI_OVER_SIU
+from synsim.papers.benzing2022 import BATCHES, CORRELATIONS, MEASURES, SETTINGS, SI_OVER_SIU
 
-# Name in the figures -> (from which importance, function of it).
-MEASURES: dict[str, tuple[str, Callable[[Tensor], Tensor] | None]] = {
-    "SI": ("si", None),
-    "SIU": ("si-unbiased", None),
-    "SIB": ("si-bias", None),
-    "SOS": ("sos", None),
-    "OnAF": ("online-absolute-fisher", None),
-    "MAS": ("mas", None),
-    "MASX": ("mas-max", None),
-    "AF": ("absolute-fisher", None),
-    "AF²": ("absolute-fisher", torch.square),
-    "Fisher": ("fisher", None),
-    "√Fisher": ("fisher", torch.sqrt),
-}
 Importances = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -56,9 +42,9 @@ def watched(config: Config, sequence: list[tasks.Task]) -> dict[str, importance.
 def flat(importances: Importances) -> Tensor:
     """All measures, [R, M, n]."""
     measures = []
-    for source, function in MEASURES.values():
+    for source, power in MEASURES.values():
         values = torch.cat([value.flatten(1) for value in importances[source].values()], dim=1)
-        measures.append(values if function is None else function(values))
+        measures.append(values**power)
     return torch.stack(measures, dim=1)
 
 

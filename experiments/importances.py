@@ -7,8 +7,7 @@ c of magnitude, uniform and onaf-2048 are ours, since none are published. In the
 re-initialises, and chooses every method's c among powers of ten times it, on seeds that are not reported.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import torch
 import xarray
@@ -20,39 +19,14 @@ from synsim import Sweep, consolidation, outcomes, tables
 from synsim.experiment import Experiment, Protection, Session, by_preset, option
 from synsim.papers.benzing2022 import ACCURACY, BATCHES, SETTINGS, Setting
 
-
-class Method(NamedTuple):
-    """An importance with its options, and whether the batch is 2,048."""
-
-    name: str
-    options: Mapping[str, Any] = {}
-    large: bool = False
-
-
-METHODS = {
-    "si": Method("si"),
-    "si-unbiased": Method("si-unbiased"),
-    "si-bias": Method("si-bias"),
-    "sos": Method("sos", {"alpha": 0.0}),
-    "onaf": Method("online-absolute-fisher"),
-    "mas": Method("mas", {"images": 1000}),
-    "mas-max": Method("mas-max", {"images": 1000}),
-    "mas-logits": Method("mas", {"images": 1000, "of": "logits"}),
-    "af": Method("absolute-fisher", {"images": 1000}),
-    "sqrt-fisher": Method("sqrt-fisher", {"images": 1000}),
-    "ewc": Method("fisher", {"images": 1000}),
-    "empirical": Method("fisher", {"images": 2000, "labels": "empirical"}),
-    "batch-ef": Method("fisher-batched", {"images": 2000, "batch": 100, "convention": "scaled"}),
-    "magnitude": Method("magnitude"),
-    "uniform": Method("uniform"),
-    "none": Method("uniform"),
-    "si-2048": Method("si", large=True),
-    "sos-2048": Method("sos", {"alpha": 1.0}, large=True),
-    "onaf-2048": Method("online-absolute-fisher", large=True),
-}
 # None are published for these.
-OURS = {name: Setting(0.01, False) for name in ("magnitude", "uniform")}
-OURS |= {"none": Setting(0.0, False), "onaf-2048": Setting(5e-4, True)}
+OURS = {
+    "magnitude": Setting(0.01, False, "magnitude"),
+    "uniform": Setting(0.01, False, "uniform"),
+    "none": Setting(0.0, False, "uniform"),
+    "onaf-2048": Setting(5e-4, True, "online-absolute-fisher", large=True),
+}
+METHODS = {**SETTINGS, **OURS}
 # What is compared, of each pair of importances.
 POINTS = {"difference": "points", "fall": "points, fall with the batch"}
 
@@ -64,7 +38,7 @@ class Config(NetworkConfig):
     methods: tuple[str, ...] = some_of(METHODS, "methods to compare")
     tasks: int = by_preset("number of permuted tasks", quick=5, paper=10)
     batch: int | None = option(  # type: ignore[assignment]
-        None, "examples per step, also for the methods with large batches"
+        None, "examples per step, also for the methods with large batches", least=1
     )
     exponents: tuple[int, ...] = by_preset(
         "c is chosen among 10^k times that of the method", quick=(-2, -1, 0, 1, 2), paper=(0,)
@@ -81,21 +55,21 @@ class Config(NetworkConfig):
 
 
 def setting_of(config: Config, name: str) -> Setting:
-    """The published c of a method, or ours, and whether its network starts anew with each task."""
-    strength, fresh = {**SETTINGS, **OURS}[name]
-    return Setting(strength, fresh and config.reinitialise == "published")
+    """How a method is run; whether its network starts anew with each task, the config says too."""
+    setting = METHODS[name]
+    return setting._replace(fresh=setting.fresh and config.reinitialise == "published")
 
 
 def learned(
     config: Config, session: Session, phase: str, name: str, exponents: Sequence[int], seeds: tuple[int, ...]
 ) -> xarray.Dataset:
     """A method trained with 10^k times its c; every seed has pixel orders of its own."""
-    method, setting = METHODS[name], setting_of(config, name)
+    setting = setting_of(config, name)
     sweep = Sweep({"exponent": exponents}, seeds)
     sequence, net = permuted(config, config.tasks, sweep)
-    batch, rate = BATCHES[method.large]
+    batch, rate = BATCHES[setting.large]
     protection = Protection(
-        importance_of(method.name, sequence, **method.options),
+        importance_of(setting.importance, sequence, **setting.options),
         consolidation.make("penalty", strength=sweep.column(lambda one: setting.strength * 10.0 ** one["exponent"])),
         reset_optimiser=True,
         reinitialise=begin if setting.fresh else None,
@@ -141,8 +115,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """Accuracies, the differences that matter with their tests, and times."""
     made, final = [], outcomes.final(dataset)
     for name in config.methods:
-        (strength, fresh), (exponent, edge) = setting_of(config, name), chosen(config, name, dataset)
-        setting = {"c": strength * 10.0**exponent, "edge": edge, "re-initialised": fresh}
+        method, (exponent, edge) = setting_of(config, name), chosen(config, name, dataset)
+        setting = {"c": method.strength * 10.0**exponent, "edge": edge, "re-initialised": method.fresh}
         made.append(tables.row(name, OVER_ALL, final.sel(model=name).values, ACCURACY.get(name), setting=setting))
     for (kind, pair), _, points, test in outcomes.differences("importances", dataset):
         made.append(tables.row(pair, POINTS[kind], points, test=test))

@@ -56,7 +56,7 @@ class Config(ScenarioConfig):
     ewc_rate: float | None = option(None, "learning rate of EWC and of other importances")
     ewc_optimiser: str | None = option(None, "optimiser of EWC and of other importances", tuple(OPTIMISERS))
     consolidation: str = option("penalty", "what other importances feed", consolidation.available(owns=False))
-    draws: int | None = option(None, "draws of BGD per step, in pairs of opposite sign (its authors: 10 single ones)")
+    draws: int | None = option(None, "draws of BGD per step, in pairs if even (its authors: 10 single ones)", least=1)
     sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
     etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")
     standardised_by: str = option(
@@ -123,7 +123,8 @@ def method(
         rule = synsim.BGD(net, sigma=sigma, eta=eta, samples=draws, scale=config.batch, antithetic=draws % 2 == 0)
         return net, rule, None
     _, kind, rate = chosen(config, EWC)
-    optimiser = OPTIMISERS[config.ewc_optimiser or kind](net.parameters(), lr=config.ewc_rate or rate)
+    rate = rate if config.ewc_rate is None else config.ewc_rate
+    optimiser = OPTIMISERS[config.ewc_optimiser or kind](net.parameters(), lr=rate)
     return net, optimiser, protected(config, name, sweep.column("strength"), sequence)
 
 

@@ -13,14 +13,14 @@ from functools import partial
 import torch
 import xarray
 from combinations import GRIDS, Scaled, tested
-from common import choice, importance_of, load, nested, paired, remembered, scenario, some_of, swept
+from common import StepsConfig, choice, importance_of, load, nested, paired, remembered, scenario, some_of, swept
 from lines import OVER_ALL, rows_of
 from torch import nn
 from torch.optim import Optimizer
 
 import synsim
 from synsim import Sweep, consolidation, tables
-from synsim.experiment import Experiment, PresetConfig, Protection, Session, by_preset, option
+from synsim.experiment import Experiment, Protection, Session, by_preset, option
 
 # Around what each learns Split MNIST with; damping λ of the rules that have one, for a batch of 100.
 RATES = {
@@ -40,7 +40,7 @@ FAMILIES = {
 }
 
 
-class Config(PresetConfig):
+class Config(StepsConfig):
     selection: tuple[int, ...] = option((101, 102), "seeds that choose among several settings", chooses=True)
     scenario: str = option(
         "split", "split: pairs of classes, parity label; permuted: pixel orders", ("split", "permuted"), neutral=True
@@ -48,8 +48,7 @@ class Config(PresetConfig):
     rules: tuple[str, ...] = some_of(RATES, "rules")
     consolidations: tuple[str, ...] = some_of(GRIDS, "kinds of consolidation")
     tasks: int = by_preset("number of permuted tasks", quick=5, full=10)
-    steps: int = by_preset("steps per task", quick=80, full=600)
-    epochs: int | None = option(None, "not used: see --steps", neutral=True)
+    steps: int = by_preset("steps per task", least=1, quick=80, full=600)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
     batch: int = option(100, "examples per step")
     images: int = by_preset("images for the Fisher information after a task", quick=500, full=1000)

@@ -364,11 +364,12 @@ def form_rows(dataset: xarray.Dataset, steps: Sequence[int]) -> list[tables.Row]
 
 def toy_rows(dataset: xarray.Dataset) -> list[tables.Row]:
     """Outputs after one step, where the targets are 1 and −1."""
-    return [
-        tables.row(f"{toy}, toy example", f"output for example {k + 1} after one step", [float(value)], target)
-        for toy in dataset.toy.values
-        for k, (value, target) in enumerate(zip(dataset.outputs.sel(toy=toy).values, (1.0, -1.0), strict=True))
-    ]
+    made = []
+    for toy, (place, target) in product(dataset.toy.values, enumerate((1.0, -1.0))):
+        value = float(dataset.outputs.sel(toy=toy).values[place])
+        metric = f"output for example {place + 1} after one step"
+        made.append(tables.row(f"{toy}, toy example", metric, [value], target))
+    return made
 
 
 def remarks(config: Config, dataset: xarray.Dataset) -> list[str]:

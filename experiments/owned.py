@@ -46,10 +46,10 @@ class Config(NetworkConfig):
     )
     retrain: tuple[int, ...] = by_preset("epochs of retraining, each a setting", phases=True, quick=(0, 1), paper=(0,))
     reserve: float = option(0.0, "share of what is free that a task of efficient-packnet may not claim")
-    rate: float | None = by_preset("Adam's learning rate for α = 1", quick=1e-3, paper=paper.FAR_RATE)
+    rate: float = by_preset("Adam's learning rate for α = 1", quick=1e-3, paper=paper.FAR_RATE)
     factor: float = option(10.0, "factor of that for larger powers, whose weights start with small steps")
     retrain_factor: float = option(1.0, "factor of the rate while a task retrains")
-    pad: int | None = by_preset("pixels around an image", quick=0, paper=paper.FAR_PAD)
+    pad: int = by_preset("pixels around an image", least=0, quick=0, paper=paper.FAR_PAD)
     consolidation: str = option("penalty", "what importances feed", consolidation.available(owns=False))
     strength: float = option(1.0, "strength of that (freeze, mask: the share)")
 
@@ -62,7 +62,7 @@ def settings(config: Config) -> list[dict[str, Any]]:
         for retrain in config.retrain if method in OWNED else (0,):
             gammas = config.gammas[: 1 if retrain else None] if method == "efficient-packnet" else (1.0,)
             for gamma, alpha in itertools.product(gammas, powers):
-                rate = config.rate if alpha == 1 else config.factor * (config.rate or 0)
+                rate = config.rate if alpha == 1 else config.factor * config.rate
                 found.append(
                     {"method": method, "alpha": alpha, "gamma": gamma, "retrain": retrain, "rate": rate}
                 )  # fmt: skip
@@ -78,7 +78,7 @@ def label(setting: Mapping[str, Any]) -> str:
 
 def sequence_of(config: Config, seeds: tuple[int, ...]) -> list[tasks.Task]:
     """Permuted images with some held out; pixels around them are permuted, too."""
-    data, pad = load(config), 4 * (config.pad or 0,)
+    data, pad = load(config), 4 * (config.pad,)
     data = replace(data, x_train=nn.functional.pad(data.x_train, pad), x_test=nn.functional.pad(data.x_test, pad))
     held_out = min(paper.HELD_OUT, len(data.x_train) // 10)
     return tasks.permuted(data, tasks=config.tasks, seeds=seeds, validation=held_out, device=config.device)
@@ -112,7 +112,7 @@ def _renewed(net: nn.Module, index: int) -> None:
 
 def paced(config: Config, retrain: int) -> Callable[[optim.Optimizer], LambdaLR] | None:
     """The rate over the epochs of a task: another one while it retrains."""
-    learning, factor = config.epochs or 1, config.retrain_factor
+    learning, factor = config.epochs, config.retrain_factor
     if not retrain or factor == 1:
         return None
     return lambda rule: LambdaLR(rule, lambda epoch: 1.0 if epoch % (learning + retrain) < learning else factor)

@@ -150,20 +150,16 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The sums at the end, their ratios, and the noise of a batch."""
-    last = dataset.isel(step=-1)
-    made = [
-        tables.row(name, f"sum after {int(last.step)} steps, nats", last[name].values)
-        for name in (*INTEGRALS, "drop of the loss")
-    ]
+    last, made = dataset.isel(step=-1), list[tables.Row]()
+    for name in (*INTEGRALS, "drop of the loss"):
+        made.append(tables.row(name, f"sum after {int(last.step)} steps, nats", last[name].values))
     ratios = (
         ("SI", "SIU", "ratio of the sums", SI_OVER_SIU),
         ("SIU", "full gradient", "ratio of the sums", SIU_OVER_FULL),
         ("SIU", "drop of the loss", "ratio", SIU_OVER_LOSS),
     )
-    made += [
-        tables.row(f"{over} / {under}", metric, (last[over] / last[under]).values, published)
-        for over, under, metric, published in ratios
-    ]
+    for over, under, metric, published in ratios:
+        made.append(tables.row(f"{over} / {under}", metric, (last[over] / last[under]).values, published))
     noise = (dataset.noise / dataset.signal).median("step")
     return [*made, tables.row("noise", "median of ‖ĝ − g‖² / ‖g‖² over steps", noise.values, NOISE)]
 

@@ -17,26 +17,24 @@ from synsim.perceptron import MODELS, Perceptron, patterns
 
 
 class Config(PresetConfig):
-    data: str = option("patterns", "not used: the patterns are random")
+    data: str = option("patterns", "the patterns are random", unused=True)
     seeds: tuple[int, ...] = by_preset(
         "one run per seed; published: 1000 to 1009",
         neutral=True,
         quick=tuple(range(1000, 1020)),
         paper=tuple(range(1000, 1100)),
     )
-    inputs: int = option(paper.PERCEPTRON["inputs"], "synapses N")
-    patterns: int = option(paper.PERCEPTRON["patterns"], "patterns per task")
-    tasks: int = option(20, "tasks; the published comparison is made after the fifth", neutral=True)
+    inputs: int = option(paper.PERCEPTRON["inputs"], "synapses N", least=1)
+    patterns: int = option(paper.PERCEPTRON["patterns"], "patterns per task", least=1)
+    tasks: int = option(20, "tasks; the published comparison is made after the fifth", neutral=True, least=1)
     epochs: int = option(paper.PERCEPTRON["epochs"], "passes over each task")
-    batch: int = option(paper.PERCEPTRON["batch"], "patterns per update")
-    samples: int = option(10, "passes of an evaluation of the presynaptic model")
+    batch: int = option(paper.PERCEPTRON["batch"], "patterns per update", least=1)
+    samples: int = option(10, "passes of an evaluation of the presynaptic model", least=1)
     dtype: str = option("float64", "precision", ("float32", "float64"))
 
     def __post_init__(self) -> None:
         """Check what belongs together."""
         super().__post_init__()
-        if min(self.inputs, self.patterns, self.tasks, self.batch, self.samples) < 1:
-            raise ValueError("inputs, patterns, tasks, batch and samples must be at least 1.")
         if self.patterns % self.batch:
             raise ValueError(f"patterns must be a multiple of batch, got {self.patterns} and {self.batch}.")
 

@@ -50,15 +50,13 @@ class Config(NetworkConfig):
     alphas: tuple[float, ...] = by_preset("powers α", quick=(1.0, 2.0), paper=(1.0, 2.0, 3.0))
     l2: tuple[float, ...] = by_preset("decays of θ, for every power", quick=(0.0, 0.005, 0.01, 0.02), paper=DECAYS)
     l1: tuple[float, ...] = by_preset(
-        "strengths of L1, for α = 1",
-        quick=(0.0003, 0.0006, 0.001, 0.003),
-        paper=(0.00003, 0.0001, 0.0003, 0.0006, 0.001, 0.003, 0.01),
+        "strengths of L1, for α = 1", quick=(3e-4, 6e-4, 1e-3, 3e-3), paper=(3e-5, 1e-4, 3e-4, 6e-4, 1e-3, 3e-3, 0.01)
     )
     phi: tuple[float, ...] = by_preset(
         "decays of φ, for every other power", quick=(0.001, 0.003), paper=(0.0001, 0.0003, 0.001, 0.003, 0.01)
     )
     keep: tuple[float, ...] = option((0.01, *SCARCE, 0.1, 0.2, 0.5), "shares of all synapses that are kept")
-    passes: int | None = by_preset("stochastic passes per accuracy of a pruned network", quick=1, paper=10)
+    passes: int = by_preset("stochastic passes per accuracy of a pruned network", least=1, quick=1, paper=10)
     # Below this rate powers above 1 learn too slowly, and at 1 they diverge; α = 1 has the published rate of its model.
     rate: float = option(0.3, "learning rate of powers above 1")
     plain_rate: float | None = option(None, "learning rate of α = 1 (default: the published one of each model)")
@@ -128,7 +126,7 @@ def pruned(net: nn.Module, task: tasks.Task, keep: float, passes: int) -> dict[s
 
 def measures(config: Config, net: nn.Module, task: tasks.Task, before: Tensor) -> dict[str, np.ndarray]:
     """What is left of a trained network when it is pruned, how its weights are spread, and where its p have gone."""
-    each = [pruned(net, task, keep, config.passes or 1) for keep in config.keep]
+    each = [pruned(net, task, keep, config.passes) for keep in config.keep]
     found = {name: torch.stack([one[name].double() for one in each], 1) for name in each[0]}
     theta = torch.cat([layer.weight.detach().flatten(1) for layer in synsim.synapses(net).values()], 1).double().abs()
     found["spread"] = theta.sum(1) ** 2 / (theta.shape[1] * (theta**2).sum(1))

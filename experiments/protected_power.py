@@ -91,7 +91,7 @@ def learner(config: Config, cell: Cell, task: tasks.Task, sweep: Sweep) -> tuple
     """A network of synapses that never fail, and Adam, whose moves are turned into those of φ."""
     sizes = [task.inputs, *config.hidden, task.classes]
     net = synsim.mlp(sizes, p=1.0, replicas=sweep, device=config.device)
-    adam = optim.Adam(net.parameters(), lr=config.rate or RATES[cell.alpha])
+    adam = optim.Adam(net.parameters(), lr=RATES[cell.alpha] if config.rate is None else config.rate)
     return net, synsim.Powerpropagation(adam, cell.alpha, net=net)
 
 

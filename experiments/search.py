@@ -24,13 +24,7 @@ from synsim import outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import schug2021 as paper
 
-# The published code's constants; for energy with its default decay.
-PUBLISHED: dict[str, dict[str, float]] = {
-    "lifelong": {name: paper.CONSTANTS[name] for name in ("p_up", "p_down", "p_freeze")},
-    "energy": {**{name: paper.ENERGY_CONSTANTS[name] for name in ("p_up", "p_down")}, "weight_decay": paper.DECAY},
-}
 FIXED = {name: paper.CONSTANTS[name] for name in ("g_lim", "p_min")}
-RANGES = {"p_up": paper.SEARCH_STEPS, "p_down": paper.SEARCH_STEPS, "p_freeze": paper.SEARCH_FREEZE}
 EPOCHS = {("quick", "lifelong"): 1, ("quick", "energy"): 2, ("paper", "lifelong"): 10, ("paper", "energy"): 50}
 # To which the paper carries the constants found on Permuted MNIST.
 BOTH = ("mnist", "fashion-mnist")
@@ -39,8 +33,10 @@ BEST, KNOWN = "best found", "published constants"
 
 class Config(PermutedConfig):
     tasks: int = by_preset("number of permuted tasks", quick=3, paper=10)
-    objective: str = option("lifelong", "what is searched for", tuple(PUBLISHED), neutral=True)
-    trials: int = by_preset("constants drawn (the authors' number is not stated)", neutral=True, quick=8, paper=64)
+    objective: str = option("lifelong", "what is searched for", tuple(paper.SEARCHED), neutral=True)
+    trials: int = by_preset(
+        "constants drawn (the authors' number is not stated)", neutral=True, least=1, quick=8, paper=64
+    )
     epochs: int = option(None, "passes over each task (default: by preset and objective)")
     search_seed: int = option(0, "seed of the constants drawn", neutral=True)
     trial_seed: int = option(1, "seed of every trial", neutral=True, chooses=True)
@@ -56,8 +52,6 @@ class Config(PermutedConfig):
         if self.preset == "paper" and not self.transfer and self.data in BOTH:
             object.__setattr__(self, "transfer", BOTH)
         super().__post_init__()
-        if self.trials < 1:
-            raise ValueError(f"trials must be at least 1, got {self.trials}.")
 
     def protocol(self) -> dict[str, Any]:
         """The published protocol; the number of permutations says nothing about energy."""
@@ -77,9 +71,9 @@ def drawn(objective: str, trials: int, seed: int) -> dict[str, list[float]]:
         return uniform(ends, trials, streams.keys("order", [seed], f"search/{objective}/{name}"))
 
     if objective == "energy":
-        both, places = draws(paper.SEARCH_STEPS, "step"), draws((0, len(paper.SEARCH_DECAYS)), "weight_decay")
+        both, places = draws(paper.SEARCH_RANGES["p_up"], "step"), draws((0, len(paper.SEARCH_DECAYS)), "weight_decay")
         return {"p_up": both, "p_down": both, "weight_decay": [paper.SEARCH_DECAYS[int(place)] for place in places]}
-    return {name: draws(ends, name) for name, ends in RANGES.items()}
+    return {name: draws(ends, name) for name, ends in paper.SEARCH_RANGES.items()}
 
 
 def settings(constants: dict[str, list[float]]) -> list[dict[str, float]]:
@@ -146,7 +140,7 @@ def targets(config: Config) -> list[tuple[str, str]]:
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Search, and carry the best constants over; the last trial has the published constants."""
-    known, places = PUBLISHED[config.objective], {" ".join(target): target for target in targets(config)}
+    known, places = paper.SEARCHED[config.objective], {" ".join(target): target for target in targets(config)}
     tried = [*settings(drawn(config.objective, config.trials, config.search_seed)), known]
     search, first = synsim.Sweep(tried, [config.trial_seed]), targets(config)[0]
     trials = train(config, "search", first, search, session).isel(seed=0, drop=True)
@@ -169,7 +163,7 @@ def measure(config: Config, session: Session) -> xarray.Dataset:
 def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     """The trials, and the best beside the published constants on the reported seeds."""
     metric, trials = dataset.attrs["metric"], {BEST: int(dataset.attrs["best"]), KNOWN: config.trials}
-    names = tuple(PUBLISHED[config.objective])
+    names = tuple(paper.SEARCHED[config.objective])
     constants = {name: {key: float(dataset[key][trial]) for key in names} for name, trial in trials.items()}
     searched, scores = f"{metric}; seed {config.trial_seed}", dataset.score.values
     made = [tables.row("all trials", f"{searched}, errors over trials", scores[: config.trials])]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import xarray
-from common import importance_of, load, nested, prefixed
-from importance_common import best, placed
+from common import choice, importance_of, load, nested, prefixed
+from importance_common import placed
 from lines import OVER_ALL
 from torch import Tensor, nn
 
@@ -22,11 +22,6 @@ from synsim import Sweep, consolidation, outcomes, streams, tables, tasks
 from synsim.experiment import Experiment, PresetConfig, Protection, Session, by_preset, option
 from synsim.papers import kolouri2020 as paper
 
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "scp": ("sliced-cramer", {"slices": paper.SLICES}),
-    "mas": ("mas", {"of": "logits", "squared": True, "images": 1000}),
-    "ewc": ("fisher", {"images": 1000}),
-}
 PARTS = {"permuted": ("scp", "mas", "ewc"), "encoder": ("scp", "mas")}
 BINS = np.linspace(-30, 10, 81)
 
@@ -76,7 +71,7 @@ def protection(name: str, sequence: list[tasks.Task], strengths: Tensor) -> Prot
         counts = torch.zeros(flat.shape[0], len(BINS) - 1, dtype=torch.float64)
         return counts.scatter_add_(1, index, torch.ones_like(logs)) / flat.shape[1]
 
-    kind, options = METHODS[name]
+    kind, options = paper.METHODS[name]
     return Protection(
         importance_of(kind, sequence, **options),
         consolidation.make("penalty", strength=strengths, accumulate="average", decay=0.5),
@@ -142,7 +137,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         metric = f"{part}: {OVER_ALL if classifier else 'ℓ1 error per pixel, 10⁻³'}"
         made.append(tables.row("none", metric, each.isel(model=0).sel(strength=0.0).values))
         for name in PARTS[part]:
-            values = best(each.sel(model=name, strength=each.strength > 0), most=classifier)
+            curves = each.sel(model=name, strength=each.strength > 0)
+            values = curves.isel(strength=choice(curves, most=classifier, over="strength"))
             setting = {"λ": float(values.strength)}
             made.append(tables.row(name, f"{metric}, best λ", values.values, setting=setting))
     return made

@@ -11,13 +11,13 @@ from itertools import product
 import numpy as np
 import torch
 import xarray
-from common import kept, labelled, load, some_of
+from common import StepsConfig, kept, labelled, load, some_of
 from lines import against, rows_of
 from torch import Tensor, nn
 
 import synsim
 from synsim import Sweep, lesions, streams, tables, tasks
-from synsim.experiment import Experiment, PresetConfig, Session, by_preset, option
+from synsim.experiment import Experiment, Session, by_preset, option
 from synsim.papers import schwarz2021 as paper
 
 SHARES, SCOPES = (0.01, 0.05, 0.1, 0.2, 0.5), ("layer", "network")
@@ -25,10 +25,9 @@ FEW, TENTH = 0.05, 0.1
 SCHEDULES = ("one-shot", "gradual", "topkast")
 
 
-class Config(PresetConfig):
+class Config(StepsConfig):
     alphas: tuple[float, ...] = option(paper.ALPHAS, "powers α; 1 is the plain network")
-    steps: int | None = by_preset("steps of SGD", quick=10_000, paper=paper.STEPS)
-    epochs: int | None = option(None, "not used: see --steps", neutral=True)
+    steps: int = by_preset("steps of SGD", least=1, quick=10_000, paper=paper.STEPS)
     keep: tuple[float, ...] = option(lesions.KEEP, "shares of the weights that are kept")
     hidden: tuple[int, ...] = option(paper.HIDDEN, "widths of the hidden layers")
     batch: int = option(paper.BATCH, "examples per step")
@@ -121,7 +120,7 @@ def trained(
 
 def measure(config: Config, session: Session) -> xarray.Dataset:
     """Train all powers and seeds at once, and prune what they have become; and train them with few weights."""
-    data, steps, sweep = load(config), config.steps or paper.STEPS, Sweep({"alpha": config.alphas}, config.seeds)
+    data, steps, sweep = load(config), config.steps, Sweep({"alpha": config.alphas}, config.seeds)
     # The last training images are held out, as in the published notebook.
     held_out = min(paper.HELD_OUT, len(data.x_train) // 10)
     (task,) = tasks.single(data, pixels="unit", validation=held_out, device=config.device)

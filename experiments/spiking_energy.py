@@ -228,7 +228,7 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     shown, bits = quantities(dataset), outcomes.bits_per(dataset.drop_dims(["time", "pixel"], errors="ignore"))
     names = [str(name) for name in dataset.model.values]
     best = {name: outcomes.best(bits.sel(model=name), "decay") for name in names}
-    told = []
+    made, told = list[tables.Row](), []
     for name, decay in product(names, config.decays):
         metric = f"{BITS}, decay {decay:g}" + (" (best)" if decay == best[name] else "")
         told.append((name, metric, bits, decay))
@@ -237,10 +237,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
     for name in names:
         decay = outcomes.best(shown["accuracy, %"].sel(model=name), "decay")
         told.append((name, f"best accuracy, %, decay {decay:g}", shown["accuracy, %"], decay))
-    made = [
-        tables.row(name, metric, values.sel(model=name, decay=decay), setting={"decay": decay})
-        for name, metric, values, decay in told
-    ]
+    for name, metric, values, decay in told:
+        made.append(tables.row(name, metric, values.sel(model=name, decay=decay), setting={"decay": decay}))
     line = Line(("one", "other"), "{one} − {other}", BITS)
     return made + differences("spiking_energy", dataset, {"best": line})
 

@@ -39,12 +39,6 @@ class Config(SpikingConfig):
     rate: float = option(200.0, "Poisson rate of a pixel of 1, Hz")
     batch: int = option(50, "examples per step")
 
-    def __post_init__(self) -> None:
-        """Check that settings are chosen on some seed."""
-        super().__post_init__()
-        if not self.selection:
-            raise ValueError("settings must be chosen on one seed at least: give --selection.")
-
 
 def grid(config: Config, method: str) -> list[dict[str, float]]:
     """The settings that are tried: learning rates, and strengths of EWC's penalty."""

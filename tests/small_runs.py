@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from synsim import records
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMON = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1"]
+COMMON = ["--quiet", "--threads", "1"]
+WHERE_USED = {"data": "digits", "batch": "20"}
 ARGUMENTS = {
     "descent_subset": ["--hidden", "10", "--images", "40", "--steps", "6", "--seeds", "1", "2", "--search",
                        "--selection-images", "30"],
@@ -75,7 +76,14 @@ SAVE = Figure.savefig
 def run(name: str, out: Path, *more: str) -> None:
     sys.modules.pop(name, None)
     script = importlib.import_module(name)
-    launch(script, [*COMMON, *ARGUMENTS[name], "--out", str(out), *more])
+    launch(script, [*common(script), *ARGUMENTS[name], "--out", str(out), *more])
+
+
+def common(script: ModuleType) -> list[str]:
+    """What every small run is given: the digits in batches of 20, where the script has data and batches."""
+    says = script.Config.says()
+    given = {name: value for name, value in WHERE_USED.items() if not says.get(name, {"unused": True}).get("unused")}
+    return [*COMMON, *(word for name, value in given.items() for word in (f"--{name}", value))]
 
 
 def launch(script: ModuleType, arguments: list[str]) -> None:
@@ -104,7 +112,7 @@ def runs_resumes_and_is_drawn(name: str, out: Path, capsys: pytest.CaptureFixtur
     assert rows
     assert all(row["method"] in printed for row in rows)
     assert any(math.isfinite(row["mean"]) for row in rows if row["mean"] is not None)
-    assert records.open(out).config["data"] == "digits"
+    assert records.open(out).config["data"] == ("patterns" if name == "perceptron" else "digits")
     if hasattr(sys.modules[name], "EXPERIMENT"):
         assert again(sys.modules[name], out) == rows
     before = (out / "summary.json").read_text()

@@ -1,6 +1,7 @@
 """The frame of an experiment: config, measure, rows; what it prints and keeps, and how it ends."""
 
 import json
+import math
 from dataclasses import FrozenInstanceError, dataclass, replace
 
 import numpy as np
@@ -242,6 +243,40 @@ def test_seeds_that_choose_are_not_reported():
     assert Choosing().selection == (8, 9)
     with pytest.raises(ValueError, match=r"seeds \[9\] are in --selection and in --seeds"):
         Choosing(seeds=(7, 9))
+
+
+def test_settings_are_chosen_on_one_seed_at_least():
+    @dataclass(frozen=True, kw_only=True)
+    class AtTimes(Choosing):
+        selection: tuple[int, ...] = by_preset("seeds that choose", chooses=True, quick=(8, 9), paper=())
+
+    with pytest.raises(ValueError, match="settings must be chosen on one seed at least: give --selection"):
+        Choosing(selection=())
+    # Where a preset chooses nothing, it needs none.
+    assert AtTimes(preset="paper").selection == ()
+
+
+class Bounded(PresetConfig):
+    epochs: int | None = option(None, "see --steps", unused=True)
+    steps: int = by_preset("steps", least=1, quick=2, paper=9)
+    shares: tuple[float, ...] = option((0.5,), "shares", least=0)
+    trials: int | None = option(None, "trials", least=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"shares": (0.1, -0.1)}, "shares must be at least 0, got -0.1"),
+        ({"shares": (math.nan,)}, "shares must be at least 0, got nan"),
+        ({"trials": 2}, "trials must be at least 3, got 2"),
+        ({"epochs": 4}, "--epochs is not used: see --steps; got 4"),
+    ],
+)
+def test_an_option_refuses_what_it_says_it_can_not_take(given, message):
+    with pytest.raises(ValueError, match=message):
+        Bounded(**given)
+    assert Bounded(steps=1, shares=(0.0,), trials=3).epochs is None
 
 
 def test_an_option_says_its_value_in_every_preset(capsys):

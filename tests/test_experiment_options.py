@@ -1,11 +1,14 @@
 """What experiments can be asked for: other parts on resuming, tests with correction, importances of any kind."""
 
+import ast
+import dataclasses
 import importlib
 import itertools
 import json
 import math
 import shlex
 import sys
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ import numpy as np
 import pytest
 import xarray
 from scipy import stats
-from small_runs import COMMON, launch, run
+from small_runs import common, launch, run
 
 from synsim import importance, records
+from synsim.experiment import RunConfig
 from synsim.report.runs import Run
 
 pytestmark = pytest.mark.usefixtures("scripts")
@@ -113,7 +117,7 @@ def test_a_network_that_freezes_or_masks_by_an_importance_can_learn_after_the_fi
     script = importlib.import_module("lifelong")
     given = ["--methods", "magnitude", "--consolidation", how, "--hidden", "20", "--epochs", "4", "--seeds", "1"]
     given += ["--ewc-rate", "0.01", "--ewc-optimiser", "adam"]
-    launch(script, [*COMMON, *given, "--out", str(tmp_path)])
+    launch(script, [*common(script), *given, "--out", str(tmp_path)])
     (row, *_) = json.loads((tmp_path / "summary.json").read_text())["rows"]
     assert row["method"] == "magnitude"  # one setting, the default: a share of one half
     data = records.open(tmp_path).dataset
@@ -130,9 +134,50 @@ def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
     assert not np.array_equal(curves.sel(order="mas").values, curves.sel(order="p").values)
 
 
+FOLDER = Path(__file__).parents[1] / "experiments"
+PARSED = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.py")}
+# Of these the frame itself takes care, or they choose what others are.
+OF_ALL = {"preset", *(field.name for field in dataclasses.fields(RunConfig))} - {"data", "epochs", "seeds"}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Names of the modules that a file imports."""
+    found = {each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names}
+    return found | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
+def attributes(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
+    """Attributes that a script reads, or other scripts that it imports."""
+    read = {node.attr for node in ast.walk(PARSED[name]) if isinstance(node, ast.Attribute)}
+    others = imported(PARSED[name]) & set(PARSED) - seen - {name}
+    return read.union(*(attributes(other, seen | {name}) for other in others))
+
+
+@pytest.mark.parametrize("name", sorted(name for name, tree in PARSED.items() if "EXPERIMENT = " in ast.unparse(tree)))
+def test_every_option_is_read_or_says_that_it_is_not_used(name):
+    kind = importlib.import_module(name).Config
+    used = {option for option, says in kind.says().items() if not says.get("unused")}
+    assert used - attributes(name) - OF_ALL == set()
+
+
+@pytest.mark.parametrize("name", sorted(PARSED))
+def test_no_number_that_is_0_is_taken_for_one_that_was_not_given(name):
+    kind = getattr(importlib.import_module(name), "Config", None)
+    hints = typing.get_type_hints(kind) if kind is not None else {}
+    numbers = {option for option, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}}
+    numbers -= {option for option, hint in hints.items() if typing.get_origin(hint) is tuple}
+    sure = {option for option in numbers if (kind.says()[option].get("least") or 0) > 0}
+    chosen = [each for each in ast.walk(PARSED[name]) if isinstance(each, ast.BoolOp) and isinstance(each.op, ast.Or)]
+    first = {node.values[0].attr for node in chosen if isinstance(node.values[0], ast.Attribute)}
+    assert first & numbers - sure == set(), "0 or None: write `if config.x is None`, or give the option a `least`"
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("sparsity", ["--epochs", "3"], "--epochs is not used: see --steps; got 3"),
+        ("perceptron", ["--data", "mnist"], "--data is not used: the patterns are random; got 'mnist'"),
+        ("energy", ["--passes", "0"], "passes must be at least 1, got 0"),
         ("lesions", ["--orders", "si"], "invalid choice"),
         ("lesions", ["--orders", "uniform"], "invalid choice"),
         ("fisher_variants", ["--preset", "full"], "preset must be one of quick, paper"),

@@ -20,6 +20,7 @@ def by_preset(
     neutral: bool = False,
     phases: bool = False,
     chooses: bool = False,
+    least: float | None = None,
     **values: Any,
 ) -> Any:
     """A field of a config with a value in every preset, which it has where the command line gives none.
@@ -30,6 +31,7 @@ def by_preset(
         neutral: as for `option`.
         phases: as for `option`.
         chooses: as for `option`.
+        least: as for `option`.
         values: preset -> value. A preset that is left out, or has None, leaves the option unset.
 
     Returns:
@@ -49,7 +51,7 @@ def by_preset(
     """
     require(len(values) > 0, "expected a value for one preset at least, such as quick=3, got none.")
     unset = () if any(isinstance(value, tuple) for value in values.values()) else None
-    made = option(unset, text, choices, neutral=neutral, phases=phases, chooses=chooses)
+    made = option(unset, text, choices, neutral=neutral, phases=phases, chooses=chooses, least=least)
     return field(default=unset, metadata={**made.metadata, "presets": values})
 
 

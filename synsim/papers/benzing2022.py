@@ -10,7 +10,7 @@ which are vector graphics; the third digit is uncertain, and errors are not show
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synsim._checks import require
 from synsim._doors import typed
@@ -23,30 +23,37 @@ class Setting(NamedTuple):
     Attributes:
         strength: c.
         fresh: whether the network is re-initialised for each task.
+        importance: its name in `synsim.importance`.
+        options: of the importance; the "alpha" of SOS is 0 where nothing is subtracted.
+        large: whether the batch is the larger of the two.
     """
 
     strength: float
     fresh: bool
+    importance: str
+    options: Mapping[str, Any] = {}
+    large: bool = False
 
 
+_THOUSAND = {"images": 1000}
 SETTINGS: Mapping[str, Setting] = {
-    "si": Setting(0.2, True),
-    "si-unbiased": Setting(2.0, True),
-    "si-bias": Setting(0.5, True),
-    "sos": Setting(1.0, True),
-    "onaf": Setting(5e-5, True),
-    "mas": Setting(500.0, False),
-    "mas-max": Setting(200.0, False),
-    "mas-logits": Setting(0.001, True),
-    "af": Setting(200.0, False),
-    "sqrt-fisher": Setting(2.0, False),
-    "ewc": Setting(1e3, False),
-    "empirical": Setting(1e6, False),
-    "batch-ef": Setting(5e5, False),
-    "si-2048": Setting(1.0, True),
-    "sos-2048": Setting(10.0, True),
+    "si": Setting(0.2, True, "si"),
+    "si-unbiased": Setting(2.0, True, "si-unbiased"),
+    "si-bias": Setting(0.5, True, "si-bias"),
+    "sos": Setting(1.0, True, "sos", {"alpha": 0.0}),
+    "onaf": Setting(5e-5, True, "online-absolute-fisher"),
+    "mas": Setting(500.0, False, "mas", _THOUSAND),
+    "mas-max": Setting(200.0, False, "mas-max", _THOUSAND),
+    "mas-logits": Setting(0.001, True, "mas", {**_THOUSAND, "of": "logits"}),
+    "af": Setting(200.0, False, "absolute-fisher", _THOUSAND),
+    "sqrt-fisher": Setting(2.0, False, "sqrt-fisher", _THOUSAND),
+    "ewc": Setting(1e3, False, "fisher", _THOUSAND),
+    "empirical": Setting(1e6, False, "fisher", {"images": 2000, "labels": "empirical"}),
+    "batch-ef": Setting(5e5, False, "fisher-batched", {"images": 2000, "batch": 100, "convention": "scaled"}),
+    "si-2048": Setting(1.0, True, "si", large=True),
+    "sos-2048": Setting(10.0, True, "sos", {"alpha": 1.0}, large=True),
 }
-"""Method -> strength c and re-initialisation (Table C.1); "-2048" is with that batch size."""
+"""Method -> how it was run (Table C.1); "-2048" is with that batch size."""
 BATCHES: Mapping[bool, tuple[int, float]] = {False: (256, 1e-3), True: (2048, 8e-3)}
 """Whether the batch is large -> its size, and the learning rate of Adam."""
 BIAS = 0.1
@@ -81,6 +88,20 @@ ACCURACY: Mapping[str, Published | str] = {
 }
 """Method -> accuracy over all tasks at the end, in per cent."""
 
+MEASURES: Mapping[str, tuple[str, float]] = {
+    "SI": ("si", 1.0),
+    "SIU": ("si-unbiased", 1.0),
+    "SIB": ("si-bias", 1.0),
+    "SOS": ("sos", 1.0),
+    "OnAF": ("online-absolute-fisher", 1.0),
+    "MAS": ("mas", 1.0),
+    "MASX": ("mas-max", 1.0),
+    "AF": ("absolute-fisher", 1.0),
+    "AF²": ("absolute-fisher", 2.0),
+    "Fisher": ("fisher", 1.0),
+    "√Fisher": ("fisher", 0.5),
+}
+"""Name in Fig. 3.1 and 3.2 -> the importance, and the power of it that is compared."""
 CORRELATIONS: Mapping[tuple[str, str], str] = {
     ("SI", "SOS"): "≈ 1",
     ("SIB", "SOS"): "≈ 1",
@@ -275,6 +296,33 @@ CURVES: Mapping[str, Mapping[str, Curve]] = {
 """Figure -> rule -> training loss of the batches (smoothed), or in 5.1D, 5.2A, 5.2C and 5.6D of all images.
 
 5.1 to 5.4 are on Fashion-MNIST, 5.6 to 5.9 on MNIST."""
+FIGURES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("fashion-mnist", "batches"): ("5.1A", "5.1B", "5.1C", "5.2B", "5.3A", "5.4B"),
+    ("fashion-mnist", "layers"): ("5.1D", "5.2C"),
+    ("fashion-mnist", "logistic"): ("5.2A",),
+    ("mnist", "batches"): ("5.6A", "5.8A", "5.9B"),
+    ("mnist", "layers"): ("5.6D",),
+}
+"""(data, what the losses are of: "batches", or 1000 images under "layers" or "logistic" regression) -> figures."""
+
+
+@typed
+def descent(of: str) -> dict[str, Descent]:
+    """What was published on Fashion-MNIST for every rule.
+
+    Args:
+        of: what the losses are of, as in `FIGURES`.
+
+    Returns:
+        Rule -> its settings.
+
+    Raises:
+        ValueError: if there are no such figures.
+    """
+    known = [name for data, name in FIGURES if data == "fashion-mnist"]
+    require(of in known, f"of must be one of {known}, got {of!r}.")
+    return {rule: setting for figure in FIGURES["fashion-mnist", of] for rule, setting in DESCENT[figure].items()}
+
 
 NATURAL_DAMPING: Mapping[str, Mapping[float, float]] = {
     "independent": {1e-6: 0.188, 1e-4: 0.191, 1e-2: 0.191, 1.0: 0.185, 1e2: 0.153, 1e4: 0.154, 1e6: 0.156},

@@ -4,6 +4,9 @@ The whole title: "Sliced Cramér synaptic consolidation for preserving deeply le
 Its results are curves only: there are constants here, and no published value.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 HIDDEN = (1024, 512, 256)
 """Widths of the classifier's hidden layers (Fig. 3)."""
 ENCODER = (1024, 1024, 1024, 256)
@@ -16,3 +19,9 @@ DIGIT_EPOCHS = 50
 """Passes over each digit of the auto-encoder."""
 SLICES = 100
 """Random directions of an estimate."""
+METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "scp": ("sliced-cramer", {"slices": SLICES}),
+    "mas": ("mas", {"of": "logits", "squared": True, "images": 1000}),
+    "ewc": ("fisher", {"images": 1000}),
+}
+"""Method -> its importance, and the options of that; how many images it takes is not stated."""

@@ -42,8 +42,13 @@ DECAY = 0.01
 IMPORTANT = 0.9
 """Release probability from which a synapse counts as important."""
 
-SEARCH_STEPS, SEARCH_FREEZE = (0.01, 0.1), (0.9, 0.96)
-"""Ranges from which the random search drew p_up and p_down, and p_freeze; in the code only."""
+SEARCHED: Mapping[str, Mapping[str, float]] = {
+    "lifelong": {name: CONSTANTS[name] for name in ("p_up", "p_down", "p_freeze")},
+    "energy": {**{name: ENERGY_CONSTANTS[name] for name in ("p_up", "p_down")}, "weight_decay": DECAY},
+}
+"""Objective of a random search -> the constants that it looked for, with the values in the code."""
+SEARCH_RANGES: Mapping[str, tuple[float, float]] = {"p_up": (0.01, 0.1), "p_down": (0.01, 0.1), "p_freeze": (0.9, 0.96)}
+"""Ranges from which constants were drawn, in the code only; for energy p_up and p_down were drawn as one."""
 SEARCH_DECAYS = (0.001, 0.005, 0.01, 0.05)
 """Weight decays among which the search of the energy experiments drew."""
 

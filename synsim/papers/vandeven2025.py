@@ -6,6 +6,7 @@ mean.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from synsim.papers import Published
 
@@ -14,6 +15,14 @@ RATE = 1e-3
 BATCH, ITERATIONS = 128, 2000
 """Examples per step, and steps per task."""
 
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "exact": ("fisher", {"labels": "exact"}),
+    "exact-500": ("fisher", {"labels": "exact", "images": 500}),
+    "sample": ("fisher", {"labels": "sampled"}),
+    "empirical": ("fisher", {"labels": "empirical"}),
+    "batched": ("fisher-batched", {"batch": BATCH, "convention": "mean"}),
+}
+"""Variant -> its importance, and the options of that."""
 ACCURACY: Mapping[str, Published] = {
     name: Published(mean, sem, 10, "Split MNIST")
     for name, (mean, sem) in {

@@ -35,6 +35,8 @@ def option(
     neutral: bool = False,
     phases: bool = False,
     chooses: bool = False,
+    least: float | None = None,
+    unused: bool = False,
 ) -> Any:
     """A field of a config with its help.
 
@@ -46,11 +48,15 @@ def option(
         phases: it chooses which independent phases are run: a run may be resumed with another choice, and keeps the
             phases that it has.
         chooses: it is one or several seeds on which settings are chosen, so that none of them may be reported.
+        least: the smallest value allowed, of each where there are several.
+        unused: an experiment has no use for what others have, and refuses another value than the default; the text says
+            why, or what to give instead.
 
     Returns:
         The field.
     """
-    said = {"help": text, "choices": choices, "neutral": neutral, "phases": phases, "chooses": chooses}
+    said = {"help": f"not used: {text}" if unused else text, "choices": choices, "least": least}
+    said |= {"neutral": neutral or unused, "phases": phases, "chooses": chooses, "unused": unused}
     return dataclasses.field(default=default, metadata=said)
 
 
@@ -133,6 +139,7 @@ class RunConfig(_Frozen):
         require(not twice, f"a seed must be given once, got {twice} twice: these replicas would be the same run.")
         object.__setattr__(self, "seeds", tuple(whole(seed, "seed", 0) for seed in self.seeds))
         check_fields(self)
+        self._check_values()
         self._check_choosing()
         if self.epochs is not None:
             whole(self.epochs, "epochs")
@@ -143,11 +150,26 @@ class RunConfig(_Frozen):
         require(bool(self.out), "out must be the name of a folder, got an empty one.")
         available_device(self.device)
 
+    def _check_values(self) -> None:
+        for field in dataclasses.fields(self):
+            name, says = field.name, self.says()[field.name]
+            given, least = getattr(self, name), says.get("least")
+            idle = bool(says.get("unused")) and given != field.default
+            require(not idle, f"--{name.replace('_', '-')} is {says.get('help')}; got {given!r}.")
+            for value in given if isinstance(given, tuple) else (given,):
+                # Not `value < least`, which lets NaN pass.
+                low = least is not None and value is not None and not value >= least
+                require(not low, f"{name} must be at least {least}, got {value!r}.")
+
     def _check_choosing(self) -> None:
-        for name, says in self.says().items():
-            given = getattr(self, name) if says.get("chooses") else ()
+        for field in dataclasses.fields(self):
+            if not self.says()[field.name].get("chooses"):
+                continue
+            given, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            # Empty by itself: only some settings are chosen, and the experiment knows when.
+            empty = given == () and field.default != ()
+            require(not empty, f"settings must be chosen on one seed at least: give {flag}.")
             both = sorted({*(given if isinstance(given, tuple) else (given,))} & {*self.seeds})
-            flag = f"--{name.replace('_', '-')}"
             require(not both, f"seeds {both} are in {flag} and in --seeds; settings must be chosen on other seeds.")
 
     @classmethod

@@ -23,14 +23,15 @@ from synsim.records import files
 Tally = Callable[[str, int, int], None]
 ROOT = Path(__file__).resolve().parent.parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
-COMMON = ["--data", "digits", "--quiet", "--threads", "1", "--checkpoint-every", "0.02", "--seeds", "1", "2"]
+COMMON = ["--quiet", "--threads", "1", "--checkpoint-every", "0.02", "--seeds", "1", "2"]
+DIGITS = ["--data", "digits", "--batch", "20"]
 EXPERIMENTS = {
-    "lifelong": ["--epochs", "3", "--batch", "20", "--hidden", "60", "60", "--methods", "presynaptic", "ewc"],
-    "energy": ["--epochs", "4", "--batch", "20", "--hidden", "60", "--parts", "main", "--decays", "0.01", "0.05"],
-    "continuous": ["--epochs", "2", "--batch", "20", "--hidden", "60", "--tasks", "3"],
-    "ablation": ["--epochs", "2", "--batch", "20", "--hidden", "60", "--tasks", "3", "--scenario", "permuted"],
+    "lifelong": ["--epochs", "3", *DIGITS, "--hidden", "60", "60", "--methods", "presynaptic", "ewc"],
+    "energy": ["--epochs", "4", *DIGITS, "--hidden", "60", "--parts", "main", "--decays", "0.01", "0.05"],
+    "continuous": ["--epochs", "2", *DIGITS, "--hidden", "60", "--tasks", "3"],
+    "ablation": ["--epochs", "2", *DIGITS, "--hidden", "60", "--tasks", "3", "--scenario", "permuted"],
     "perceptron": ["--inputs", "100", "--patterns", "100", "--tasks", "5", "--epochs", "20"],
-    "path_integral": ["--epochs", "2", "--batch", "20", "--hidden", "40", "--every", "20"],
+    "path_integral": ["--epochs", "2", *DIGITS, "--hidden", "40", "--every", "20"],
 }
 
 
