@@ -111,6 +111,32 @@ def test_a_legend_over_all_panels_has_lines_of_one_length():
         assert legend._ncols == max(1, count // lines)
 
 
+@pytest.mark.parametrize(("count", "long", "columns"), [(3, 3, 3), (3, 8, 2), (4, 10, 2), (2, 30, 1)])
+def test_a_legend_above_a_panel_has_as_few_lines_as_fit_and_hides_nothing(count, long, columns):
+    made, (ax, _, _) = plots.figure(3, width=7.0)
+    for number in range(count):
+        ax.plot([0, 1], [0, number], label=f"{number}" * long)
+    plots.legend_above(ax)
+    made.canvas.draw()
+    legend = ax.get_legend()
+    assert legend._ncols == columns
+    assert legend.get_window_extent().y0 >= ax.get_window_extent().y1
+
+
+def test_a_panel_without_labels_has_no_legend():
+    (ax,) = plots.figure()[1]
+    assert plots.legend_above(ax).get_legend() is None
+
+
+def test_a_legend_of_many_lines_stays_inside_of_its_panel():
+    made, (ax, _, _) = plots.figure(3, width=7.0)
+    for number in range(7):
+        ax.plot([0, 1], [0, number], label=f"{number}" * 14)
+    plots.legend_above(ax)
+    made.canvas.draw()
+    assert ax.get_legend().get_window_extent().y1 <= ax.get_window_extent().y1
+
+
 def test_a_histogram_of_one_bin_is_one_wide():
     ax = plots.figure()[1][0]
     plots.histogram(ax, [0.0], [[100.0]], "none is important")

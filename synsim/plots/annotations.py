@@ -12,6 +12,8 @@ from synsim.plots.journal import COLUMN, PANELS
 
 STARS = "* p < 0.05, ** p < 0.01"
 """What the stars above brackets mean, said once in every panel that has some."""
+LINES = 3
+"""Of a legend over a panel; a longer one would take its height."""
 
 
 @typed
@@ -58,7 +60,9 @@ def explain_stars(ax: Axes) -> Axes:
 
 @typed
 def legend_above(ax: Axes) -> Axes:
-    """The legend on one line over the panel; inside of it, where it hides least, if the line would be too long.
+    """The legend over the panel, on as few lines as fit; inside of it, where it hides least, if these are many.
+
+    Inside of a panel it may hide curves and errors, which a legend over it never does.
 
     Args:
         ax: axes whose curves have labels.
@@ -66,16 +70,20 @@ def legend_above(ax: Axes) -> Axes:
     Returns:
         The axes.
     """
-    labels = ax.get_legend_handles_labels()[1]
-    needed = sum(map(_width, labels))
+    widths = [_width(label) for label in ax.get_legend_handles_labels()[1]]
+    if not widths:
+        return ax
     grid = ax.get_subplotspec()
     share = 1.0 if grid is None else 1.0 / grid.get_gridspec().ncols
     made = ax.get_figure(root=True)
     room = COLUMN if made is None else 0.9 * share * made.get_figwidth()
-    if needed > room:
+    fitting = len(widths) if sum(widths) <= room else int(room / max(widths))
+    lines = math.ceil(len(widths) / max(1, fitting))
+    if lines > LINES:
         ax.legend(loc="best", handlelength=1.4, frameon=True, framealpha=0.85, edgecolor="none")
     else:
-        line = {"ncols": max(1, len(labels)), "columnspacing": 1.0, "handlelength": 1.4, "borderaxespad": 0.2}
+        columns = math.ceil(len(widths) / lines)
+        line = {"ncols": columns, "columnspacing": 1.0, "handlelength": 1.4, "borderaxespad": 0.2}
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), **line)
     return ax
 
