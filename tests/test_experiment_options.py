@@ -135,7 +135,12 @@ def test_lesions_go_by_any_importance_that_is_measured(tmp_path):
 
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-PARSED = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.py")}
+PARSED = {
+    ".".join(path.relative_to(FOLDER).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+        path.read_text("utf-8")
+    )
+    for path in FOLDER.rglob("*.py")
+}
 # Of these the frame itself takes care, or they choose what others are.
 OF_ALL = {"preset", *(field.name for field in dataclasses.fields(RunConfig))} - {"data", "epochs", "seeds"}
 
