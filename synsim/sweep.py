@@ -262,10 +262,11 @@ class Program:
 def _grid(settings: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     for name, values in settings.items():
         _name(name)
-        require(
-            isinstance(values, Sequence | np.ndarray | Tensor) and not isinstance(values, str) and len(values) > 0,
-            f"{name} must have a list of values, got {values!r}. A single one is ({values!r},).",
-        )
+        many = isinstance(values, Sequence | np.ndarray | Tensor) and not isinstance(values, str | bytes)
+        # Arrays without an axis have no length.
+        many = many and getattr(values, "ndim", 1) > 0
+        require(many, f"{name} must have a list of values, got {values!r}. A single one is ({values!r},).")
+        require(len(values) > 0, f"{name} must have one value at least, got none.")
     return {name: tuple(_plain(value) for value in values) for name, values in settings.items()}
 
 
