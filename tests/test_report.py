@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray
 from scipy import stats
-from small_runs import launch
+from small_runs import common, launch
 
 from synsim import outcomes, records, report
 from synsim.report import Heading, Paragraph, Published, Table
@@ -498,8 +498,7 @@ def test_numbers_are_those_of_the_run_itself(name, tmp_path, monkeypatch, capsys
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     monkeypatch.setattr(sys, "argv", [f"experiments/{name}.py", "--data", "digits"])
     script = importlib.import_module(name)
-    common = ["--data", "digits", "--batch", "20", "--quiet", "--threads", "1", "--seeds", "1", "2"]
-    launch(script, [*common, *TINY[name], "--out", str(tmp_path / name)])
+    launch(script, [*common(script), "--seeds", "1", "2", *TINY[name], "--out", str(tmp_path / name)])
     ((run,), skipped) = report.collect([tmp_path])
     assert (run.experiment, skipped) == (name, [])
     samples = outcomes.READERS[name](run.record.dataset)
