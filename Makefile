@@ -49,6 +49,7 @@ bench: $(VENV)/demo
 	$(BIN)/python experiments/bench_spiking.py --out runs/bench-spiking.json
 	$(BIN)/python experiments/bench_sparse.py --out runs/bench-sparse.json
 	$(BIN)/python experiments/bench_descent.py --out runs/bench-descent.json
+	$(BIN)/python experiments/bench_sweep.py --out runs/bench-sweep.json
 
 # Beside other libraries; one that cannot be installed here is a row that says so.
 compare: $(VENV)/demo
