@@ -82,8 +82,11 @@ def test_many_runs_make_one_table(tmp_path):
     for index, rate in enumerate((0.1, 0.2)):
         made(tmp_path / f"runs{index}", index, rate=rate, widths=[2, 3], metric="mine")
     (tmp_path / "runs2").mkdir()
+    (tmp_path / "runs.json").touch()
     with pytest.warns(UserWarning, match="1 of 3 folders hold no results and are left out: .*runs2"):
         table = records.collect(tmp_path / "runs*")
+    with pytest.warns(UserWarning, match=r"1 of 2 folders hold no results and are left out: .*runs.json"):
+        records.collect([tmp_path / "runs0", tmp_path / "runs.json"])
     assert len(table) == 2 * len(records.open(tmp_path / "runs0").table())
     own = table[table.metric == "own"]
     assert sorted(zip(own.rate, own.seed, own.value, strict=True)) == [

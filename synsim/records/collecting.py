@@ -48,8 +48,10 @@ def collect(runs: str | Path | Sequence[str | Path], of: str | None = None) -> "
     require(len(named) > 0 and paths, f'runs must be folders, or a pattern such as "runs/*", got {runs!r}.')
     # Not Path.glob, which takes no pattern that begins at the root.
     folders = [Path(path) for each in named for path in sorted(glob.glob(str(each))) or [str(each)]]  # noqa: PTH207
+    # A pattern also meets files beside the runs, such as the plan of a sweep; one that is named is left out aloud.
+    folders = [path for path in dict.fromkeys(folders) if not path.is_file() or path in map(Path, named)]
     found, left = [], []
-    for folder in dict.fromkeys(folders):
+    for folder in folders:
         try:
             found.append(open(folder))
         except FileNotFoundError:
