@@ -119,6 +119,13 @@ def test_the_import_brings_no_heavy_library():
     assert not HEAVY & {name.split(".")[0] for name in text.split()}
 
 
+def test_an_experiment_starts_without_what_only_its_tests_need():
+    # A third of the start; SciPy imports its parts when they are asked for.
+    text = run("import synsim.experiment, synsim.sweeps.worker, sys; print(*sys.modules)").split()
+    assert "synsim.statistics.comparing" in text
+    assert not {"scipy.stats", "scipy.optimize"} & set(text)
+
+
 @pytest.mark.parametrize("flags", [("-I", "-W", "error"), pytest.param(("-OO",), marks=pytest.mark.slow)])
 def test_options_of_the_interpreter_change_nothing(flags, transmitted):
     assert run(f"import sys; sys.path.insert(0, {str(ROOT)!r})" + PASS, *flags) == transmitted

@@ -2,8 +2,8 @@
 
 from itertools import product
 
+import scipy
 import xarray
-from scipy import stats
 
 from synsim._doors import typed
 from synsim.outcomes.measures import at_end, best, bits_per
@@ -211,5 +211,5 @@ def neurons(dataset: xarray.Dataset) -> Samples:
             found["rho", name] = sample(sound.spearman.sel(hidden=name))
         # What scipy.stats.pearsonr gives for so many pairs.
         t = abs(r) * ((count - 2) / (1 - r**2)) ** 0.5
-        found["p of r", name] = sample(xarray.apply_ufunc(stats.t.sf, t, count - 2) * 2)
+        found["p of r", name] = sample(xarray.apply_ufunc(scipy.stats.t.sf, t, count - 2) * 2)
     return found

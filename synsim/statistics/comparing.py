@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from synsim._checks import array, number, whole
 from synsim._doors import typed
@@ -133,7 +133,7 @@ def from_summary(
     sd_a, sd_b = sem_a * math.sqrt(n_a), sem_b * math.sqrt(n_b)
     if sd_a == sd_b == 0:
         return _untested(n_a + n_b - 2, difference, n)
-    test = stats.ttest_ind_from_stats(mean_a, sd_a, n_a, mean_b, sd_b, n_b, equal_var=equal_variance)
+    test = scipy.stats.ttest_ind_from_stats(mean_a, sd_a, n_a, mean_b, sd_b, n_b, equal_var=equal_variance)
     if equal_variance:
         df = df_effect = float(n_a + n_b - 2)
         scale = math.sqrt(((n_a - 1) * sd_a**2 + (n_b - 1) * sd_b**2) / df)
@@ -161,7 +161,7 @@ def _compare_pairs(a: Array, b: Array, level: float) -> Comparison:
     t = difference / float(sem)
     g = correction(df) * difference / float(sd)
     bounds = effect_interval(t, df, 1 / math.sqrt(n), level)
-    return Comparison(t, df, 2 * float(stats.t.sf(abs(t), df)), difference, g, bounds, count)
+    return Comparison(t, df, 2 * float(scipy.stats.t.sf(abs(t), df)), difference, g, bounds, count)
 
 
 def _untested(df: float, difference: float, n: tuple[int, int]) -> Comparison:

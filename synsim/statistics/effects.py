@@ -4,7 +4,7 @@ import math
 from functools import cache
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 from synsim.statistics.means import Array, Interval
 
@@ -24,7 +24,7 @@ def correction(df: float) -> float:
         z = (df - 1) / 2
         series = 1 - 1 / (8 * z) + 1 / (128 * z**2) + 5 / (1024 * z**3)
         return math.sqrt((df - 1) / df) * series
-    return math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
+    return math.exp(scipy.special.gammaln(df / 2) - scipy.special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
 
 
 def effect_interval(t: float, df: float, unit: float, level: float) -> Interval:
@@ -40,13 +40,13 @@ def effect_interval(t: float, df: float, unit: float, level: float) -> Interval:
         Both ends.
     """
     size, sign = abs(t), math.copysign(1.0, t)
-    reach = size * stats.chi.isf(1e-16, df) / math.sqrt(df) + 10
+    reach = size * scipy.stats.chi.isf(1e-16, df) / math.sqrt(df) + 10
 
     def excess(shift: float, tail: float) -> float:
         return noncentral_cdf(size, df, shift) - tail
 
     tails = ((1 + level) / 2, (1 - level) / 2)
-    ends = [sign * unit * optimize.brentq(excess, -10.0, reach, args=(tail,)) for tail in tails]
+    ends = [sign * unit * scipy.optimize.brentq(excess, -10.0, reach, args=(tail,)) for tail in tails]
     return Interval(min(ends), max(ends))
 
 
@@ -65,15 +65,15 @@ def noncentral_cdf(t: float, df: float, shift: float) -> float:
     # over whichever of s and Z makes the integrand smooth.
     nodes, weights = _legendre()
     if t < 2 * math.sqrt(df):
-        low, high = stats.chi.ppf(1e-16, df), stats.chi.isf(1e-16, df)
+        low, high = scipy.stats.chi.ppf(1e-16, df), scipy.stats.chi.isf(1e-16, df)
         chi = (high + low) / 2 + (high - low) / 2 * nodes
-        density = stats.chi.pdf(chi, df) * (high - low) / 2
-        return float(weights @ (density * special.ndtr(t * chi / math.sqrt(df) - shift)))
+        density = scipy.stats.chi.pdf(chi, df) * (high - low) / 2
+        return float(weights @ (density * scipy.special.ndtr(t * chi / math.sqrt(df) - shift)))
     low, high = min(max(-shift, -9.0), 9.0), 9.0  # below -shift the numerator is negative, and T with it
     z = (high + low) / 2 + (high - low) / 2 * nodes
-    density = stats.norm.pdf(z) * (high - low) / 2
-    above = special.chdtrc(df, df * ((z + shift) / t) ** 2)
-    return float(special.ndtr(low) + weights @ (density * above))
+    density = scipy.stats.norm.pdf(z) * (high - low) / 2
+    above = scipy.special.chdtrc(df, df * ((z + shift) / t) ** 2)
+    return float(scipy.special.ndtr(low) + weights @ (density * above))
 
 
 @cache

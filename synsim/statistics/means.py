@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from torch import Tensor
 
 from synsim._checks import array, require, whole
@@ -91,7 +91,7 @@ def interval(values: Values, level: float = 0.95, axis: int = 0) -> Interval:
     """
     require_level(level)
     mean, sem, _, n = summary(values, axis)
-    reach = stats.t.ppf((1 + level) / 2, np.where(n > 1, n - 1, np.nan))[()] * sem
+    reach = scipy.stats.t.ppf((1 + level) / 2, np.where(n > 1, n - 1, np.nan))[()] * sem
     return Interval(mean - reach, mean + reach)
 
 
