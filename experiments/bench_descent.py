@@ -7,7 +7,6 @@ inversion costs is the difference between a step with and without one. A busy ma
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from bench_step import BUSY
+from bench_step import BUSY, written
 from torch import nn
 
 import synsim
@@ -185,10 +184,7 @@ def main() -> None:
     if given.device == "cpu" and torch.cuda.is_available():
         places.append("cuda")
     found = {place: report(torch.device(place), given.turns) for place in places}
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {given.out}")
+    written(found, given.out)
 
 
 if __name__ == "__main__":

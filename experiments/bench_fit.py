@@ -11,7 +11,6 @@ the environment keep it.
 
 import argparse
 import itertools
-import json
 import multiprocessing
 import os
 import statistics
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from bench_importance import clocked
-from bench_step import BUSY, RULE
+from bench_step import BUSY, RULE, written
 from torch import Tensor, nn
 
 import synsim
@@ -317,10 +316,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="JSON file for the numbers")
     given = parser.parse_args()
     found = report(given.rows, given.turns, given.images, given.ewc_images)
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {given.out}")
+    written(found, given.out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ All variants of a comparison run in turn in one process; medians are reported. A
 
 import argparse
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from bench_step import BUSY
+from bench_step import BUSY, written
 from torch import Tensor, nn
 
 from synsim import importance
@@ -166,10 +165,7 @@ def main() -> None:
         found["times faster"] >= FASTER and found["share of ten epochs"] <= SHARE and max(ratios.values()) <= PER_STEP
     )
     result = {"fisher": found, "online": ratios, "threads": torch.get_num_threads(), "verdict": None if busy else good}
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {given.out}")
+    written(result, given.out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Pairs of runs take turns in one process; the median of the ratios is reported. A
 
 import argparse
 import itertools
-import json
 import os
 import warnings
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from bench_fit import Row, Run, measured
-from bench_step import BUSY
+from bench_step import BUSY, written
 from torch import nn
 
 import synsim
@@ -80,10 +79,7 @@ def main() -> None:
             f"(at most {row.bound:g}){'; no verdict: something else is running here' if busy else ''}"
         )
         numbers["verdict"] = None if busy else numbers["ratio"] <= row.bound
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {given.out}")
+    written(found, given.out)
 
 
 if __name__ == "__main__":

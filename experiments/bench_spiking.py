@@ -7,7 +7,6 @@ neurons are compared with snnTorch and norse where these can be imported (they a
 import argparse
 import importlib
 import itertools
-import json
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import torch
 from bench_importance import clocked
-from bench_step import BUSY
+from bench_step import BUSY, written
 from torch import Tensor, nn
 
 import synsim
@@ -225,10 +224,7 @@ def main() -> None:
         "seconds": seconds, "memory, MiB": memory, "neurons, s": neurons, "threads": torch.get_num_threads(),
         "verdict": None if busy else good,
     }  # fmt: skip
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {given.out}")
+    written(result, given.out)
 
 
 if __name__ == "__main__":

@@ -168,6 +168,14 @@ def report(device: torch.device, turns: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def written(found: object, out: Path | None) -> None:
+    """Keep the numbers of a benchmark, if there is a file for them."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        print(f"written to {out}")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -186,10 +194,7 @@ def main() -> None:
         found.append(report(torch.device("cuda"), given.turns))
     else:
         print("no CUDA device here: the CUDA rows were not measured.")
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {given.out}")
+    written(found, given.out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ that many times longer. A machine that is busy at the start gets no verdict.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from bench_step import written
 from torch import nn
 
 import synsim
@@ -124,10 +124,7 @@ def main() -> None:
                 f"  {name:<38}{seconds:8.1f} s, {against} {theirs:8.1f} s: {theirs / seconds:6.2f} × faster"
                 f"{'; no verdict: something else is running here' if load > BUSY else ''}"
             )
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {given.out}")
+    written(found, given.out)
 
 
 if __name__ == "__main__":
