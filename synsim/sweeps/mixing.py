@@ -7,10 +7,12 @@ few candidates are run for a moment each, in every worker process at the same ti
 import dataclasses
 import math
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from synsim.sweeps.cell import measured
@@ -18,7 +20,7 @@ from synsim.sweeps.plan import Cell
 from synsim.sweeps.source import load
 from synsim.training.stopping import StoppedError
 
-SECONDS = 0.5
+SECONDS = 0.25
 """How long a candidate is tried."""
 WARM = 3
 """Steps that are not counted: the first ones compile, and fill caches."""
@@ -30,7 +32,7 @@ class Probe:
 
     Attributes:
         seeds: replicas of the program.
-        step: seconds of one step; infinite if none was seen.
+        step: seconds of one step (median); infinite if none was seen.
         whole: seconds of the whole cell, where it ended in that time; else infinite.
         message: what went wrong.
     """
@@ -70,7 +72,8 @@ def probe(cell: Cell, seconds: float, stop: Callable[[], bool]) -> Probe:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     counted = times[WARM:]
-    step = (counted[-1] - counted[0]) / (len(counted) - 1) if len(counted) > 1 else math.inf
+    # In so few steps the mean is often that of one hiccup: of the first use of something, or of another process.
+    step = statistics.median(later - sooner for sooner, later in pairwise(counted)) if len(counted) > 1 else math.inf
     return Probe(len(cell.seeds), step, whole)
 
 

@@ -1,5 +1,6 @@
 """A sweep from its grid to its table."""
 
+import math
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -177,11 +178,16 @@ def _seeds_per_cell(
 
 def _measured(whole_cells: Sequence[Cell], seeds: tuple[int, ...], runner: Any) -> int:
     first, settings, jobs = whole_cells[0], len(whole_cells), runner.jobs
-    warm = runner.probe(first, SECONDS)
-    # A cell that short is mostly its start: with enough of them for every process, nothing is won by more.
-    if warm.message or (warm.whole < SECONDS and settings >= jobs):
+    seen = runner.probe(first, SECONDS)
+    if seen.message:
         return len(seeds)
-    probes = {count: runner.probe(with_seeds(first, count), SECONDS) for count in candidates(len(seeds))}
+    if math.isfinite(seen.whole):  # what every process loads once is in the time of this cell, but not of its steps
+        seen = runner.probe(first, SECONDS)
+    # A cell that short is mostly its start: with enough of them for every process, nothing is won by more.
+    if seen.whole < SECONDS and settings >= jobs:
+        return len(seeds)
+    fewer = candidates(len(seeds))[1:]
+    probes = {len(seeds): seen} | {count: runner.probe(with_seeds(first, count), SECONDS) for count in fewer}
     return fastest(probes, settings, len(seeds), jobs)
 
 

@@ -7,8 +7,9 @@ import pytest
 import tiny
 
 from synsim import records, sweeps
-from synsim.sweeps import mixing, plan, source, values
+from synsim.sweeps import cell, mixing, plan, source, values
 from synsim.sweeps.mixing import Probe
+from synsim.training.stopping import StoppedError
 
 SCRIPT = source.find(Path(tiny.__file__))
 
@@ -121,3 +122,69 @@ def test_the_fastest_mix_is_taken():
     free = {count: Probe(count, 1.0, 1.0) for count in steps}
     assert mixing.fastest(free, settings=4, seeds=8, jobs=2) == 8
     assert mixing.fastest({8: Probe(8)}, settings=1, seeds=8, jobs=2) == 8
+
+
+class Watch:
+    """Runs nothing: probes are answered from a table, and written down."""
+
+    def __init__(self, jobs, **answers):
+        self.jobs, self.answers, self.asked = jobs, answers, []
+
+    def probe(self, each, seconds):
+        self.asked.append(len(each.seeds))
+        answer = self.answers[f"of{len(each.seeds)}"]
+        return Probe(len(each.seeds), **(answer if isinstance(answer, dict) else answer[self.asked.count(4) - 1]))
+
+    def execute(self, todo, done, stop):
+        for each in todo:
+            done(cell.Outcome(each.name, "finished"))
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("jobs", "answers", "asked", "taken"),
+    [
+        # A long cell: the first moment counts, though it has loaded everything too, since only steps are told by it.
+        (2, {"of4": {"step": 4.0}, "of2": {"step": 2.0}, "of1": {"step": 1.0}}, [4, 2, 1], 2),
+        # A cell that ended is asked again: the first time has the load in it.
+        (1, {"of4": [{"step": 1e-3, "whole": 3.0}, {"step": 1e-3, "whole": 0.1}]}, [4, 4], 4),
+        (
+            2,
+            {
+                "of4": [{"step": 1e-3, "whole": 3.0}, {"step": 1e-3, "whole": 0.1}],
+                "of2": {"step": 1e-3, "whole": 0.04},
+                "of1": {"step": 1e-3, "whole": 0.03},
+            },
+            [4, 4, 2, 1],
+            2,
+        ),
+        (1, {"of4": {"message": "ValueError: broken"}}, [4], 4),
+    ],
+)
+def test_the_mix_is_measured_with_as_few_moments_as_tell_it(tmp_path, jobs, answers, asked, taken):
+    watch = Watch(jobs, **answers)
+    sweeps.run(tiny.EXPERIMENT, {}, watch, seeds=(1, 2, 3, 4), out=tmp_path, quiet=True)
+    assert watch.asked == asked
+    assert plan.noted(tmp_path)["seeds_per_cell"] == taken
+    again = Watch(jobs)
+    sweeps.run(tiny.EXPERIMENT, {}, again, seeds=(1, 2, 3, 4), out=tmp_path, quiet=True)
+    assert again.asked == []
+
+
+def test_a_hiccup_is_not_taken_for_the_time_of_a_step(tmp_path, monkeypatch):
+    """Of nine steps of 1 ms one takes 201 ms."""
+    moments = iter([0.0, *(10.0 + 1e-3 * step + 0.2 * (step > 5) for step in range(12))])
+    monkeypatch.setattr(mixing.time, "monotonic", lambda: next(moments))
+
+    def runs(experiment, config, folder, stops):
+        while not stops():
+            pass
+        raise StoppedError
+
+    monkeypatch.setattr(mixing, "measured", runs)
+    (cell_of_one,) = cells({}, out=tmp_path)
+    found = mixing.probe(cell_of_one, 0.206, lambda: False)
+    assert found.step == pytest.approx(1e-3)
+    assert found.whole == float("inf")
