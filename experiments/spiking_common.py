@@ -1,8 +1,11 @@
 """What the spiking experiments share: the settings of their networks, how data reach them, slices of a data set."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from common import load
+
+from synsim._checks import require
 from synsim.data import Dataset
 from synsim.experiment import PresetConfig, option
 from synsim.spiking import FastSigmoid, GivenSpikes
@@ -20,6 +23,21 @@ class SpikingConfig(PresetConfig):
     images: int | None = option(None, "training images (per task), the first ones")
     tested: int | None = option(None, "test images (per task), the first ones")
     samples: int = option(None, "stochastic passes per test")
+
+
+def images_or_spikes(config: SpikingConfig) -> Dataset:
+    """The data set of a run; options about time are for images, and refused with spike trains, which have their own."""
+    data, made = load(config, spikes=True), cast("type[Any]", type(config))
+    usual = made(preset=config.preset)
+    if data.dt is not None:
+        for name in ("window", "dt", "rate"):
+            asked = getattr(config, name, None)
+            require(
+                asked == getattr(usual, name, None),
+                f"--{name} {asked} is for images. The spike trains of {config.data} have times of their own: "
+                f"{data.x_train.shape[1]} steps of {data.dt} ms. Leave --{name} out.",
+            )
+    return data
 
 
 def entrance(data: Dataset, window: float, dt: float, rate: float, replicas: int) -> tuple[int, dict[str, Any]]:

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import xarray
-from common import load, models, probes, with_measured
+from common import models, probes, with_measured
 from lines import BITS, Line, differences
-from spiking_common import NETWORK, SpikingConfig, entrance, sliced
+from spiking_common import NETWORK, SpikingConfig, entrance, images_or_spikes, sliced
 from torch import Tensor, nn
 
 import synsim
@@ -83,7 +83,7 @@ def programs(config: Config) -> list[Model]:
 
 def show(config: Config) -> Shown:
     """The data, and the tasks made of them."""
-    data = sliced(load(config, spikes=True), config.images, config.tested)
+    data = sliced(images_or_spikes(config), config.images, config.tested)
     (task,) = tasks.single(data, pixels="unit", device=config.device)
     if data.dt is None:
         return Shown(data, {"rate": task, "spiking": task}, config.rate * config.window / 1000)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import xarray
-from common import importance_of, load, models, probes, share_above, shortened, some_of
+from common import importance_of, models, probes, share_above, shortened, some_of
 from lines import FINAL, FIRST, Line, differences, rows_of
-from spiking_common import NETWORK, SpikingConfig, entrance
+from spiking_common import NETWORK, SpikingConfig, entrance, images_or_spikes
 
 import synsim
 from synsim import consolidation, forgetting, outcomes, tables, tasks
@@ -49,7 +49,7 @@ def grid(config: Config, method: str) -> list[dict[str, float]]:
 
 def train(config: Config, phase: str, method: str, sweep: synsim.Sweep, session: Session) -> xarray.Dataset:
     """Train a method on all tasks, with one replica per setting and seed."""
-    data = load(config, spikes=True)
+    data = images_or_spikes(config)
     learned = [
         shortened(task, config.images, config.tested) for task in tasks.split(data, pixels="unit", device=config.device)
     ]

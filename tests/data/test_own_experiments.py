@@ -31,7 +31,7 @@ def test_an_experiment_with_spike_trains(tmp_path):
     example, step, neuron = np.nonzero(TRAINS)
     np.savez(tmp_path / "spikes.npz", time=step + 0.5, neuron=neuron, example=example, y=NAMES)
     given = ["--data", str(tmp_path / "spikes.npz")]
-    run("spiking_energy", tmp_path / "run", *given, "--methods", "plastic", "--rules", "backprop")
+    run("spiking_energy", tmp_path / "run", *given, "--methods", "plastic", "--rules", "backprop", "--window", "25")
     record = records.open(tmp_path / "run")
     data = synsim.data.load(given[1])
     assert record.dataset.raster_input.values.tolist() == data.x_test[0].tolist()
@@ -41,6 +41,23 @@ def test_an_experiment_with_spike_trains(tmp_path):
     with pytest.raises(SystemExit):
         run("energy", tmp_path / "no", *given)
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "option"),
+    [
+        ("spiking_energy", "25", "--window 10.0"),
+        ("spiking_energy", "25", "--dt 0.5"),
+        ("spiking_lifelong", "20", "--rate 50.0"),
+    ],
+)
+def test_options_for_images_are_refused_with_spike_trains(tmp_path, capsys, name, window, option):
+    np.savez(tmp_path / "spikes.npz", x=TRAINS.astype(np.uint8), y=NAMES, dt=1.0)
+    with pytest.raises(SystemExit):
+        run(name, tmp_path / "run", "--data", str(tmp_path / "spikes.npz"), "--window", window, *option.split())
+    said = capsys.readouterr().err
+    assert f"{option} is for images." in said
+    assert "8 steps of 1.0 ms" in said
 
 
 def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
