@@ -20,6 +20,7 @@ from synsim.papers.schug2021 import DECAY, DECAYS, ENERGY_CONSTANTS, ENERGY_INIT
 
 PARTS = ("main", "fixed", "start", "robust")
 STARTS = ("p = 0.25", "U(0.25, 1)")
+MAIN, FIXED, OTHERS = ("parts", PARTS[:1]), ("parts", PARTS[1:2]), ("parts", PARTS[1:])
 
 
 class Config(NetworkConfig):
@@ -28,10 +29,10 @@ class Config(NetworkConfig):
         PARTS, "main: Fig. 4.1; fixed: 4.6c; start: 4.6d; robust: p_up, p_down ± 25 %", quick=("main",)
     )
     methods: tuple[str, ...] = some_of(("plastic", "deterministic", "fixed"), "models of the main part")
-    decays: tuple[float, ...] = by_preset("weight decays", quick=(0.005, 0.01, 0.05, 0.1), paper=DECAYS)
-    decay: float = option(DECAY, "weight decay of the parts fixed, start and robust", neutral=True)
-    probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "release probabilities of the part fixed")
-    rates: tuple[float, ...] = option((0.02, 0.05, 0.08), "learning rates of the part fixed")
+    decays: tuple[float, ...] = by_preset("weight decays", of=MAIN, quick=(0.005, 0.01, 0.05, 0.1), paper=DECAYS)
+    decay: float = option(DECAY, "weight decay of the other parts", neutral=True, of=OTHERS)
+    probabilities: tuple[float, ...] = option((0.25, 0.4, 0.6, 0.8, 1.0), "of releases in the part fixed", of=FIXED)
+    rates: tuple[float, ...] = option((0.02, 0.05, 0.08), "learning rates of the part fixed", of=FIXED)
     probe_every: int = by_preset("epochs between measurements", neutral=True, least=1, quick=1, paper=10)
     passes: int = by_preset("stochastic passes of the activity energy", least=1, quick=1, paper=10)
 

@@ -22,7 +22,9 @@ from synsim.papers import Published
 from synsim.papers.schug2021 import CODE_4_1, CONSTANTS, JOINT_RATE, P_INITIAL, RATES, TABLE_4_1, UNPROTECTED
 
 DEFAULT = ("presynaptic", "none", "joint")
-METHODS = (*DEFAULT, "ewc", "bgd", *(name for name in importance.available() if name != "release-probability"))
+OTHERS = tuple(name for name in importance.available() if name != "release-probability")
+METHODS = (*DEFAULT, "ewc", "bgd", *OTHERS)
+GUARDED, NAMED, BAYESIAN = ("methods", ("ewc", *OTHERS)), ("methods", OTHERS), ("methods", ("bgd",))
 OPTIMISERS = {"adam": optim.Adam, "sgd": optim.SGD}
 
 # The paper is silent about EWC and BGD; docs/searches.md says what was tried, and on which seeds.
@@ -47,18 +49,16 @@ class Config(ScenarioConfig):
         "paper", "paper: the whole protocol; quick: permuted tasks with fewer epochs", ("quick", "paper")
     )
     methods: tuple[str, ...] = option(DEFAULT, "methods to compare", METHODS, neutral=True, phases=True)
-    lr: float | None = option(
-        None, "learning rate of the presynaptic network, and of an unprotected one for which none is published"
+    lr: float | None = option(None, "learning rate of presynaptic networks; of unprotected ones if none is published")
+    strengths: tuple[float, ...] = option((), "strengths (of freeze, mask: shares); several are a search", of=GUARDED)
+    ewc_rate: float | None = option(None, "learning rate of EWC and of other importances", of=GUARDED)
+    ewc_optimiser: str | None = option(None, "optimiser of EWC and others", tuple(OPTIMISERS), of=GUARDED)
+    consolidation: str = option(
+        "penalty", "what importances but EWC feed", consolidation.available(owns=False), of=NAMED
     )
-    strengths: tuple[float, ...] = option(
-        (), "strengths of EWC and of other importances (freeze, mask: shares; default: 0.5); several are a search"
-    )
-    ewc_rate: float | None = option(None, "learning rate of EWC and of other importances")
-    ewc_optimiser: str | None = option(None, "optimiser of EWC and of other importances", tuple(OPTIMISERS))
-    consolidation: str = option("penalty", "what other importances feed", consolidation.available(owns=False))
-    draws: int | None = option(None, "draws of BGD per step, in pairs if even (its authors: 10 single ones)", least=1)
-    sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search")
-    etas: tuple[float, ...] = option((), "learning rate η of BGD's means: one, or one for each of --sigmas")
+    draws: int | None = option(None, "draws of BGD per step, in pairs if even", least=1, of=BAYESIAN)
+    sigmas: tuple[float, ...] = option((), "initial σ of BGD; several are a search", of=BAYESIAN)
+    etas: tuple[float, ...] = option((), "learning rates η of BGD's means, one or one for each σ", of=BAYESIAN)
     standardised_by: str = option(
         "own", "whose mean and s.d. scale the pixels: the data set's own, or MNIST's", ("own", "mnist"), neutral=True
     )

@@ -47,7 +47,7 @@ class Config(StepsConfig):
     )
     rules: tuple[str, ...] = some_of(RATES, "rules")
     consolidations: tuple[str, ...] = some_of(GRIDS, "kinds of consolidation")
-    tasks: int = by_preset("number of permuted tasks", quick=5, full=10)
+    tasks: int = by_preset("number of permuted tasks", of=("scenario", ("permuted",)), quick=5, full=10)
     steps: int = by_preset("steps per task", least=1, quick=80, full=600)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(100, 100), full=(200, 200))
     batch: int = option(100, "examples per step")

@@ -28,6 +28,8 @@ from synsim.papers import schwarz2021 as paper
 OWNED = consolidation.available(owns=True)
 ALIVE = 0.8
 METHODS = ("single", "naive", *OWNED, *importance.available())
+GAMMAS = (paper.EFFICIENT_GAMMA, 0.99)
+EFFICIENT, MEASURES = ("methods", ("efficient-packnet",)), ("methods", importance.available())
 KNOWN, USED = "accuracy over all tasks at the end, task known, %", "synapses used at the end, %"
 
 
@@ -37,21 +39,18 @@ class Config(NetworkConfig):
     tasks: int = by_preset("number of permuted tasks", quick=10, paper=paper.FAR_TASKS)
     hidden: tuple[int, ...] = by_preset("widths of the hidden layers", quick=(200, 200), paper=paper.FAR_HIDDEN)
     batch: int = option(paper.FAR_BATCH, "examples per step")
-    alphas: tuple[float, ...] = option((1.0, 2.0, 3.0), "powers α of efficient-packnet; 1 is the plain network")
+    alphas: tuple[float, ...] = option((1.0, 2.0, 3.0), "powers α; 1 is the plain network", of=EFFICIENT)
     gammas: tuple[float, ...] = by_preset(
-        "shares γ of the dense accuracy to keep",
-        phases=True,
-        quick=(paper.EFFICIENT_GAMMA, 0.99),
-        paper=(paper.EFFICIENT_GAMMA,),
+        "shares γ of the dense accuracy to keep", phases=True, of=EFFICIENT, quick=GAMMAS, paper=GAMMAS[:1]
     )
     retrain: tuple[int, ...] = by_preset("epochs of retraining, each a setting", phases=True, quick=(0, 1), paper=(0,))
-    reserve: float = option(0.0, "share of what is free that a task of efficient-packnet may not claim")
+    reserve: float = option(0.0, "share of what is free that a task of efficient-packnet may not claim", of=EFFICIENT)
     rate: float = by_preset("Adam's learning rate for α = 1", quick=1e-3, paper=paper.FAR_RATE)
     factor: float = option(10.0, "factor of that for larger powers, whose weights start with small steps")
     retrain_factor: float = option(1.0, "factor of the rate while a task retrains")
     pad: int = by_preset("pixels around an image", least=0, quick=0, paper=paper.FAR_PAD)
-    consolidation: str = option("penalty", "what importances feed", consolidation.available(owns=False))
-    strength: float = option(1.0, "strength of that (freeze, mask: the share)")
+    consolidation: str = option("penalty", "what importances feed", consolidation.available(owns=False), of=MEASURES)
+    strength: float = option(1.0, "strength of that (freeze, mask: the share)", of=MEASURES)
 
 
 def settings(config: Config) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from synsim.papers.schug2021 import P_INITIAL
 
 # Those of the published rate networks do not fit gradients that pass through spikes: see docs/searches.md.
 CONSTANTS: dict[str, Any] = {"p_up": 0.02, "p_down": 0.003, "g_lim": 0.0004, "p_min": 0.25, "p_freeze": 0.91}
+EWC = ("methods", ("ewc",))
 
 
 class Config(SpikingConfig):
@@ -33,8 +34,8 @@ class Config(SpikingConfig):
     methods: tuple[str, ...] = some_of(("presynaptic", "none", "ewc"), "methods to compare")
     selection: tuple[int, ...] = option((1, 2), "seeds on which rates and strengths are chosen", chooses=True)
     rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028, 0.0056, 0.011, 0.022), "learning rates of every method")
-    strengths: tuple[float, ...] = option((1.0, 10.0, 100.0, 1000.0), "strengths of EWC")
-    ewc_rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028), "learning rates of EWC, part of the grid")
+    strengths: tuple[float, ...] = option((1.0, 10.0, 100.0, 1000.0), "strengths of EWC", of=EWC)
+    ewc_rates: tuple[float, ...] = option((0.0007, 0.0014, 0.0028), "learning rates of EWC, part of the grid", of=EWC)
     window: float = option(20.0, "how long an image is shown, ms (spike trains have their own)")
     rate: float = option(200.0, "Poisson rate of a pixel of 1, Hz")
     batch: int = option(50, "examples per step")

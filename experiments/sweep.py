@@ -1,6 +1,6 @@
 """An experiment for every setting of a grid, on all cores of this machine or on many machines (see docs/scaling.md).
 
-    python experiments/sweep.py lifelong --grid strengths=0.1,1,10 --grid lr=0.001,0.01 --seeds 1:20 --jobs 2
+    python experiments/sweep.py lifelong --methods ewc --grid strengths=1,10 --grid ewc-rate=0.001,0.01 --jobs 2
 
 What this script does not know are options of the experiment, for every cell. Every cell is a run folder in --out. Run
 again, a sweep goes on: what is done is not run again. `analysis/sweep.py` draws it.

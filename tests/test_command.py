@@ -195,7 +195,6 @@ def departures(monkeypatch, name, **options):
     [
         ("lifelong", {}, ""),
         ("lifelong", {"methods": ("ewc",), "scenario": "permuted", "standardised_by": "mnist", "threads": 1}, ""),
-        ("lifelong", {"tasks": 3}, ""),
         ("lifelong", {"tasks": 3, "scenario": "permuted"}, "tasks 3 (published: 10)"),
         (
             "lifelong",
@@ -221,8 +220,9 @@ def test_settings_of_a_search_are_told_apart(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     monkeypatch.syspath_prepend(str(ROOT))
     lifelong = importlib.import_module("lifelong")
-    config = lifelong.Config(sigmas=(0.01, 0.01), etas=(0.1, 0.2), strengths=(1.0, 3.0))
-    labels = [label for name in ("bgd", "ewc", "none") for label in lifelong.settings(config, name)]
+    named = ("bgd", "ewc", "none")
+    config = lifelong.Config(methods=named, sigmas=(0.01, 0.01), etas=(0.1, 0.2), strengths=(1.0, 3.0))
+    labels = [label for name in named for label in lifelong.settings(config, name)]
     assert labels == ["bgd σ=0.01 η=0.1", "bgd σ=0.01 η=0.2", "ewc 1", "ewc 3", "none"]
     assert list(lifelong.settings(lifelong.Config(), "bgd")) == ["bgd"]
     with pytest.raises(ValueError, match="settings of ewc must differ"):

@@ -21,6 +21,7 @@ from small_runs import common, launch, run
 from synsim import importance, records
 from synsim.experiment import RunConfig
 from synsim.report.runs import Run
+from synsim.training.command import UnreadOptionWarning
 
 pytestmark = pytest.mark.usefixtures("scripts")
 
@@ -41,6 +42,7 @@ def test_a_run_can_be_resumed_with_other_methods(tmp_path, monkeypatch):
     assert shlex.split(Run("twice", "ablation", twice).command()) == ["python", "experiments/ablation.py", *whole]
 
 
+@pytest.mark.filterwarnings("ignore::synsim.training.command.UnreadOptionWarning")
 def test_a_run_of_energy_can_be_resumed_with_more_parts(tmp_path):
     run("energy", tmp_path / "once", "--parts", "main", "start")
     run("energy", tmp_path / "twice", "--parts", "main", "--methods", "plastic")
@@ -163,6 +165,42 @@ def test_every_option_is_read_or_says_that_it_is_not_used(name):
     kind = importlib.import_module(name).Config
     used = {option for option, says in kind.says().items() if not says.get("unused")}
     assert used - attributes(name) - OF_ALL == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("lifelong", {"strengths": (3.0,)}, "--strengths changes nothing: it is of --methods ewc, fisher, .* more, and "
+         "--methods is presynaptic, none, joint"),
+        ("lifelong", {"methods": ("ewc",), "consolidation": "freeze"}, "--consolidation changes nothing"),
+        ("lifelong", {"methods": ("ewc",), "sigmas": (0.1,)}, "it is of --methods bgd, and --methods is ewc"),
+        ("lifelong", {"tasks": 3}, "it is of --scenario permuted, and --scenario is split"),
+        ("lifelong_descent", {"tasks": 3}, "it is of --scenario permuted, and --scenario is split"),
+        ("spiking_lifelong", {"methods": ("none",), "ewc_rates": (0.1,)}, "--ewc-rates changes nothing"),
+        ("energy", {"parts": ("start",), "decays": (0.1,)}, "it is of --parts main, and --parts is start"),
+        ("energy", {"rates": (0.1,)}, "it is of --parts fixed, and --parts is main"),
+        ("owned", {"methods": ("packnet",), "gammas": (0.5,)}, "it is of --methods efficient-packnet"),
+    ],
+)  # fmt: skip
+def test_an_option_of_what_was_not_chosen_is_named(name, given, message):
+    script = importlib.import_module(name)
+    with pytest.warns(UnreadOptionWarning, match=message):
+        script.Config(data="digits", **given)
+
+
+def test_an_option_of_what_was_chosen_is_silent_and_so_is_the_value_of_a_preset():
+    script = importlib.import_module("lifelong")
+    script.Config(data="digits", methods=("presynaptic", "fisher"), strengths=(3.0,), consolidation="freeze")
+    script.Config(data="digits", scenario="permuted", tasks=3)
+    script.Config(data="digits", tasks=10, draws=None)
+    importlib.import_module("energy").Config(data="digits", decays=(0.005, 0.01, 0.05, 0.1), parts=("start",))
+
+
+@pytest.mark.parametrize("name", sorted(name for name, tree in PARSED.items() if "EXPERIMENT = " in ast.unparse(tree)))
+def test_what_an_option_is_of_can_be_chosen(name):
+    says = importlib.import_module(name).Config.says()
+    for other, values in (each["of"] for each in says.values() if each.get("of")):
+        assert {*values} <= {*says[other]["choices"]}
 
 
 @pytest.mark.parametrize("name", sorted(PARSED))

@@ -75,7 +75,8 @@ def test_the_settings_are_those_that_were_measured_by_prototypes(script):
     ]  # fmt: skip
     rates = {one["alpha"]: one["rate"] for one in script.settings(config(script))}
     assert rates == {1.0: 1e-3, 2.0: pytest.approx(1e-2)}
-    several = script.settings(config(script, methods=("packnet",), retrain=(2,)))
+    bare = {"alphas": (1.0, 2.0, 3.0), "gammas": ()}
+    several = script.settings(config(script, methods=("packnet",), retrain=(2,), **bare))
     assert [script.label(one) for one in several] == ["packnet, 2 epochs retrained"]
 
 

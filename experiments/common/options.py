@@ -33,6 +33,7 @@ class ScenarioConfig(PermutedConfig):
     scenario: str = option(
         "split", "split: pairs of classes, parity label; permuted: pixel orders", ("split", "permuted"), neutral=True
     )
+    tasks: int = by_preset("number of permuted tasks", of=("scenario", ("permuted",)), quick=4, paper=10)
     bias: bool = option(False, "layers have biases, as in the published code (the paper has none)", neutral=True)
 
     def protocol(self) -> dict[str, Any]:

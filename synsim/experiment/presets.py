@@ -21,6 +21,7 @@ def by_preset(
     phases: bool = False,
     chooses: bool = False,
     least: float | None = None,
+    of: tuple[str, Sequence[Any]] | None = None,
     **values: Any,
 ) -> Any:
     """A field of a config with a value in every preset, which it has where the command line gives none.
@@ -32,6 +33,7 @@ def by_preset(
         phases: as for `option`.
         chooses: as for `option`.
         least: as for `option`.
+        of: as for `option`.
         values: preset -> value. A preset that is left out, or has None, leaves the option unset.
 
     Returns:
@@ -51,7 +53,7 @@ def by_preset(
     """
     require(len(values) > 0, "expected a value for one preset at least, such as quick=3, got none.")
     unset = () if any(isinstance(value, tuple) for value in values.values()) else None
-    made = option(unset, text, choices, neutral=neutral, phases=phases, chooses=chooses, least=least)
+    made = option(unset, text, choices, neutral=neutral, phases=phases, chooses=chooses, least=least, of=of)
     return field(default=unset, metadata={**made.metadata, "presets": values})
 
 

@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+import warnings
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ import torch
 from synsim.sweeps.cell import run_cell
 from synsim.sweeps.mixing import probe
 from synsim.sweeps.plan import cell_of
+from synsim.training.command import UnreadOptionWarning
 
 
 def main() -> None:
@@ -28,6 +30,8 @@ def main() -> None:
     # Ctrl-C reaches every process of a terminal; the one that started this says what is to happen.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    # Who asked for the sweep has read it already.
+    warnings.simplefilter("ignore", UnreadOptionWarning)
     waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     stopped = threading.Event()
     threading.Thread(target=_listen, args=(waiting, stopped), daemon=True).start()

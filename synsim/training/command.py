@@ -6,6 +6,7 @@ import re
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -24,6 +25,13 @@ WORDS = {int: "INT", float: "NUMBER", str: "TEXT"}
 """What `--help` calls the types of values."""
 MANY = 16
 """Of more values than this `--help` shows the ends."""
+FEW = 6
+"""Of more values than this a message names the first ones."""
+_told: dict[Any, Any] = {}
+
+
+class UnreadOptionWarning(UserWarning):
+    """An option was given that changes nothing, since what it is of was not chosen."""
 
 
 @typed
@@ -37,6 +45,7 @@ def option(
     chooses: bool = False,
     least: float | None = None,
     unused: bool = False,
+    of: tuple[str, Sequence[Any]] | None = None,
 ) -> Any:
     """A field of a config with its help.
 
@@ -51,12 +60,14 @@ def option(
         least: the smallest value allowed, of each where there are several.
         unused: an experiment has no use for what others have, and refuses another value than the default; the text says
             why, or what to give instead.
+        of: another option and some of its values, one of which must be chosen for this one to be read, such as
+            ("methods", ("ewc",)). Where none is, and this one is given all the same, UnreadOptionWarning says so.
 
     Returns:
         The field.
     """
     said = {"help": f"not used: {text}" if unused else text, "choices": choices, "least": least}
-    said |= {"neutral": neutral or unused, "phases": phases, "chooses": chooses, "unused": unused}
+    said |= {"neutral": neutral or unused, "phases": phases, "chooses": chooses, "unused": unused, "of": of}
     return dataclasses.field(default=default, metadata=said)
 
 
@@ -149,6 +160,22 @@ class RunConfig(_Frozen):
         require(self.checkpoint_every >= 0, f"checkpoint_every must be at least 0 s, got {self.checkpoint_every!r}.")
         require(bool(self.out), "out must be the name of a folder, got an empty one.")
         available_device(self.device)
+        self._tell_unread()
+
+    def _tell_unread(self) -> None:
+        for field in dataclasses.fields(self):
+            says = self.says()[field.name]
+            if says.get("of") is None:
+                continue
+            given, (other, values) = getattr(self, field.name), says["of"]
+            chosen = getattr(self, other)
+            chosen = chosen if isinstance(chosen, tuple) else (chosen,)
+            if given in (field.default, *says.get("presets", {}).values()) or {*chosen} & {*values}:
+                continue
+            what = f"--{field.name.replace('_', '-')} changes nothing: it is of --{other} {_several(values)}"
+            message = f"{what}, and --{other} is {_several(chosen)}."
+            # By the name of the script, since no line of it is at fault; once, however many configs a sweep makes.
+            warnings.warn_explicit(message, UnreadOptionWarning, _script(type(self)), 0, registry=_told)
 
     def _check_values(self) -> None:
         for field in dataclasses.fields(self):
@@ -189,6 +216,11 @@ class RunConfig(_Frozen):
             Their names.
         """
         return tuple(name for name, says in cls.says().items() if says.get("phases"))
+
+
+def _several(values: Sequence[Any]) -> str:
+    shown = [str(value) for value in values[:FEW]]
+    return ", ".join([*shown, f"and {len(values) - FEW} more"] if len(values) > FEW else shown)
 
 
 def _script(kind: type[RunConfig]) -> str:

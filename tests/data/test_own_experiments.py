@@ -19,7 +19,9 @@ TRAINS = RNG.random((60, 8, 5)) < 0.3
 
 def test_an_experiment_with_images(tmp_path):
     np.savez(tmp_path / "mine.npz", x=RNG.normal(size=(60, 12, 12)), y=NAMES)
-    run("energy", tmp_path / "run", "--data", str(tmp_path / "mine.npz"), "--parts", "main", "--methods", "plastic")
+    short = ["--parts", "main", "--methods", "plastic", "--rates", "0.02", "0.05", "0.08"]
+    short += ["--probabilities", "0.25", "0.4", "0.6", "0.8", "1"]
+    run("energy", tmp_path / "run", "--data", str(tmp_path / "mine.npz"), *short)
     record = records.open(tmp_path / "run")
     assert record.dataset.attrs["title"].endswith("on mine.npz, 2 seeds")
     assert record.dataset.task.values.tolist() == ["mine"]
