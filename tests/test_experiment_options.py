@@ -19,9 +19,8 @@ from scipy import stats
 from small_runs import common, launch, run
 
 from synsim import importance, records
-from synsim.experiment import RunConfig
+from synsim.experiment import RunConfig, UnreadOptionWarning
 from synsim.report.runs import Run
-from synsim.training.command import UnreadOptionWarning
 
 pytestmark = pytest.mark.usefixtures("scripts")
 
@@ -42,7 +41,7 @@ def test_a_run_can_be_resumed_with_other_methods(tmp_path, monkeypatch):
     assert shlex.split(Run("twice", "ablation", twice).command()) == ["python", "experiments/ablation.py", *whole]
 
 
-@pytest.mark.filterwarnings("ignore::synsim.training.command.UnreadOptionWarning")
+@pytest.mark.filterwarnings("ignore::synsim.experiment.UnreadOptionWarning")
 def test_a_run_of_energy_can_be_resumed_with_more_parts(tmp_path):
     run("energy", tmp_path / "once", "--parts", "main", "start")
     run("energy", tmp_path / "twice", "--parts", "main", "--methods", "plastic")

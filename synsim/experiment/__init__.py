@@ -6,6 +6,16 @@ from synsim.experiment.presets import by_preset as by_preset
 from synsim.training import Protection as Protection
 from synsim.training import Session as Session
 from synsim.training.command import RunConfig as RunConfig
+from synsim.training.command import UnreadOptionWarning as UnreadOptionWarning
 from synsim.training.command import option as option
 
-__all__ = ["Experiment", "PresetConfig", "Protection", "RunConfig", "Session", "by_preset", "option"]
+__all__ = [
+    "Experiment",
+    "PresetConfig",
+    "Protection",
+    "RunConfig",
+    "Session",
+    "UnreadOptionWarning",
+    "by_preset",
+    "option",
+]
