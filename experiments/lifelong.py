@@ -184,7 +184,10 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
         if known is not None and name in code:
             known = replace(known, text=f"{known} (its code: {code[name]})")
         made += rows_of(label, kept(dataset, label), setting=setting, published={FINAL: known})
-    for (measured, _), (_, label), gap, test in outcomes.differences("lifelong", dataset):
+    for (measured, *_), (*_, label), gap, test in outcomes.differences("lifelong", dataset):
+        if measured == "frozen_share":
+            made.append(tables.row(label, "synapses frozen after task 10 − after task 1, points", gap, test=test))
+            continue
         name, setting = tried[label]
         metric = {"final": "points", "first": "on the first task, points"}[measured]
         known = published.get(name) if measured == "final" else None

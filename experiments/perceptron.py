@@ -97,6 +97,8 @@ def rows(config: Config, dataset: xarray.Dataset) -> list[tables.Row]:
             made.append(tables.row(model, f"accuracy {load}", part.sel(model=model), setting=setting))
         gap = part.sel(model="presynaptic") - part.sel(model="standard")
         made.append(tables.row("presynaptic − standard", f"gap {load}", gap, setting=setting))
+    for (_, few), (_, many), gap, test in outcomes.differences("perceptron", dataset, "gap"):
+        made.append(tables.row("presynaptic − standard", f"gap at {few} − gap at {many} of 2N", gap, test=test))
     return made
 
 

@@ -7,11 +7,12 @@ import math
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
-from synsim import records
+from synsim import outcomes, records
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = ["--quiet", "--threads", "1"]
@@ -52,13 +53,14 @@ ARGUMENTS = {
     "search": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--trials", "3", "--seeds", "2", "3"],
     "importance_of_release": ["--hidden", "20", "--epochs", "2", "--images", "50", "--along", "--seeds", "1", "2"],
     "neurons": ["--hidden", "20", "20", "--epochs", "2", "--shuffles", "3", "--seeds", "1", "2"],
-    "lifelong": ["--hidden", "20", "--epochs", "1", "--methods", "ewc", "bgd", "--strengths", "1", "10",
-                 "--scenario", "permuted", "--tasks", "2", "--draws", "2", "--seeds", "1", "2"],
+    "lifelong": ["--hidden", "20", "--epochs", "1", "--methods", "presynaptic", "none", "ewc", "bgd", "--strengths",
+                 "1", "10", "--scenario", "permuted", "--tasks", "10", "--draws", "2", "--batch", "50", "--seeds", "1",
+                 "2"],
     "power_synapses": ["--hidden", "20", "--epochs", "1", "--l2", "0", "0.02", "--l1", "0.003", "--phi", "0.003",
                        "--keep", "0.02", "0.5", "--passes", "1", "--seeds", "1", "2"],
     "protected_power": ["--hidden", "20", "--epochs", "1", "--tasks", "2", "--alphas", "1", "2", "--batch", "50",
                         "--seeds", "1", "2"],
-    "perceptron": ["--inputs", "60", "--patterns", "40", "--tasks", "3", "--epochs", "2", "--seeds", "1", "2"],
+    "perceptron": ["--inputs", "80", "--patterns", "40", "--tasks", "4", "--epochs", "2", "--seeds", "1", "2"],
     "spiking_energy": ["--hidden", "20", "--epochs", "1", "--window", "10", "--rules", "backprop", "local", "--decays",
                        "0", "0.01", "--images", "400", "--tested", "100", "--seeds", "1", "2"],
     "spiking_lifelong": ["--hidden", "20", "--epochs", "1", "--window", "10", "--rates", "0.01", "0.03", "--strengths",
@@ -104,6 +106,16 @@ def again(script: ModuleType, out: Path) -> list[dict[str, object]]:
     return json.loads(made, parse_constant=lambda name: None)  # no NaN in a summary
 
 
+def every_family_is_tested(name: str, out: Path, rows: list[dict[str, Any]]) -> None:
+    """What is declared to be tested occurs in the small run too, and stands in the rows that it makes."""
+    families = outcomes.FAMILIES.get(name, ())
+    samples = outcomes.of(name, records.open(out).dataset) if families else {}
+    told = {row["test"]["family"] for row in rows if row.get("test")}
+    for family in families:
+        assert family.pairs(samples), f"no pair of {family.name!r}: have the small run hold one"
+        assert family.name in told, f"no row tells the tests of {family.name!r}"
+
+
 def runs_resumes_and_is_drawn(name: str, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Run an experiment, go on with it when it is finished, and draw it (other tests look at the pictures)."""
     run(name, out)
@@ -115,6 +127,7 @@ def runs_resumes_and_is_drawn(name: str, out: Path, capsys: pytest.CaptureFixtur
     assert records.open(out).config["data"] == ("patterns" if name == "perceptron" else "digits")
     if hasattr(sys.modules[name], "EXPERIMENT"):
         assert again(sys.modules[name], out) == rows
+    every_family_is_tested(name, out, rows)
     before = (out / "summary.json").read_text()
     run(name, out, "--resume")
     seconds = ("s", "training of one run, s", "importances of one run, s")
