@@ -577,8 +577,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "remarks": call(lambda s: lambda config, dataset: []),
         "description": optional(WORD),
     },
-    "experiment.presets.by_preset": {"text": WORD, "choices": NOTHING, "quick": ANY},
-    "training.command.option": {"default": ANY, "text": WORD, "choices": NOTHING},
+    "experiment.presets.by_preset": {"text": WORD, "choices": NOTHING, "of": NOTHING, "quick": ANY},
+    "training.command.option": {"default": ANY, "text": WORD, "choices": NOTHING, "of": NOTHING},
     "training.command.RunConfig": {
         "data": WORD,
         "data_dir": NOTHING,
