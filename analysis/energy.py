@@ -40,10 +40,10 @@ def best_ratio(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
     ax.set(xlabel="model, and its best weight decay", ylabel="10⁻³ bits per unit of energy")
     names = list(samples)
     top = max(float(values.max()) for values in samples.values())
-    ax.set_ylim(0, top * (1.1 + 0.11 * len(names)))
+    ax.set_ylim(0, top * (1.1 + 0.14 * len(names)))
     for rank, (pair, p) in enumerate(corrected(dataset).items()):
         ends = sorted(names.index(name) for name in pair)
-        plots.bracket(ax, ends[0], ends[1], top * (1.08 + 0.11 * rank), statistics.marked(p))
+        plots.bracket(ax, ends[0], ends[1], top * (1.08 + 0.14 * rank), statistics.marked(p))
     return {name: values.tolist() for name, values in samples.items()}
 
 

@@ -29,10 +29,12 @@ def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
     accuracy = 100 * dataset.accuracy.where(~dataset.failed).sel(test_task=names[0])
     # A method has the colour that it has in the other panels.
     numbers = {str(name): number for number, name in enumerate(dataset.model.values)}
+    # Of many methods the first word has to do, or their legend would have to lie over the curves.
+    words = None if len(numbers) <= FEW else 1
     for name in sequential(dataset):
-        number = numbers[name]
+        number, label = numbers[name], " ".join(LABELS.get(name, name).split("\n")[:words])
         values = accuracy.sel(model=name, after_task=names).transpose("replica", "after_task").values
-        plots.curve(ax, np.arange(1, len(names) + 1), values, LABELS.get(name, name).replace("\n", " "), number)
+        plots.curve(ax, np.arange(1, len(names) + 1), values, label, number)
     ax.set(xlabel="tasks learned", ylabel="accuracy on task 1 (%)", xticks=range(1, len(names) + 1))
     plots.legend_above(ax)
     return ax
