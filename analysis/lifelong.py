@@ -13,6 +13,11 @@ LABELS = {"presynaptic": "presynaptic\nconsolidation", "ewc": "EWC", "bgd": "BGD
 FEW = 3
 
 
+def short(name: str) -> str:
+    """What a method is called where there is little room."""
+    return LABELS.get(name, name).split("\n")[0]
+
+
 def sequential(dataset: xarray.Dataset) -> list[str]:
     """The models that learned the tasks one after another."""
     return [str(name) for name in dataset.model.values if name != "joint"]
@@ -29,10 +34,10 @@ def first_task(ax: Axes, dataset: xarray.Dataset) -> Axes:
     accuracy = 100 * dataset.accuracy.where(~dataset.failed).sel(test_task=names[0])
     # A method has the colour that it has in the other panels.
     numbers = {str(name): number for number, name in enumerate(dataset.model.values)}
-    # Of many methods the first word has to do, or their legend would have to lie over the curves.
-    words = None if len(numbers) <= FEW else 1
     for name in sequential(dataset):
-        number, label = numbers[name], " ".join(LABELS.get(name, name).split("\n")[:words])
+        # The long names of many methods would put their legend over the curves.
+        whole = LABELS.get(name, name).replace("\n", " ")
+        number, label = numbers[name], whole if len(numbers) <= FEW else short(name)
         values = accuracy.sel(model=name, after_task=names).transpose("replica", "after_task").values
         plots.curve(ax, np.arange(1, len(names) + 1), values, label, number)
     ax.set(xlabel="tasks learned", ylabel="accuracy on task 1 (%)", xticks=range(1, len(names) + 1))
@@ -74,7 +79,7 @@ def all_tasks(ax: Axes, dataset: xarray.Dataset) -> dict[str, list[float]]:
                 fontsize=7,
             )
         plots.explain_stars(ax)
-        ax.set_xticks(range(len(names)), [LABELS.get(name, name).split("\n")[0] for name in names])
+        ax.set_xticks(range(len(names)), [short(name) for name in names])
         ax.tick_params(axis="x", rotation=40)
     low, high = ax.get_ylim()
     ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 100])
