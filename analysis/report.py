@@ -39,15 +39,15 @@ def per_task(dataset: xarray.Dataset, folder: Path) -> list[Path]:
     """Accuracy on every task at the end, one bar per method (Fig. 4.8a)."""
     tasks, models = [str(name) for name in dataset.test_task.values], [str(name) for name in dataset.model.values]
     accuracy, data = outcomes.last(dataset), {}
+    short = importlib.import_module("analysis.lifelong").short
     with plots.style():
         made, (ax,) = plots.figure(width=5.0)
         for number, model in enumerate(models):
             values = accuracy.sel(model=model).transpose("replica", "test_task").values
             found, width = statistics.summary(values), 0.8 / len(models)
             at = np.arange(len(tasks)) + (number - (len(models) - 1) / 2) * width
-            label = script("lifelong").short(model)
             ax.bar(at, found.mean, 0.92 * width, yerr=np.nan_to_num(found.sem), color=plots.COLOURS[number], alpha=0.75,
-                   capsize=1.5, ecolor="0.2", label=label, error_kw={"elinewidth": 0.8})  # fmt: skip
+                   capsize=1.5, ecolor="0.2", label=short(model), error_kw={"elinewidth": 0.8})  # fmt: skip
             for place, each in zip(at, values.T, strict=True):
                 ax.plot(np.full(len(each), place), each, ".", color="0.15", markersize=2, zorder=3)
             data[model] = values
