@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from synsim import records
-from synsim.training.command import RunConfig, option, parse, resolved
+from synsim.training.command import parse, resolved
+from synsim.training.options import RunConfig, option
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -203,7 +203,7 @@ MANY = {
     "meters/uncertainty.py: information_interval", "networks.py: cnn",
     "networks.py: mlp", "perceptron/steps.py: presynaptic_step", "rules/plasticity.py: plastic",
     "rules/steps.py: probability_step", "rules/suggest.py: suggest_g_lim", "spiking/brian/running.py: run",
-    "spiking/network.py: spiking_mlp", "synapses/chunked.py: forward", "training/command.py: option",
+    "spiking/network.py: spiking_mlp", "synapses/chunked.py: forward", "training/options.py: option",
     "training/loop.py: fit",
 }  # fmt: skip
 BRANCHING = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.match_case)

@@ -8,7 +8,7 @@ import synsim
 from synsim import importance, tasks
 from synsim.data import Dataset
 from synsim.importance import Importance
-from synsim.training.command import RunConfig
+from synsim.training.options import RunConfig
 
 # Importances that are measured on a chosen number of images after a task.
 MEASURED = ("fisher", "sqrt-fisher", "absolute-fisher", "mas", "mas-max")

@@ -5,9 +5,9 @@ from synsim.experiment.presets import PresetConfig as PresetConfig
 from synsim.experiment.presets import by_preset as by_preset
 from synsim.training import Protection as Protection
 from synsim.training import Session as Session
-from synsim.training.command import RunConfig as RunConfig
-from synsim.training.command import UnreadOptionWarning as UnreadOptionWarning
-from synsim.training.command import option as option
+from synsim.training.options import RunConfig as RunConfig
+from synsim.training.options import UnreadOptionWarning as UnreadOptionWarning
+from synsim.training.options import option as option
 
 __all__ = [
     "Experiment",

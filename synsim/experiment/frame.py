@@ -14,7 +14,8 @@ from synsim._checks import require
 from synsim._console import steady
 from synsim._doors import check_fields, typed
 from synsim.training import Session, TrainingFailedError, TrainingStoppedError
-from synsim.training.command import RunConfig, fail, parse, resolved
+from synsim.training.command import fail, parse, resolved
+from synsim.training.options import RunConfig
 from synsim.training.stopping import Stop, StoppedError
 
 Measure = Callable[[Any, Session], xarray.Dataset]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from synsim._checks import require
 from synsim._doors import typed
-from synsim.training.command import RunConfig, option
+from synsim.training.options import RunConfig, option
 
 WHOLE = ("paper", "full")
 """Presets that are the whole protocol."""

@@ -31,7 +31,8 @@ from synsim.records.lock import hold, release
 from synsim.sweeps.plan import DONE, WORK, Cell, flags, is_done
 from synsim.sweeps.source import Whole, load
 from synsim.training import Session, TrainingFailedError
-from synsim.training.command import RunConfig, resolved
+from synsim.training.command import resolved
+from synsim.training.options import RunConfig
 from synsim.training.stopping import StoppedError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

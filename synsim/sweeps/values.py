@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from synsim._checks import choice, require, whole
-from synsim.training.command import RunConfig
+from synsim.training.options import RunConfig
 
 MADE = ("out", "resume", "overwrite", "seeds", "quiet")
 """Options that the sweep makes for every cell."""

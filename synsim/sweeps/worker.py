@@ -19,7 +19,7 @@ import torch
 from synsim.sweeps.cell import run_cell
 from synsim.sweeps.mixing import probe
 from synsim.sweeps.plan import cell_of
-from synsim.training.command import UnreadOptionWarning
+from synsim.training.options import UnreadOptionWarning
 
 
 def main() -> None:

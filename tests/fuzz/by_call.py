@@ -578,8 +578,8 @@ BY_CALL: dict[str, dict[str, Kind]] = {
         "description": optional(WORD),
     },
     "experiment.presets.by_preset": {"text": WORD, "choices": NOTHING, "of": NOTHING, "quick": ANY},
-    "training.command.option": {"default": ANY, "text": WORD, "choices": NOTHING, "of": NOTHING},
-    "training.command.RunConfig": {
+    "training.options.option": {"default": ANY, "text": WORD, "choices": NOTHING, "of": NOTHING},
+    "training.options.RunConfig": {
         "data": WORD,
         "data_dir": NOTHING,
         "seeds": Kind(lambda s: (1, 2)),
